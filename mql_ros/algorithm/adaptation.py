@@ -1,0 +1,318 @@
+"""Adaptation to a new task: new data first, then old data recycled by propensity (Meta-Q-Learning, section 3.3)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mql_ros.algorithm.networks import ContextEncoder
+from mql_ros.algorithm.propensity import PropensityConfig, PropensityResult, fit_propensity
+from mql_ros.algorithm.replay import Batch, Replay, concatenate
+from mql_ros.algorithm.td3 import TD3Config, TD3Learner
+
+
+@dataclass(frozen=True)
+class AdaptationConfig:
+    """Settings of one adaptation; every control arm is a setting of this, see `control_arms`."""
+
+    new_updates: int = 10
+    """Updates of step one, on the new task's data only."""
+    recycling_updates: int = 100
+    """Updates of step two, on meta-training data weighted by propensity."""
+    batch_blocks: int = 128
+    """Blocks (trials) in a batch."""
+    new_fraction: float = 0.25
+    """Part of the blocks of a step-two batch that comes from the new data."""
+    pool_blocks: int = 2000
+    """Meta-training blocks, drawn evenly over tasks, whose propensity is computed and that may be recycled."""
+    use_recycling: bool = True
+    """False leaves step two out."""
+    use_propensity: bool = True
+    """False recycles without weights."""
+    use_proximal: bool = True
+    """False leaves the proximal term out."""
+    proximal: float | str = "ess"
+    """Proximal coefficient: "ess" for 1 - effective sample size, or a fixed number."""
+    recycling: str = "proportional"
+    """"proportional" draws old blocks in proportion to their ratio, "weighted" draws evenly and weights the loss."""
+    observation_features: bool = False
+    """Whether the classifier sees the observation beside the context."""
+    max_ratio: float = 10.0
+    """Largest importance ratio."""
+    logit_clip: float = 5.0
+    """Largest log importance ratio, either way."""
+    l2: float = 0.02
+    """L2 penalty of the classifier."""
+    overlap_threshold: float = 0.98
+    """Held-out balanced accuracy above which recycling is skipped."""
+    actor_learning_rate: float | None = None
+    """Adam's step size for the actor during adaptation; None keeps the learner's."""
+    critic_learning_rate: float | None = None
+    """The same for critics and encoder."""
+    critic_first_updates: int = 0
+    """The first so many updates leave the actor alone."""
+    clone_weight: float = 0.0
+    """Coefficient of cloning teacher actions in recycled data."""
+    self_imitation_weight: float = 0.0
+    """Beyond the paper: coefficient of imitating the actions of successful new trials."""
+    success_return: float = 0.5
+    """Reward of a whole block from which on it counts as successful, for self-imitation."""
+    seed: int = 0
+    """Seed of the draws from both replays."""
+
+    def __post_init__(self) -> None:
+        if min(self.new_updates, self.recycling_updates, self.critic_first_updates) < 0:
+            raise ValueError("The numbers of updates must not be negative.")
+        if self.batch_blocks < 1 or self.pool_blocks < 1 or not 0.0 <= self.new_fraction <= 1.0:
+            raise ValueError("batch_blocks and pool_blocks must be at least 1, and new_fraction in [0, 1].")
+        if isinstance(self.proximal, str) and self.proximal != "ess":
+            raise ValueError(f"proximal is {self.proximal!r}; expected 'ess' or a number that is not negative.")
+        if not isinstance(self.proximal, str) and not self.proximal >= 0.0:
+            raise ValueError(f"proximal is {self.proximal}; expected 'ess' or a number that is not negative.")
+        if self.recycling not in ("proportional", "weighted"):
+            raise ValueError(f"recycling is {self.recycling!r}; expected 'proportional' or 'weighted'.")
+
+
+def control_arms(config: AdaptationConfig) -> dict[str, AdaptationConfig]:
+    """The arms that adaptation is compared with, at the same number of updates, learning rates and imitation."""
+    total = config.new_updates + config.recycling_updates
+    plain = replace(config, use_propensity=False, use_proximal=False)
+    return {
+        "context": replace(plain, new_updates=0, recycling_updates=0, use_recycling=False),
+        "fine-tune": replace(plain, new_updates=total, recycling_updates=0, use_recycling=False),
+        "uniform-replay": plain,
+        "replay-only": replace(config, new_updates=0, recycling_updates=total, new_fraction=0.0),
+        "mql": config,
+    }
+
+
+@dataclass
+class AdaptationResult:
+    """What an adaptation found and did, and the state before it."""
+
+    effective_sample_size: float
+    """Of the importance ratios of the recycling pool, in (0, 1]; NaN where no classifier was fitted."""
+    proximal_coefficient: float
+    """Coefficient lambda that was used."""
+    classifier_accuracy: float
+    """Held-out balanced accuracy of the classifier; NaN where it is not known."""
+    overlap: bool
+    """Whether new and old data overlap."""
+    mean_importance_ratio: dict[str, float]
+    """Mean importance ratio of the pool's data by training task."""
+    new_transitions: int
+    """Transitions of the new task."""
+    new_updates: int
+    """Updates on new data only that were done."""
+    recycling_updates: int
+    """Updates with recycled data that were done."""
+    reasons: list[str]
+    """Sentences that say what was skipped and why."""
+    losses: dict[str, list[float]]
+    """Metrics of the updates by name, in order."""
+    parameter_distance: float
+    """Euclidean distance of all trained parameters from where they were."""
+    seconds: float
+    """Wall-clock time of all of it."""
+    snapshot: dict[str, Any]
+    """The learner's state before."""
+
+    def rollback(self, learner: TD3Learner) -> None:
+        """Restore weights, targets, optimisers, counter and generator exactly as they were before adaptation."""
+        learner.load_state_dict(self.snapshot)
+
+
+def transition_features(
+    encoder: ContextEncoder, replay: Replay, indices: NDArray, with_observation: bool = False, chunk: int = 4096
+) -> NDArray[np.float32]:
+    """[n, C] context that contains each transition itself, or [n, O + C] with its observation; without gradient."""
+    device = next(encoder.parameters()).device
+    parts = []
+    with torch.no_grad():
+        for begin in range(0, len(indices), chunk):
+            batch = replay.gather(indices[begin : begin + chunk]).to(device)
+            features = encoder(batch.items[: batch.gradient_rows])[batch.row, batch.position + 1]
+            if with_observation:
+                features = torch.cat([batch.observation, features], dim=-1)
+            parts.append(features.cpu().numpy())
+    return np.concatenate(parts)
+
+
+def adapt(
+    learner: TD3Learner, meta_replay: Replay, new_replay: Replay, config: AdaptationConfig | None = None
+) -> AdaptationResult:
+    """Adapt the learner, in place, to the task of `new_replay`. Should anything fail, the learner is as before.
+
+    Raises ValueError when there are no new transitions, when old data are needed and there are none, or when the
+    updates end in numbers that are not finite.
+    """
+    config = config or AdaptationConfig()
+    if len(new_replay) == 0:
+        raise ValueError("There are no new transitions to adapt to; run at least one trial with the new object first.")
+    if len(meta_replay) == 0 and (config.use_recycling or config.use_propensity):
+        raise ValueError("The meta-training replay is empty, nothing can be recycled; use a policy bundle with replay.")
+    snapshot, settings = learner.state_dict(), learner.config
+    try:
+        return _Adaptation(learner, meta_replay, new_replay, config, snapshot).run()
+    except BaseException:
+        learner.load_state_dict(snapshot)
+        raise
+    finally:
+        learner.config = settings
+
+
+class _Adaptation:
+    """One run of `adapt`; nothing of it outlives the call."""
+
+    def __init__(
+        self, learner: TD3Learner, meta: Replay, new: Replay, config: AdaptationConfig, snapshot: dict[str, Any]
+    ) -> None:
+        self.started = time.perf_counter()
+        self.learner, self.meta, self.new, self.config, self.snapshot = learner, meta, new, config, snapshot
+        self.rng = np.random.default_rng(config.seed)
+        self.new_indices = new.transition_indices()
+        self.reasons: list[str] = []
+        self.metrics: list[dict[str, torch.Tensor]] = []
+
+    def run(self) -> AdaptationResult:
+        config, learner = self.config, self.learner
+        propensity, weights, ratios = self._recycling_weights()
+        ess = propensity.effective_sample_size if propensity else float("nan")
+        coefficient = self._proximal_coefficient(ess)
+        proximal = learner.reference(coefficient)
+        self._mark_successes()
+        learner.config = self._settings()
+        rates = [(learner.actor_optimizer, config.actor_learning_rate)]
+        rates += [(learner.critic_optimizer, config.critic_learning_rate)]
+        kept = [[group["lr"] for group in optimizer.param_groups] for optimizer, _ in rates]
+        for optimizer, rate in rates:
+            for group in optimizer.param_groups:
+                group["lr"] = group["lr"] if rate is None else rate
+        anchor = proximal if coefficient > 0.0 else None
+        for _ in range(config.new_updates):
+            self._update(self._new_batch(config.batch_blocks), anchor)
+        recycling_updates = 0
+        if weights is not None:
+            recycling_updates = config.recycling_updates
+            for _ in range(recycling_updates):
+                self._update(self._recycling_batch(weights, ratios), anchor)
+        for (optimizer, _), old in zip(rates, kept, strict=True):
+            for group, rate in zip(optimizer.param_groups, old, strict=True):
+                group["lr"] = rate
+        distance = self._distance(proximal.reference)
+        return AdaptationResult(
+            effective_sample_size=ess,
+            proximal_coefficient=coefficient,
+            classifier_accuracy=propensity.classifier_accuracy if propensity else float("nan"),
+            overlap=propensity.overlap if propensity else True,
+            mean_importance_ratio=propensity.mean_importance_ratio if propensity else {},
+            new_transitions=len(self.new_indices),
+            new_updates=config.new_updates,
+            recycling_updates=recycling_updates,
+            reasons=self.reasons,
+            losses=_rows(self.metrics),
+            parameter_distance=distance,
+            seconds=time.perf_counter() - self.started,
+            snapshot=self.snapshot,
+        )
+
+    def _recycling_weights(self) -> tuple[PropensityResult | None, NDArray | None, torch.Tensor | None]:
+        """The classifier's findings, sampling weights over the old replay (None: no recycling), and loss weights."""
+        config, meta = self.config, self.meta
+        if not config.use_propensity and not config.use_recycling:
+            return None, None, None
+        pool = meta.sample_unique(config.pool_blocks, self.rng)
+        ratios, propensity = np.ones(len(pool)), None
+        if config.use_propensity:
+            # Features of the encoder as meta-trained, once: they must not drift while it adapts.
+            encoder, seen = self.learner.encoder, config.observation_features
+            propensity = fit_propensity(
+                transition_features(encoder, self.new, self.new_indices, seen),
+                transition_features(encoder, meta, pool, seen),
+                self.new.block_of(self.new_indices),
+                meta.block_of(pool),
+                meta.task_of(pool),
+                PropensityConfig(config.l2, config.logit_clip, config.max_ratio, 5, config.overlap_threshold),
+            )
+            ratios = propensity.importance_ratio
+            if propensity.reason:
+                self.reasons.append(propensity.reason)
+        if not config.use_recycling or config.recycling_updates == 0:
+            return propensity, None, None
+        if propensity is not None and not propensity.overlap:
+            return propensity, None, None
+        if ratios.sum() <= 0.0:
+            self.reasons.append("Every importance ratio is zero: no old data resemble the new; recycling was skipped.")
+            return propensity, None, None
+        weights = np.zeros(meta.index_size)
+        if config.recycling == "proportional":
+            weights[pool] = ratios
+            return propensity, weights, None
+        weights[pool] = 1.0
+        over_all = np.zeros(meta.index_size, dtype=np.float32)
+        over_all[pool] = ratios
+        return propensity, weights, torch.from_numpy(over_all)
+
+    def _proximal_coefficient(self, ess: float) -> float:
+        if not self.config.use_proximal:
+            return 0.0
+        if not isinstance(self.config.proximal, str):
+            return float(self.config.proximal)
+        if np.isnan(ess):
+            self.reasons.append("Without propensity there is no effective sample size; the proximal term was left out.")
+            return 0.0
+        return 1.0 - ess
+
+    def _settings(self) -> TD3Config:
+        return replace(
+            self.learner.config,
+            clone_weight=self.config.clone_weight,
+            self_imitation_weight=self.config.self_imitation_weight,
+        )
+
+    def _mark_successes(self) -> None:
+        self.success = torch.zeros(self.new.index_size)
+        won = self.new.block_return(self.new_indices) >= self.config.success_return
+        self.success[torch.from_numpy(self.new_indices[won])] = 1.0
+        if self.config.self_imitation_weight > 0.0 and not np.any(won):
+            self.reasons.append("No new trial succeeded, so there was nothing to imitate.")
+
+    def _new_batch(self, blocks: int) -> Batch:
+        batch = self.new.sample(blocks, self.rng)
+        return replace(batch, imitation=self.success[batch.index])
+
+    def _recycling_batch(self, weights: NDArray, ratios: torch.Tensor | None) -> Batch:
+        new_blocks = round(self.config.new_fraction * self.config.batch_blocks)
+        old_blocks = self.config.batch_blocks - new_blocks
+        if old_blocks == 0:
+            return self._new_batch(new_blocks)
+        old = self.meta.sample_proportional(old_blocks, self.rng, weights)
+        if ratios is not None:
+            old = replace(old, weight=old.weight * ratios[old.index])
+        return old if new_blocks == 0 else concatenate(self._new_batch(new_blocks), old)
+
+    def _update(self, batch: Batch, proximal: Any) -> None:
+        actor = False if len(self.metrics) < self.config.critic_first_updates else None
+        self.metrics.append(self.learner.update(batch, update_actor=actor, proximal=proximal))
+
+    def _distance(self, reference: Any) -> float:
+        square = sum(
+            float((now.detach() - before).double().square().sum())
+            for name, group in self.learner.parameters().items()
+            for now, before in zip(group, reference[name], strict=True)
+        )
+        if not np.isfinite(square):
+            raise ValueError(
+                "Adaptation ended in numbers that are not finite and was undone; lower its learning rates."
+            )
+        return float(np.sqrt(square))
+
+
+def _rows(metrics: list[dict[str, torch.Tensor]]) -> dict[str, list[float]]:
+    names = dict.fromkeys(name for entry in metrics for name in entry)
+    return {name: torch.stack([entry[name] for entry in metrics if name in entry]).tolist() for name in names}

@@ -1,0 +1,97 @@
+"""What one robot experienced with one task, in order: the unit that the replay stores and never mixes with another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass
+class Session:
+    """A row of n transitions with one task (for grasping: one object), n >= 1, divided into blocks.
+
+    A block is a trial (grasping) or a fixed number of steps (locomotion). O observation size, A action size.
+    Raises ValueError where shapes disagree, a number is not finite or block numbers fall.
+    """
+
+    task: str
+    """Name of the task; sessions with the same name share one task in even sampling."""
+    observation: NDArray[np.float32]
+    """[n, O] what was seen before the action."""
+    action: NDArray[np.float32]
+    """[n, A] the action, in [-1, 1]."""
+    reward: NDArray[np.float32]
+    """[n] the reward for it."""
+    next_observation: NDArray[np.float32]
+    """[n, O] what was seen after it."""
+    done: NDArray[np.bool_]
+    """[n] whether the trial (episode) ended there, for whatever reason. Part of the history item."""
+    terminal: NDArray[np.bool_]
+    """[n] whether the task itself ended there, so that no value follows; false at a time limit."""
+    block: NDArray[np.int64]
+    """[n] block number of each transition, never falling."""
+    teacher_action: NDArray[np.float32] | None = None
+    """[n, A] what a teacher would have done, NaN rows where there is none."""
+
+    def __post_init__(self) -> None:
+        self.observation = _matrix("observation", self.observation)
+        n = len(self.observation)
+        self.action = _matrix("action", self.action, rows=n)
+        self.reward = _vector("reward", self.reward, n, np.float32)
+        self.next_observation = _matrix("next_observation", self.next_observation, rows=n)
+        self.done = _vector("done", self.done, n, np.bool_)
+        self.terminal = _vector("terminal", self.terminal, n, np.bool_)
+        self.block = _vector("block", self.block, n, np.int64)
+        if self.next_observation.shape != self.observation.shape:
+            raise ValueError(
+                f"next_observation of session {self.task!r} has shape {self.next_observation.shape}; "
+                f"expected that of observation, {self.observation.shape}."
+            )
+        if np.any(np.diff(self.block) < 0):
+            raise ValueError(f"block numbers of session {self.task!r} fall; expected them in the order of experience.")
+        if np.any(self.done[:-1] & (np.diff(self.block) == 0)):
+            raise ValueError(f"a trial of session {self.task!r} ends inside a block; expected a new block after done.")
+        if self.teacher_action is not None:
+            teacher = np.ascontiguousarray(self.teacher_action, dtype=np.float32)
+            if teacher.shape != self.action.shape:
+                raise ValueError(f"teacher_action has shape {teacher.shape}; expected that of action.")
+            if np.any(np.isinf(teacher)):
+                raise ValueError("teacher_action holds an infinite number; expected finite rows, NaN for no teacher.")
+            self.teacher_action = teacher
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+
+def block_numbers(done: ArrayLike, block_length: int | None = None) -> NDArray[np.int64]:
+    """Block number of each step [n]: a block closes on done, and after `block_length` steps where that is given."""
+    ends = np.asarray(done, dtype=np.bool_)
+    numbers = np.zeros(len(ends), dtype=np.int64)
+    number, length = 0, 0
+    for step, end in enumerate(ends):
+        numbers[step] = number
+        length += 1
+        if end or length == block_length:
+            number, length = number + 1, 0
+    return numbers
+
+
+def _matrix(name: str, values: ArrayLike, rows: int | None = None) -> NDArray[np.float32]:
+    array = np.ascontiguousarray(values, dtype=np.float32)
+    if array.ndim != 2 or len(array) == 0 or (rows is not None and len(array) != rows):
+        expected = "[n, size] with n >= 1" if rows is None else f"[{rows}, size]"
+        raise ValueError(f"{name} has shape {array.shape}; expected {expected}.")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} holds a number that is not finite; expected finite numbers only.")
+    return array
+
+
+def _vector(name: str, values: ArrayLike, rows: int, dtype: type) -> NDArray:
+    array: NDArray = np.ascontiguousarray(values).astype(dtype, copy=False)
+    if array.shape != (rows,):
+        raise ValueError(f"{name} has shape {array.shape}; expected [{rows}], one entry per transition.")
+    if dtype is np.float32 and not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} holds a number that is not finite; expected finite numbers only.")
+    return array

@@ -1,0 +1,290 @@
+"""TD3 with a recurrent context (Fujimoto et al. 2018; Meta-Q-Learning, equations 13 to 16).
+
+The losses are pure functions; `TD3Learner` holds the networks, their targets and the optimisers. The encoder is shared:
+the critic's loss trains it (and the cloning loss where there is one), the actor's value term sees a detached context.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mql_ros.algorithm.batch import Batch
+from mql_ros.algorithm.networks import Actor, ContextEncoder, NetworkConfig, TwinCritic
+
+Metrics = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TD3Config:
+    """Settings of the update rule; defaults are those of TD3 where it has them."""
+
+    discount: float = 0.99
+    """Discount factor of one step."""
+    polyak: float = 0.005
+    """Part of the online weights that enters the targets at each delayed update."""
+    policy_delay: int = 2
+    """Critic updates for one actor update."""
+    target_noise: float = 0.2
+    """Standard deviation of the target policy smoothing noise."""
+    target_noise_clip: float = 0.5
+    """Largest smoothing noise, either way."""
+    actor_learning_rate: float = 3e-4
+    """Step size of Adam for the actor."""
+    critic_learning_rate: float = 3e-4
+    """Step size of AdamW for critics and encoder."""
+    weight_decay: float = 1e-4
+    """Decoupled weight decay on the weight matrices of the critics."""
+    gradient_clip: float = 10.0
+    """Largest gradient norm, of actor and of critics with encoder."""
+    actor_q_weight: float = 1.0
+    """Coefficient of the value term -Q / mean |Q| in the actor's loss (the normalisation of TD3+BC)."""
+    clone_weight: float = 0.0
+    """Coefficient of the squared distance to the teacher's action; 0 is pure TD3."""
+    self_imitation_weight: float = 0.0
+    """Beyond the paper: coefficient of the distance to executed actions that the batch marks for imitation."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.discount <= 1.0 or not 0.0 < self.polyak <= 1.0 or self.policy_delay < 1:
+            raise ValueError("discount must be in [0, 1], polyak in (0, 1] and policy_delay at least 1.")
+
+
+@dataclass(frozen=True)
+class Proximal:
+    """The term (coefficient / 2) * ||theta - reference||^2 that anchors adaptation (Meta-Q-Learning, equation 18)."""
+
+    coefficient: float
+    """lambda = 1 - effective sample size, or a fixed number."""
+    reference: Mapping[str, list[Tensor]]
+    """Parameters to stay near, by network: "actor", "critic", "encoder"."""
+
+
+def td_target(
+    actor_target: Actor, critic_target: TwinCritic, batch: Batch, next_context: Tensor, noise: Tensor, config: TD3Config
+) -> Tensor:
+    """r + gamma (1 - terminal) min_i Q'_i(s', pi'(s') + clipped noise) [M]; `noise` [M, A] is standard normal."""
+    with torch.no_grad():
+        smoothing = (noise * config.target_noise).clamp(-config.target_noise_clip, config.target_noise_clip)
+        action = (actor_target(batch.next_observation, next_context) + smoothing).clamp(-1.0, 1.0)
+        value = torch.minimum(*critic_target(batch.next_observation, next_context, action))
+        return batch.reward + config.discount * (1.0 - batch.terminal) * value
+
+
+def critic_loss(
+    critic: TwinCritic, batch: Batch, context: Tensor, target: Tensor, generator: torch.Generator | None = None
+) -> tuple[Tensor, Metrics]:
+    """Weighted squared temporal-difference error of both critics, with context [M, C] and target [M]."""
+    first, second = critic(batch.observation, context, batch.action, generator)
+    loss = (batch.weight * ((first - target).square() + (second - target).square())).mean()
+    return loss, {"critic_loss": loss.detach(), "q_mean": first.detach().mean(), "target_mean": target.mean()}
+
+
+def actor_loss(
+    actor: Actor, critic: TwinCritic, batch: Batch, context: Tensor, q_weight: float
+) -> tuple[Tensor, Metrics]:
+    """Weighted value term of the actor, scaled to unit mean |Q| so that other terms keep their meaning."""
+    context = context.detach()
+    value = critic.first(batch.observation, context, actor(batch.observation, context))
+    scale = q_weight / value.detach().abs().mean().clamp_min(1e-6)
+    loss = -scale * (batch.weight * value).mean()
+    return loss, {"actor_loss": loss.detach(), "actor_q": value.detach().mean()}
+
+
+def clone_loss(
+    actor: Actor, batch: Batch, context: Tensor, clone_weight: float, self_imitation_weight: float = 0.0
+) -> tuple[Tensor, Metrics]:
+    """Weighted squared distance to the teacher's actions, and to executed actions marked for imitation."""
+    action = actor(batch.observation, context)
+    zero = action.new_zeros(())
+    clone = _masked_distance(action, batch.teacher_action, batch.teacher_mask, batch.weight) if clone_weight else zero
+    own = _masked_distance(action, batch.action, batch.imitation, batch.weight) if self_imitation_weight else zero
+    loss = clone_weight * clone + self_imitation_weight * own
+    return loss, {"clone_loss": clone.detach(), "self_imitation_loss": own.detach()}
+
+
+def _masked_distance(action: Tensor, wanted: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    return (weight * mask * (action - wanted).square().mean(dim=-1)).sum() / mask.sum().clamp_min(1.0)
+
+
+class TD3Learner:
+    """Networks, targets, optimisers, the counter and the generator: all that an update reads or writes.
+
+    A learner restored by `load_state_dict` goes on bit for bit as the one that was saved. Calls never synchronise with
+    the device: metrics are detached tensors.
+    """
+
+    def __init__(
+        self,
+        network_config: NetworkConfig,
+        td3_config: TD3Config | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.network_config = network_config
+        self.config = td3_config or TD3Config()
+        self.device = torch.device(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder = ContextEncoder(network_config)
+            self.actor = Actor(network_config)
+            self.critic = TwinCritic(network_config)
+        self.actor_target = copy.deepcopy(self.actor)
+        self.critic_target = copy.deepcopy(self.critic)
+        for network in self.networks.values():
+            network.to(self.device)
+        for network in (self.actor_target, self.critic_target):
+            network.requires_grad_(False)
+        # Noise is drawn on the CPU, so that it does not depend on the device.
+        self.generator = torch.Generator().manual_seed(seed)
+        self.updates = 0
+        decayed = [parameter for name, parameter in self.critic.named_parameters() if name.endswith("weight")]
+        plain = [parameter for name, parameter in self.critic.named_parameters() if not name.endswith("weight")]
+        config = self.config
+        self.critic_optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": config.weight_decay},
+                {"params": plain + list(self.encoder.parameters()), "weight_decay": 0.0},
+            ],
+            lr=config.critic_learning_rate,
+            fused=True,
+        )
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=config.actor_learning_rate, fused=True)
+        self._critic_side: list[Tensor] = [*self.critic.parameters(), *self.encoder.parameters()]
+        self._actor_side: list[Tensor] = list(self.actor.parameters())
+        self._online: list[Tensor] = self._actor_side + list(self.critic.parameters())
+        self._targets: list[Tensor] = [*self.actor_target.parameters(), *self.critic_target.parameters()]
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The five networks by name."""
+        names = ("encoder", "actor", "critic", "actor_target", "critic_target")
+        return {name: getattr(self, name) for name in names}
+
+    def parameters(self) -> dict[str, list[Tensor]]:
+        """The trained parameters by network, in a fixed order; what a proximal term is about."""
+        return {name: list(getattr(self, name).parameters()) for name in ("actor", "critic", "encoder")}
+
+    def reference(self, coefficient: float) -> Proximal:
+        """A proximal term around the parameters as they are now."""
+        frozen = {name: [p.detach().clone() for p in group] for name, group in self.parameters().items()}
+        return Proximal(coefficient, frozen)
+
+    def contexts(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Context [M, C] of each transition, with gradient, and of the step after it, without: one recurrent pass."""
+        rows = batch.gradient_rows
+        outputs = self.encoder(batch.items[:rows])
+        after = outputs.detach()
+        if rows < batch.items.shape[0]:
+            with torch.no_grad():
+                after = torch.cat([after, self.encoder(batch.items[rows:])])
+        return outputs[batch.row, batch.position], after[batch.next_row, batch.next_position]
+
+    def update(self, batch: Batch, *, update_actor: bool | None = None, proximal: Proximal | None = None) -> Metrics:
+        """One TD3 step on the critics and encoder and, every `policy_delay` steps, on the actor and the targets.
+
+        `update_actor` forces the actor's step or forbids it; the targets keep their rhythm.
+        """
+        config, batch = self.config, batch.to(self.device)
+        self.updates += 1
+        delayed = self.updates % config.policy_delay == 0
+        step_actor = delayed if update_actor is None else update_actor
+        context, next_context = self.contexts(batch)
+        loss, metrics = self._critic_loss(batch, context, next_context)
+        self._zero_grad()
+        if step_actor and (config.clone_weight or config.self_imitation_weight):
+            cloning, more = clone_loss(self.actor, batch, context, config.clone_weight, config.self_imitation_weight)
+            loss, metrics = loss + cloning, metrics | more
+        loss.backward()
+        metrics |= self._step(self.critic_optimizer, self._critic_side, ("critic", "encoder"), proximal)
+        if step_actor:
+            loss, more = actor_loss(self.actor, self.critic, batch, context, config.actor_q_weight)
+            # Gradients of the actor alone: the critics' would be computed for nothing.
+            gradients = torch.autograd.grad(loss, self._actor_side)
+            for parameter, gradient in zip(self._actor_side, gradients, strict=True):
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+            metrics |= more | self._step(self.actor_optimizer, self._actor_side, ("actor",), proximal)
+        if delayed or step_actor:
+            self._polyak()
+        return metrics
+
+    def clone_update(self, batch: Batch, *, critic_weight: float = 0.0) -> Metrics:
+        """One supervised step of actor and encoder towards the teacher's actions, and of the critics if weighted."""
+        batch = batch.to(self.device)
+        self.updates += 1
+        context, next_context = self.contexts(batch)
+        loss, metrics = clone_loss(self.actor, batch, context, 1.0)
+        if critic_weight:
+            temporal, more = self._critic_loss(batch, context, next_context)
+            loss, metrics = loss + critic_weight * temporal, metrics | more
+        self._zero_grad()
+        loss.backward()
+        metrics |= self._step(self.critic_optimizer, self._critic_side, ("critic", "encoder"), None)
+        metrics |= self._step(self.actor_optimizer, self._actor_side, ("actor",), None)
+        self._polyak()
+        return metrics
+
+    def act(self, observation: NDArray[np.float32], context: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Action [A] for one observation [O] and context [C]."""
+        with torch.inference_mode():
+            seen = torch.from_numpy(np.asarray(observation, dtype=np.float32)).to(self.device)
+            known = torch.from_numpy(np.asarray(context, dtype=np.float32)).to(self.device)
+            return self.actor(seen, known).cpu().numpy()
+
+    def _critic_loss(self, batch: Batch, context: Tensor, next_context: Tensor) -> tuple[Tensor, Metrics]:
+        noise = torch.randn(batch.action.shape, generator=self.generator).to(self.device)
+        target = td_target(self.actor_target, self.critic_target, batch, next_context, noise, self.config)
+        generator = self.generator if self.network_config.critic_dropout > 0.0 else None
+        return critic_loss(self.critic, batch, context, target, generator)
+
+    def _zero_grad(self) -> None:
+        for parameter in self._critic_side + self._actor_side:
+            parameter.grad = None
+
+    def _step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        parameters: Sequence[Tensor],
+        names: tuple[str, ...],
+        proximal: Proximal | None,
+    ) -> Metrics:
+        metrics: Metrics = {}
+        if proximal is not None and proximal.coefficient > 0.0:
+            reference = [tensor for name in names for tensor in proximal.reference[name]]
+            # The gradient of the proximal term is lambda (theta - theta_meta); no graph is needed for it.
+            rows = [(p.detach(), p.grad, r) for p, r in zip(parameters, reference, strict=True) if p.grad is not None]
+            distance = torch._foreach_sub([now for now, _, _ in rows], [before for _, _, before in rows])
+            torch._foreach_add_([gradient for _, gradient, _ in rows], distance, alpha=proximal.coefficient)
+            metrics["proximal_" + names[0]] = 0.5 * proximal.coefficient * nn.utils.get_total_norm(distance).square()
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip, foreach=True)
+        optimizer.step()
+        metrics["gradient_" + names[0]] = norm.detach()
+        return metrics
+
+    def _polyak(self) -> None:
+        with torch.no_grad():
+            torch._foreach_lerp_(self._targets, self._online, self.config.polyak)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state, as copies: networks, optimisers, update counter and generator."""
+        state: dict[str, Any] = {name: copy.deepcopy(network.state_dict()) for name, network in self.networks.items()}
+        state["actor_optimizer"] = copy.deepcopy(self.actor_optimizer.state_dict())
+        state["critic_optimizer"] = copy.deepcopy(self.critic_optimizer.state_dict())
+        state["updates"] = self.updates
+        state["generator"] = self.generator.get_state()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, exactly; the given state is not shared with the learner."""
+        for name, network in self.networks.items():
+            network.load_state_dict(state[name])
+        self.actor_optimizer.load_state_dict(copy.deepcopy(state["actor_optimizer"]))
+        self.critic_optimizer.load_state_dict(copy.deepcopy(state["critic_optimizer"]))
+        self.updates = int(state["updates"])
+        self.generator.set_state(state["generator"].cpu())

@@ -1,0 +1,168 @@
+"""One trial as a state machine: decisions in, commands for arm and gripper out, one control period at a time.
+
+The Gymnasium environment and the policy server drive the very same machine, the one with a simulator in the same
+process and the other over topics; that is what makes their actions equal bit for bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mql_ros.grasping import motion, spaces
+from mql_ros.grasping.kinematics import quaternion_to_matrix, yaw_of
+from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.spaces import Phase
+from mql_ros.grasping.types import Array, Command, Measurement
+
+TRAVEL_SPEED = 0.50
+DESCENT_SPEED = 0.32
+CORRECTION_SPEED = 0.15
+CLOSING_PERIODS = 7
+RETREAT = 0.008
+"""How far the tool backs off after the guard has stopped it, m."""
+
+
+class TrialMachine:
+    """Plans and supervises the three decisions of a trial on one object.
+
+    Use: `begin(measurement)`; then for each decision `decide(action, measurement)` and, once per control period,
+    `command(measurement)` until it returns None; `observation(measurement)` is what the policy sees next.
+    """
+
+    def __init__(self, profile: RobotProfile) -> None:
+        self.profile = profile
+        self.phase = Phase.PLACE
+        self.done = True
+        self._queue: list[Command] = []
+
+    def begin(self, measurement: Measurement) -> None:
+        """Start a trial from where arm and object are now."""
+        self.phase = Phase.PLACE
+        self.done = False
+        self._origin = measurement.object_position.copy()
+        yaw = yaw_of(measurement.object_orientation)
+        self._x_axis = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+        self._yaw = yaw
+        self._force = self.profile.max_force
+        self._finger_target = self.profile.max_width
+        self._guarded = False
+        self._start_decision()
+
+    def _start_decision(self) -> None:
+        self._effort_peak = 0.0
+        self._contact_peak = 0.0
+        self._push_peak = 0.0
+        self._contact_x = 0.0
+        self._weight = 0.0
+        self._points = np.empty((0, len(self.profile.joint_names)))
+        self._velocities = self._points
+        self._next = 0
+        self._wait = 0
+        self._retreating = False
+
+    def decide(self, action: Array, measurement: Measurement) -> None:
+        """Plan the present decision for an action [4] in [-1, 1]; ValueError when it is not finite."""
+        action = spaces.sanitized(action)
+        self._start_decision()
+        joints = measurement.joint_positions
+        position, _ = self.profile.chain.forward(joints)
+        if self.phase is Phase.PLACE:
+            place = spaces.place_from_action(action)
+            above = self._origin + place.x * self._x_axis
+            above[2] = position[2]
+            travel = self._line(joints, above, TRAVEL_SPEED)
+            below = above.copy()
+            below[2] = self._origin[2] + place.z
+            descent = self._line(travel[0][-1], below, DESCENT_SPEED)
+            self._plan(np.concatenate([travel[0], descent[0]]), np.concatenate([travel[1], descent[1]]))
+        elif self.phase is Phase.CLOSE:
+            shift = spaces.correction_from_action(action)
+            target = position + shift.x * self._x_axis + np.array([0.0, 0.0, shift.z])
+            self._plan(*self._line(joints, target, CORRECTION_SPEED))
+            self._force = spaces.force_from_action(action)
+            self._wait = CLOSING_PERIODS
+        else:
+            self._force = spaces.force_from_action(action)
+            target = position + np.array([0.0, 0.0, spaces.LIFT_HEIGHT])
+            self._plan(*self._line(joints, target, spaces.speed_from_action(action)))
+            self._wait = 3
+
+    def _line(self, joints: Array, target: Array, speed: float) -> tuple[Array, Array]:
+        return motion.straight_line(self.profile, joints, target, self._yaw, speed)
+
+    def _plan(self, points: Array, velocities: Array) -> None:
+        self._points, self._velocities, self._next = points, velocities, 0
+
+    def command(self, measurement: Measurement) -> Command | None:
+        """What to do in the next control period, or None when the decision has been carried out."""
+        self._feel(measurement)
+        if self._next < len(self._points):
+            if self._must_stop(measurement):
+                self._retreat(measurement)
+            command = Command(
+                self._points[self._next :], self._velocities[self._next :], self._finger_target, self._force
+            )
+            self._next += 1
+            return command
+        if self._wait > 0:
+            self._wait -= 1
+            if self.phase is Phase.CLOSE:
+                self._finger_target = 0.0
+            rest = self._points[-1:]
+            return Command(rest, np.zeros_like(rest), self._finger_target, self._force)
+        self.done = self.phase is Phase.LIFT
+        if not self.done:
+            self.phase = Phase(self.phase + 1)
+        return None
+
+    def _feel(self, measurement: Measurement) -> None:
+        force = measurement.contact_force
+        size = float(np.sqrt(force @ force))
+        self._effort_peak = max(self._effort_peak, measurement.finger_effort)
+        # The tool points down: what holds it up pushes along -z, what hangs in the fingers pulls along +z.
+        up = -float(force[2])
+        if up > max(self._push_peak, 1.0):
+            self._push_peak = up
+            self._contact_x = float(measurement.contact_torque[1]) / up
+        self._contact_peak = max(self._contact_peak, size)
+        if self.phase is Phase.LIFT:
+            self._weight = max(self._weight, -up)
+
+    def _must_stop(self, measurement: Measurement) -> bool:
+        if self.phase is Phase.LIFT or self._retreating:
+            return False
+        force = measurement.contact_force
+        return float(force @ force) > self.profile.guard_force**2
+
+    def _retreat(self, measurement: Measurement) -> None:
+        """Give up the motion and back off: further pushing would tip or break what is in the way."""
+        self._guarded = True
+        joints = measurement.joint_positions
+        position, _ = self.profile.chain.forward(joints)
+        self._plan(*self._line(joints, position + np.array([0.0, 0.0, RETREAT]), CORRECTION_SPEED))
+        self._retreating = True
+
+    def observation(self, measurement: Measurement) -> Array:
+        """What the policy sees before its next decision (names in `spaces.OBSERVATION_NAMES`) [15]."""
+        position, _ = self.profile.chain.forward(measurement.joint_positions)
+        up = quaternion_to_matrix(measurement.object_orientation)[:, 2]
+        moved = measurement.object_position - self._origin
+        phase = np.zeros(3)
+        phase[self.phase] = 1.0
+        span = np.log(spaces.FORCE_HIGH / spaces.FORCE_LOW)
+        values = [
+            *phase,
+            ((position - self._origin) @ self._x_axis - spaces.X_MIDDLE) / spaces.X_RANGE,
+            (position[2] - self._origin[2] - spaces.Z_MIDDLE) / spaces.Z_RANGE,
+            measurement.finger_width / spaces.WIDTH_SCALE - 1.0,
+            np.log1p(self._effort_peak) / 3.0,
+            float(self._guarded),
+            np.log1p(self._contact_peak) / 3.0,
+            self._contact_x / 0.03,
+            moved[2] / spaces.HEIGHT_SCALE,
+            (moved @ self._x_axis) / 0.03,
+            (up @ self._x_axis) / 0.3,
+            self._weight / 5.0,
+            2.0 * np.log(self._force / spaces.FORCE_LOW) / span - 1.0,
+        ]
+        return np.clip(np.array(values, dtype=np.float64), -5.0, 5.0)

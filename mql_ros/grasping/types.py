@@ -1,0 +1,56 @@
+"""Plain data that crosses the boundary between task, simulator and nodes. SI units, radians, REP-103 axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a driver and perception report at one instant; poses are in the robot's base frame."""
+
+    stamp: float
+    """Driver time, s."""
+    joint_positions: Array
+    """Arm joints in profile order [n], rad."""
+    joint_velocities: Array
+    """Arm joints [n], rad/s."""
+    finger_width: float
+    """Opening between the finger pads, m."""
+    finger_effort: float
+    """Force with which the fingers press on what they hold (mean of both pads), N; 0 when nothing is held."""
+    object_position: Array
+    """Origin of the object frame [3], m (at the object's base, where it stands on the table)."""
+    object_orientation: Array
+    """Object frame, quaternion x, y, z, w [4]."""
+    contact_force: Array
+    """Force of the surroundings on the tool, tared and compensated for gravity, along the tool's axes [3], N."""
+    contact_torque: Array
+    """Torque of that force about the tool frame's origin, along the tool's axes [3], N m."""
+
+    def __post_init__(self) -> None:
+        for name in ("joint_positions", "joint_velocities", "object_position", "object_orientation",
+                     "contact_force", "contact_torque"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"measurement: {name} is not finite; the driver must report finite numbers")
+        if not (np.isfinite(self.finger_width) and np.isfinite(self.finger_effort) and np.isfinite(self.stamp)):
+            raise ValueError("measurement: finger state or stamp is not finite")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One motion of arm and gripper. The arm follows the points and rests at the last one; silence means hold."""
+
+    points: Array
+    """Arm joint positions [m, n], rad, one per control period after the start; the start is the measured position."""
+    velocities: Array
+    """Joint velocities at the points [m, n], rad/s; the last row is zero."""
+    finger_target: float
+    """Finger opening to move to, m."""
+    finger_force: float
+    """Force limit of each finger, N."""

@@ -1,0 +1,121 @@
+"""One description for pip and for colcon; Humble's setuptools knows no [project] table, hence not in pyproject.toml."""
+
+import os
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70.1
+    try:
+        from wheel.bdist_wheel import bdist_wheel
+    except ImportError:  # a stock ROS 2 without the wheel package: colcon does not need it
+        bdist_wheel = None
+
+NAME = "mql_ros"
+PROGRAMS = {
+    "mql": "mql_ros.cli.main",
+    "arm_simulator": "mql_sim.arm_simulator",
+    "policy_server": "mql_ros.nodes.policy_server",
+    "context_encoder": "mql_ros.nodes.context_encoder",
+    "grasp_monitor": "mql_ros.nodes.grasp_monitor",
+    "adaptation_manager": "mql_ros.nodes.adaptation_manager",
+}
+
+# The ROS 2 wheels are an extra: on a stock ROS 2 the rclpy of the distribution must win.
+ROS_WHEELS = ("ros-kilted-rclpy", "ros-kilted-common-interfaces", "ros-kilted-rmw-fastrtps-cpp")
+ROS_WHEELS_EXIST = (
+    "sys_platform == 'linux' and platform_machine == 'x86_64' and platform_python_implementation == 'CPython' "
+    "and python_version >= '3.10' and python_version < '3.13'"
+)
+
+# What `ros2 run` and `ros2 launch` start after `pip install .`: pip puts programs into bin/ only.
+WRAPPER = """\
+#!/bin/sh
+exec "$(dirname "$(readlink -f "$0")")/../../bin/{program}" "$@"
+"""
+
+
+def files_below(folder):
+    """All files below a folder; written out because Humble's setuptools has no recursive ** in package_data."""
+    return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def data_of_package(folder):
+    """What lies in a package's folder and is no Python, relative to it."""
+    return [os.path.relpath(file, folder) for file in files_below(folder) if not file.endswith((".py", ".pyc"))]
+
+
+def shared_files():
+    """(target folder, files) pairs for share/mql_ros, in the shape of the source tree."""
+    by_folder = {}
+    launch_files = [str(path) for path in sorted(Path("launch").glob("*.launch.py"))]
+    for file in [*files_below("config"), *launch_files, *files_below("models")]:
+        by_folder.setdefault(os.path.join("share", NAME, os.path.dirname(file)), []).append(file)
+    return sorted(by_folder.items())
+
+
+def command_classes():
+    """Give wheels lib/mql_ros/<program>. colcon builds no wheel, so it never comes here."""
+    if bdist_wheel is None:
+        return {}
+
+    class WheelWithRosExecutables(bdist_wheel):
+        def run(self):
+            folder = Path(self.get_finalized_command("build").build_base) / "ros_executables"
+            folder.mkdir(parents=True, exist_ok=True)
+            wrappers = []
+            for program in PROGRAMS:
+                wrapper = folder / program
+                wrapper.write_text(WRAPPER.format(program=program))
+                wrapper.chmod(0o755)
+                wrappers.append(str(wrapper))
+            self.distribution.data_files.append((os.path.join("lib", NAME), wrappers))
+            super().run()
+
+    return {"bdist_wheel": WheelWithRosExecutables}
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="A robot arm that learns to grasp a new object in a few trials: Meta-Q-Learning over ROS 2 topics",
+    license="Apache-2.0",
+    maintainer="mql_ros developers",
+    maintainer_email="mql_ros@example.com",
+    python_requires=">=3.10",
+    packages=[
+        *find_packages(include=["mql_ros", "mql_ros.*"]),
+        "mql_sim",
+        *("mql_sim." + name for name in find_packages("sim")),
+    ],
+    package_dir={"mql_sim": "sim"},
+    package_data={"mql_ros": data_of_package("mql_ros"), "mql_sim": data_of_package("sim")},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/" + NAME]),
+        ("share/" + NAME, ["package.xml"]),
+        *shared_files(),
+    ],
+    install_requires=[
+        "torch",
+        "numpy",
+        "scipy",
+        "pybullet",
+        "transforms3d",
+        "gymnasium",
+        "pyyaml",
+        "matplotlib",
+        "safetensors",
+        "pillow",
+        "psutil",
+    ],
+    extras_require={
+        "ros": [f"{wheel}; {ROS_WHEELS_EXIST}" for wheel in ROS_WHEELS],
+        "test": ["pytest", "pytest-timeout", "hypothesis"],
+        "lint": ["ruff", "mypy", "types-PyYAML"],
+    },
+    entry_points={"console_scripts": [f"{program} = {module}:main" for program, module in PROGRAMS.items()]},
+    cmdclass=command_classes(),
+    zip_safe=True,
+)

@@ -1,0 +1,152 @@
+"""Named objects, the procedural training family, and the suites of objects that are kept apart from training."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+import numpy as np
+
+from mql_ros.errors import UserError
+from mql_sim.objects import ObjectSpec, Shape, make_object, slip_force
+
+PROCEDURAL_TRAINING = 400
+"""Procedural training objects are `procedural-0000` and up; numbers from 10,000 are never trained on."""
+DEVELOPMENT_FIRST, DEVELOPMENT_COUNT = 10_000, 60
+"""Procedural objects for choosing between policies and settings: never trained on, but looked at."""
+
+
+def _mug() -> ObjectSpec:
+    return make_object(
+        "mug", "handle", body_radius=0.042, body_height=0.095, mass=0.30, friction=0.55, window=3.5, handle_x=0.075,
+        handle_z=0.055, handle_length=0.060, center_of_mass_x=0.006, color=(0.80, 0.25, 0.20, 1.0),
+    )  # fmt: skip
+
+
+def _soccer_ball() -> ObjectSpec:
+    """A ball scaled to the gripper, standing on a ring so that it does not roll away."""
+    radius, mass, friction, window = 0.033, 0.12, 0.75, 4.0
+    slip = slip_force(mass, friction) * 1.3
+    return ObjectSpec(
+        name="soccer-ball",
+        category="narrow",
+        shapes=(
+            Shape("sphere", (radius,), (0.0, 0.0, radius), (0.93, 0.93, 0.93, 1.0)),
+            Shape("cylinder", (0.015, 0.003), (0.0, 0.0, 0.0015), (0.2, 0.2, 0.2, 1.0)),
+        ),
+        mass=mass,
+        center_of_mass=(0.0, 0.0, 0.8 * radius),
+        friction=friction,
+        crush_force=slip * window,
+        grasp_x=0.0,
+        grasp_z=radius,
+        grasp_force=slip * window**0.5,
+    )
+
+
+def _bottle() -> ObjectSpec:
+    """A full bottle of water, wider than the gripper: only its neck can be held."""
+    return make_object(
+        "bottle", "top", body_radius=0.044, body_height=0.200, mass=0.65, friction=0.55, window=3.0, neck_radius=0.014,
+        neck_length=0.055, color=(0.35, 0.62, 0.85, 1.0),
+    )  # fmt: skip
+
+
+def _jug() -> ObjectSpec:
+    """A handle farther out than any in training."""
+    return make_object(
+        "jug", "handle", body_radius=0.050, body_height=0.105, mass=0.20, friction=0.85, window=3.2, handle_x=0.110,
+        handle_z=0.070, handle_length=0.090, center_of_mass_x=0.025, color=(0.55, 0.65, 0.35, 1.0),
+    )  # fmt: skip
+
+
+def _carafe() -> ObjectSpec:
+    """A tall neck set off to one side."""
+    return make_object(
+        "carafe", "top", body_radius=0.052, body_height=0.170, mass=0.45, friction=0.45, window=3.0, neck_radius=0.016,
+        neck_length=0.060, neck_offset=0.035, color=(0.60, 0.45, 0.70, 1.0),
+    )  # fmt: skip
+
+
+def _kettle() -> ObjectSpec:
+    """A knob on a low, heavy body."""
+    return make_object(
+        "kettle", "top", body_radius=0.055, body_height=0.075, mass=0.60, friction=0.70, window=3.5, neck_radius=0.015,
+        neck_length=0.045, neck_offset=0.010, color=(0.30, 0.32, 0.36, 1.0),
+    )  # fmt: skip
+
+
+def _can() -> ObjectSpec:
+    return make_object(
+        "can", "narrow", body_radius=0.031, body_height=0.110, mass=0.35, friction=0.45, window=3.0,
+        color=(0.75, 0.20, 0.25, 1.0),
+    )  # fmt: skip
+
+
+TRAINING_NAMED: dict[str, Callable[[], ObjectSpec]] = {
+    "mug": _mug, "soccer-ball": _soccer_ball, "can": _can, "kettle": _kettle,
+}  # fmt: skip
+HELD_OUT_NAMED: dict[str, Callable[[], ObjectSpec]] = {"bottle": _bottle, "jug": _jug, "carafe": _carafe}
+"""Never in a training set. The demo's objects."""
+
+
+def procedural(number: int) -> ObjectSpec:
+    """Member `number` of the procedural family (continuous shape, size, mass, friction and force window)."""
+    rng = np.random.default_rng([20_250_301, number])
+    category = ("top", "handle", "narrow")[int(rng.integers(3))]
+    friction = float(rng.uniform(0.35, 0.95))
+    window = float(rng.uniform(2.6, 4.5))
+    hue = rng.uniform(0.3, 0.9, size=3)
+    color = (float(hue[0]), float(hue[1]), float(hue[2]), 1.0)
+    name = f"procedural-{number:04d}"
+    if category == "top":
+        return make_object(
+            name, category, body_radius=float(rng.uniform(0.043, 0.058)), body_height=float(rng.uniform(0.05, 0.16)),
+            mass=float(rng.uniform(0.1, 0.7)), friction=friction, window=window,
+            neck_radius=float(rng.uniform(0.010, 0.019)), neck_length=float(rng.uniform(0.04, 0.06)),
+            neck_offset=float(rng.uniform(-0.02, 0.03)), color=color,
+        )  # fmt: skip
+    if category == "handle":
+        handle_z = float(rng.uniform(0.045, 0.105))
+        length = float(rng.uniform(0.05, 0.08))
+        low = max(handle_z + length / 2, 0.07)
+        return make_object(
+            name, category, body_radius=float(rng.uniform(0.041, 0.050)),
+            # A body much taller than its handle keeps the palm from getting there.
+            body_height=float(rng.uniform(low, max(low + 0.005, handle_z + 0.04))), mass=float(rng.uniform(0.1, 0.4)),
+            friction=max(friction, 0.45), window=window, handle_x=float(rng.uniform(0.068, 0.100)), handle_z=handle_z,
+            handle_length=min(length, 2 * handle_z - 0.012), center_of_mass_x=float(rng.uniform(0.0, 0.015)),
+            color=color,
+        )  # fmt: skip
+    return make_object(
+        name, category, body_radius=float(rng.uniform(0.016, 0.034)), body_height=float(rng.uniform(0.05, 0.20)),
+        mass=float(rng.uniform(0.1, 0.7)), friction=friction, window=window, color=color,
+    )  # fmt: skip
+
+
+def training_names() -> list[str]:
+    """Every object that meta-training may use."""
+    return [*TRAINING_NAMED, *(f"procedural-{n:04d}" for n in range(PROCEDURAL_TRAINING))]
+
+
+def development_names() -> list[str]:
+    """Fresh procedural objects for validation: none is trained on."""
+    return [f"procedural-{n:04d}" for n in range(DEVELOPMENT_FIRST, DEVELOPMENT_FIRST + DEVELOPMENT_COUNT)]
+
+
+def find_object(name: str) -> ObjectSpec:
+    """The object of a name, or of a URDF file; UserError names the nearest known object."""
+    named = {**TRAINING_NAMED, **HELD_OUT_NAMED}
+    if name in named:
+        return named[name]()
+    if name.startswith("procedural-") and name.removeprefix("procedural-").isdigit():
+        return procedural(int(name.removeprefix("procedural-")))
+    if name.endswith(".urdf"):
+        from mql_sim.urdf_object import read_object
+
+        return read_object(name)
+    near = difflib.get_close_matches(name, named, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise UserError(
+        f"unknown object '{name}': {hint}known are {', '.join(named)}, procedural-NNNN, or the path of a .urdf file"
+    )

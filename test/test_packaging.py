@@ -1,0 +1,161 @@
+"""The package as a whole: what depends on what, what is declared, and how the command line meets the user."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import types
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+import mql_ros
+from mql_ros import resources
+from mql_ros.cli import main as cli
+from mql_ros.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+SETUP = (ROOT / "setup.py").read_text()
+MODULES = sorted(path.relative_to(ROOT) for room in ("mql_ros", "sim") for path in (ROOT / room).rglob("*.py"))
+
+# What each room must not import. The first room that a file lies in counts.
+ABOVE_GRASPING = {"mql_ros.nodes", "mql_ros.cli", "mql_sim", "rclpy", "pybullet"}
+FORBIDDEN = {
+    "mql_ros/algorithm": ABOVE_GRASPING | {"mql_ros.grasping"},
+    "mql_ros/grasping": ABOVE_GRASPING,
+    "mql_ros/nodes": {"mql_ros.cli", "mql_sim", "pybullet"},
+    "sim/arm_simulator.py": {"mql_ros.cli"},
+    "sim": {"mql_ros.cli", "mql_ros.nodes", "rclpy"},
+}
+
+# Where the import has another name than the distribution.
+DISTRIBUTIONS = {"PIL": "pillow", "pybullet_data": "pybullet", "pybullet_utils": "pybullet", "yaml": "pyyaml"}
+OPTIONAL = {"ament_index_python", "control_msgs", "rosbag2_py", "tf2_ros"}  # imported only if present
+
+
+def imports(module: Path) -> set[str]:
+    """Every module and name that a file imports, anywhere in it, as dotted names."""
+    found = set()
+    package = ("mql_sim", *module.parts[1:-1]) if module.parts[0] == "sim" else module.parts[:-1]
+    for node in ast.walk(ast.parse((ROOT / module).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            origin = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {origin} | {f"{origin}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_go_one_way(module: Path) -> None:
+    room = next((room for room in FORBIDDEN if module.as_posix().startswith(room)), None)
+    forbidden = FORBIDDEN.get(room, set())
+    wrong = [name for name in imports(module) if any(f"{name}.".startswith(f"{no}.") for no in forbidden)]
+    assert not wrong, f"{module} imports {wrong}, which lies above {room}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_files_are_short(module: Path) -> None:
+    limit = 250 if module.parts[:2] == ("mql_ros", "nodes") else 400
+    assert len((ROOT / module).read_text().splitlines()) < limit
+
+
+def test_what_is_imported_is_declared() -> None:
+    declared = {element.text for element in ElementTree.parse(ROOT / "package.xml").iter("exec_depend")}
+    declared |= set(re.findall(r'^ +"([a-z0-9]+)",$', SETUP, re.MULTILINE)) | OPTIONAL
+    imported = {name.partition(".")[0] for module in MODULES for name in imports(module)}
+    imported -= {"mql_ros", "mql_sim", *sys.stdlib_module_names}
+    assert {DISTRIBUTIONS.get(name, name) for name in imported} <= declared
+
+
+def test_versions_agree() -> None:
+    manifest = ElementTree.parse(ROOT / "package.xml").findtext("version")
+    assert f'version="{manifest}"' in SETUP
+    assert mql_ros.__version__ == manifest
+
+
+def test_each_program_has_its_module() -> None:
+    table = next(node for node in ast.parse(SETUP).body if ast.unparse(node).startswith("PROGRAMS ="))
+    assert isinstance(table, ast.Assign)
+    programs = ast.literal_eval(table.value)
+    assert {"mql", "policy_server"} <= set(programs)
+    files = [name.replace("mql_sim", "sim").replace(".", "/") + ".py" for name in programs.values()]
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
+def test_each_verb_has_its_module() -> None:
+    assert [verb for verb in cli.VERBS if not (ROOT / "mql_ros" / "cli" / f"{verb}.py").exists()] == []
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    program = (
+        "import sys\n"
+        "from mql_ros.cli.main import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit as end:\n    assert end.code == 0\n"
+        "assert not {'torch', 'pybullet', 'rclpy', 'numpy'} & set(sys.modules)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert all(verb in result.stdout for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize("words", [["fly"], [], ["--no-such-option"]])
+def test_a_wrong_command_exits_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 2
+    assert "mql: error:" in capsys.readouterr().err
+
+
+def test_a_verb_without_its_module_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.VERBS, "juggle", "keep objects in the air")
+    assert cli.main(["juggle"]) == 2
+    assert capsys.readouterr().err.startswith("mql: error: the verb 'juggle' is missing")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "message"),
+    [
+        (UserError("there is no object 'moon'"), 2, "mql: error: there is no object 'moon'\n"),
+        (KeyboardInterrupt(), 130, "mql: interrupted\n"),
+        (ModuleNotFoundError(name="rclpy"), 2, "mql: error: the Python package 'rclpy' is missing; source the setup"),
+        (ModuleNotFoundError(name="torch"), 2, "mql: error: the Python package 'torch' is missing; install mql_ros"),
+    ],
+    ids=["user error", "interrupt", "no ROS", "no torch"],
+)
+def test_what_goes_wrong_is_one_sentence(
+    outcome: BaseException,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(arguments: object) -> int:
+        raise outcome
+
+    verb = types.SimpleNamespace(HELP="", add_arguments=lambda parser: None, main=fail)
+    monkeypatch.setitem(sys.modules, "mql_ros.cli.objects", verb)
+    assert cli.main(["objects"]) == code
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+
+
+def test_share_path_prefers_the_ament_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "share" / "mql_ros" / "config" / "nodes.yaml"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join(["/nonexistent", str(tmp_path)]))
+    assert resources.share_path("config", "nodes.yaml") == file
+    assert resources.share_path("config") == file.parent
+
+
+def test_share_path_says_what_is_missing() -> None:
+    with pytest.raises(UserError, match=r"config/no_such_file\.yaml"):
+        resources.share_path("config", "no_such_file.yaml")
