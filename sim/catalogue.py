@@ -15,6 +15,9 @@ PROCEDURAL_TRAINING = 400
 DEVELOPMENT_FIRST, DEVELOPMENT_COUNT = 10_000, 60
 """Procedural objects for choosing between policies and settings: never trained on, but looked at."""
 
+BEYOND_COUNT = 30
+"""Development objects just past the training range are `beyond-0000` and up; numbers from 1,000 stay untouched."""
+
 
 def _mug() -> ObjectSpec:
     return make_object(
@@ -124,6 +127,28 @@ def procedural(number: int) -> ObjectSpec:
     )  # fmt: skip
 
 
+def beyond(number: int) -> ObjectSpec:
+    """Member `number` of a family just past the training range: taller necks, necks farther off, farther handles."""
+    rng = np.random.default_rng([20_250_302, number])
+    name = f"beyond-{number:04d}"
+    kind = int(rng.integers(3))
+    friction, window = float(rng.uniform(0.4, 0.9)), float(rng.uniform(2.8, 4.0))
+    if kind == 2:
+        return make_object(
+            name, "handle", body_radius=float(rng.uniform(0.044, 0.052)), body_height=0.105,
+            mass=float(rng.uniform(0.12, 0.22)), friction=max(friction, 0.7), window=window,
+            handle_x=float(rng.uniform(0.103, 0.112)), handle_z=float(rng.uniform(0.06, 0.08)), handle_length=0.085,
+            center_of_mass_x=0.025,
+        )  # fmt: skip
+    return make_object(
+        name, "top", body_radius=float(rng.uniform(0.043, 0.056)),
+        body_height=float(rng.uniform(0.175, 0.21) if kind == 0 else rng.uniform(0.08, 0.16)),
+        mass=float(rng.uniform(0.2, 0.7)), friction=friction, window=window,
+        neck_radius=float(rng.uniform(0.011, 0.018)), neck_length=float(rng.uniform(0.045, 0.06)),
+        neck_offset=float(rng.uniform(-0.01, 0.02) if kind == 0 else rng.choice([-1, 1]) * rng.uniform(0.026, 0.034)),
+    )  # fmt: skip
+
+
 def training_names() -> list[str]:
     """Every object that meta-training may use."""
     return [*TRAINING_NAMED, *(f"procedural-{n:04d}" for n in range(PROCEDURAL_TRAINING))]
@@ -134,6 +159,11 @@ def development_names() -> list[str]:
     return [f"procedural-{n:04d}" for n in range(DEVELOPMENT_FIRST, DEVELOPMENT_FIRST + DEVELOPMENT_COUNT)]
 
 
+def beyond_names() -> list[str]:
+    """Objects just past the training range on which adaptation is developed; never trained on."""
+    return [f"beyond-{n:04d}" for n in range(BEYOND_COUNT)]
+
+
 def find_object(name: str) -> ObjectSpec:
     """The object of a name, or of a URDF file; UserError names the nearest known object."""
     named = {**TRAINING_NAMED, **HELD_OUT_NAMED}
@@ -141,6 +171,8 @@ def find_object(name: str) -> ObjectSpec:
         return named[name]()
     if name.startswith("procedural-") and name.removeprefix("procedural-").isdigit():
         return procedural(int(name.removeprefix("procedural-")))
+    if name.startswith("beyond-") and name.removeprefix("beyond-").isdigit():
+        return beyond(int(name.removeprefix("beyond-")))
     if name.endswith(".urdf"):
         from mql_sim.urdf_object import read_object
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mql_ros.grasping.kinematics import rotation_from_rpy
+
 GRAVITY = 9.81
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One rigid primitive of an object, axes parallel to the object frame."""
+    """One rigid primitive of an object."""
 
     kind: str
     """`cylinder` (radius, height; along z), `box` (full x, y, z) or `sphere` (radius)."""
@@ -21,6 +23,21 @@ class Shape:
     position: tuple[float, float, float]
     """Centre in the object frame, m."""
     color: tuple[float, float, float, float] = (0.7, 0.7, 0.7, 1.0)
+    rpy: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Roll, pitch and yaw of its axes in the object frame, rad; zero for everything in the catalogue."""
+
+    def half_extents(self) -> tuple[float, float, float]:
+        """Half the size of the box, parallel to the object frame, that just holds the shape, m."""
+        turn = rotation_from_rpy(*self.rpy)
+        if self.kind == "sphere":
+            extents = np.full(3, self.size[0])
+        elif self.kind == "box":
+            extents = np.abs(turn) @ np.array(self.size) / 2
+        else:
+            axis = turn[:, 2]
+            # A disc across the axis reaches sqrt(1 - axis_k^2) radii along k.
+            extents = self.size[0] * np.sqrt(np.maximum(0.0, 1.0 - axis**2)) + np.abs(axis) * self.size[1] / 2
+        return float(extents[0]), float(extents[1]), float(extents[2])
 
 
 @dataclass(frozen=True)
@@ -63,7 +80,7 @@ class ObjectSpec:
         for number, shape in enumerate(self.shapes):
             for tag in ("visual", "collision"):
                 part = ET.SubElement(link, tag)
-                ET.SubElement(part, "origin", xyz=_numbers(shape.position), rpy="0 0 0")
+                ET.SubElement(part, "origin", xyz=_numbers(shape.position), rpy=_numbers(shape.rpy))
                 geometry = ET.SubElement(part, "geometry")
                 if shape.kind == "cylinder":
                     ET.SubElement(geometry, "cylinder", radius=repr(shape.size[0]), length=repr(shape.size[1]))
@@ -78,9 +95,21 @@ class ObjectSpec:
 
     def _inertia(self) -> tuple[float, float]:
         """Moments of a solid cylinder that bounds the object, kg m^2: stable in Bullet, close enough for a grasp."""
-        radius = max(s.size[0] if s.kind != "box" else s.size[0] / 2 for s in self.shapes)
-        height = max(s.position[2] + (s.size[1] / 2 if s.kind == "cylinder" else s.size[-1] / 2) for s in self.shapes)
+        radius = max(_radius(s) for s in self.shapes)
+        height = max(s.position[2] + _rise(s) for s in self.shapes)
         return self.mass * (3 * radius**2 + height**2) / 12, self.mass * radius**2 / 2
+
+
+def _radius(shape: Shape) -> float:
+    if any(shape.rpy):
+        return max(shape.half_extents()[:2])
+    return shape.size[0] / 2 if shape.kind == "box" else shape.size[0]
+
+
+def _rise(shape: Shape) -> float:
+    if any(shape.rpy):
+        return shape.half_extents()[2]
+    return shape.size[1] / 2 if shape.kind == "cylinder" else shape.size[-1] / 2
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pybullet
 from numpy.typing import NDArray
 
+from mql_sim.quiet import pybullet
 from mql_sim.world import World
 
 

@@ -8,7 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from mql_ros.algorithm.context import ContextTracker
 from mql_ros.algorithm.session import Session
+from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping import spaces
 from mql_ros.grasping.spaces import Phase
 from mql_ros.grasping.types import Array
@@ -108,3 +110,33 @@ def run_session(
 def successes(session: Session) -> np.ndarray:
     """Whether each trial of a session lifted the object [trials]."""
     return np.array([spaces.is_success(o) for o in session.next_observation[session.done]])
+
+
+class PolicyBehaviour:
+    """A contextual policy, with optional exploration noise: the same computation as on the robot, in one process."""
+
+    def __init__(self, learner: TD3Learner, history_blocks: int, noise: float = 0.0, seed: int = 0) -> None:
+        self._learner = learner
+        self._tracker = ContextTracker(
+            learner.encoder, history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE
+        )
+        self._noise = noise
+        self._rng = np.random.default_rng([seed, 23])
+
+    def act(self, observation: Array, trial: int) -> Array:
+        """The actor's action for observation and context, disturbed by Gaussian noise."""
+        action = self._learner.act(observation.astype(np.float32), self._tracker.context).astype(np.float64)
+        if self._noise > 0.0:
+            action = action + self._noise * self._rng.normal(size=action.shape)
+        return np.clip(action, -1.0, 1.0)
+
+    def learn(self, action: Array, reward: float, observation: Array, done: bool) -> None:
+        """Take the step into the context."""
+        self._tracker.append(action.astype(np.float32), float(reward), observation.astype(np.float32), done)
+
+    def remember(self, session: Session) -> None:
+        """Begin with the context of a session that went before."""
+        for action, reward, observation, done in zip(
+            session.action, session.reward, session.next_observation, session.done, strict=True
+        ):
+            self._tracker.append(action, float(reward), observation, bool(done))

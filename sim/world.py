@@ -6,14 +6,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pybullet
-import pybullet_data
-from pybullet_utils.bullet_client import BulletClient
 
 from mql_ros.grasping.kinematics import quaternion_to_matrix
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.types import Array, Measurement
 from mql_sim.objects import GRAVITY, ObjectSpec
+from mql_sim.quiet import connect, pybullet, pybullet_data
 
 PHYSICS_STEP = 1.0 / 120.0
 SOLVER_ITERATIONS = 50
@@ -34,7 +32,7 @@ class World:
 
     def __init__(self, profile: RobotProfile) -> None:
         self.profile = profile
-        self.client = BulletClient(connection_mode=pybullet.DIRECT)
+        self.client = connect()
         client = self.client
         client.setAdditionalSearchPath(pybullet_data.getDataPath())
         client.setGravity(0, 0, -GRAVITY)

@@ -68,7 +68,8 @@ def test_what_is_imported_is_declared() -> None:
     declared |= set(re.findall(r'^ +"([a-z0-9]+)",$', SETUP, re.MULTILINE)) | OPTIONAL
     imported = {name.partition(".")[0] for module in MODULES for name in imports(module)}
     imported -= {"mql_ros", "mql_sim", *sys.stdlib_module_names}
-    assert {DISTRIBUTIONS.get(name, name) for name in imported} <= declared
+    undeclared = {DISTRIBUTIONS.get(name, name) for name in imported} - declared
+    assert not undeclared, f"name {undeclared} in package.xml (ROS packages) or in setup.py and package.xml (others)"
 
 
 def test_versions_agree() -> None:

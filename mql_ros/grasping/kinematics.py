@@ -82,6 +82,18 @@ class Chain:
         _, tool = self.frames(joints)
         return tool[:3, 3], tool[:3, :3]
 
+    def positions(self, joints: Array) -> Array:
+        """Tool positions [m, 3] (m, base frame) for many joint positions [m, n] at once."""
+        cosines, sines = np.cos(joints)[..., None], np.sin(joints)[..., None]
+        x_axis, y_axis = self.origins[:, :3, 0], self.origins[:, :3, 1]
+        turned_x, turned_y = x_axis * cosines + y_axis * sines, y_axis * cosines - x_axis * sines
+        # From the tool back to the base: a point needs less arithmetic than a frame.
+        points = np.broadcast_to(self.tool[:3, 3], (len(joints), 3))
+        for k in range(joints.shape[1] - 1, -1, -1):
+            x, y, z = points[:, 0:1], points[:, 1:2], points[:, 2:3]
+            points = turned_x[:, k] * x + turned_y[:, k] * y + self.origins[k, :3, 2] * z + self.origins[k, :3, 3]
+        return points
+
     def inverse(
         self, position: Array, orientation: Array, start: Array, iterations: int = 12, damping: float = 0.02
     ) -> tuple[Array, float]:

@@ -17,8 +17,9 @@ def straight_line(
 ) -> tuple[Array, Array]:
     """Joint points [m, n] (rad) and velocities [m, n] (rad/s) that move the tool on a line to `target` [3] (m).
 
-    The tool keeps pointing down and turns to heading `yaw` (rad) on the way. One point per control period, trapezoidal speed profile with peak `speed` (m/s), slowed down as a whole until no
-    joint exceeds its speed limit. The last velocity is zero. The target is clipped to the workspace box.
+    The tool keeps pointing down and turns to heading `yaw` (rad) on the way. One point per control period, trapezoidal
+    speed profile with peak `speed` (m/s), slowed down as a whole until no joint exceeds its speed limit. The last
+    velocity is zero. The target is clipped to the workspace box.
     """
     position, turn = profile.chain.forward(start_joints)
     start_yaw = float(np.arctan2(turn[1, 0], turn[0, 0]))
@@ -56,4 +57,3 @@ def _progress(periods: int) -> Array:
     middle = speed * (k - ramp / 2)
     down = 1.0 - 0.5 * speed * (periods - k) ** 2 / ramp
     return np.where(k < ramp, up, np.where(k <= periods - ramp, middle, down))
-

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -19,7 +21,8 @@ _KEYS = {
     "name", "urdf", "base_frame", "tool_frame", "joints", "tool", "gripper", "home", "home_tool", "workspace",
     "control_period", "guard_force",
 }  # fmt: skip
-_JOINT_KEYS = {"name", "xyz", "rpy", "lower", "upper", "velocity"}
+_POSE_KEYS = {"xyz", "rpy"}
+_JOINT_KEYS = {"name", "lower", "upper", "velocity"} | _POSE_KEYS
 
 
 @dataclass(frozen=True)
@@ -72,42 +75,117 @@ def load_profile(name: str) -> RobotProfile:
     path = Path(name) if name.endswith((".yaml", ".yml")) else share_path("config", "robots") / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in share_path("config", "robots").glob("*.yaml"))
-        raise UserError(f"unknown robot '{name}'; known robots are {', '.join(known)}, or give the path of a .yaml file")
+        raise UserError(
+            f"unknown robot '{name}'; known robots are {', '.join(known)}, or give the path of a .yaml file"
+        )
     try:
         data = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).replace("\n", " ")
+        raise UserError(f"robot profile {path.name} cannot be read as YAML: {reason}") from error
+    try:
         return _profile(data)
-    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"robot profile {path.name}: {type(error).__name__}: {error}; compare config/robots/panda.yaml")
+    except _WrongValueError as error:
+        raise UserError(f"robot profile {path.name}: {error}; compare config/robots/panda.yaml") from error
 
 
-def _profile(data: dict) -> RobotProfile:
+class _WrongValueError(ValueError):
+    """Says which key of a profile is wrong, and what was expected."""
+
+
+def _profile(data: Any) -> RobotProfile:
+    if not isinstance(data, dict):
+        raise _WrongValueError("expected `key: value` lines")
     check_keys("robot profile", data, _KEYS)
-    for joint in data["joints"]:
+    joints = _get(data, "joints")
+    if not isinstance(joints, list) or not joints or not all(isinstance(joint, dict) for joint in joints):
+        raise _WrongValueError("'joints' is not a list of joints such as {name: joint1, xyz: [0, 0, 0], ...}")
+    for joint in joints:
         check_keys("joint in robot profile", joint, _JOINT_KEYS)
-    lower = np.array([float(j["lower"]) for j in data["joints"]])
-    upper = np.array([float(j["upper"]) for j in data["joints"]])
-    if not (lower < upper).all():
-        raise ValueError("a joint's lower limit is not below its upper limit")
+    gripper, tool = _section(data, "gripper", {"joints", "max_width", "max_force"}), _section(data, "tool", _POSE_KEYS)
+    home_tool = _section(data, "home_tool", {"xyz"})
+    workspace = _section(data, "workspace", {"lower", "upper"})
+    lower = np.array([_number(j, "lower", f"joints[{i}].lower") for i, j in enumerate(joints)])
+    upper = np.array([_number(j, "upper", f"joints[{i}].upper") for i, j in enumerate(joints)])
+    for i in np.flatnonzero(lower >= upper):
+        raise _WrongValueError(f"'joints[{i}].lower' is not below 'joints[{i}].upper'")
+    box = _numbers(workspace, "lower", 3, "workspace.lower"), _numbers(workspace, "upper", 3, "workspace.upper")
+    if not (box[0] < box[1]).all():
+        raise _WrongValueError("'workspace.lower' is not below 'workspace.upper'")
+    origins = [_origin(joint, f"joints[{i}]") for i, joint in enumerate(joints)]
+    fingers = _get(gripper, "joints", "gripper.joints")
+    if not isinstance(fingers, list) or len(fingers) != 2 or not all(isinstance(f, str) for f in fingers):
+        raise _WrongValueError("'gripper.joints' is not a list of two joint names")
     return RobotProfile(
-        name=data["name"],
-        urdf=data["urdf"],
-        base_frame=data["base_frame"],
-        tool_frame=data["tool_frame"],
-        joint_names=tuple(j["name"] for j in data["joints"]),
-        finger_names=tuple(data["gripper"]["joints"]),
+        name=_text(data, "name"),
+        urdf=_text(data, "urdf"),
+        base_frame=_text(data, "base_frame"),
+        tool_frame=_text(data, "tool_frame"),
+        joint_names=tuple(_text(j, "name", f"joints[{i}].name") for i, j in enumerate(joints)),
+        finger_names=tuple(fingers),
         lower=lower,
         upper=upper,
-        velocity=np.array([float(j["velocity"]) for j in data["joints"]]),
-        chain=Chain.from_origins(data["joints"], data["tool"], lower, upper),
-        max_width=float(data["gripper"]["max_width"]),
-        max_force=float(data["gripper"]["max_force"]),
-        home_guess=np.array(data["home"], dtype=float),
-        home_position=np.array(data["home_tool"]["xyz"], dtype=float),
-        workspace_lower=np.array(data["workspace"]["lower"], dtype=float),
-        workspace_upper=np.array(data["workspace"]["upper"], dtype=float),
-        control_period=float(data["control_period"]),
-        guard_force=float(data["guard_force"]),
+        velocity=np.array([_positive(j, "velocity", f"joints[{i}].velocity") for i, j in enumerate(joints)]),
+        chain=Chain.from_origins(origins, _origin(tool, "tool"), lower, upper),
+        max_width=_positive(gripper, "max_width", "gripper.max_width"),
+        max_force=_positive(gripper, "max_force", "gripper.max_force"),
+        home_guess=_numbers(data, "home", len(joints)),
+        home_position=_numbers(home_tool, "xyz", 3, "home_tool.xyz"),
+        workspace_lower=box[0],
+        workspace_upper=box[1],
+        control_period=_positive(data, "control_period"),
+        guard_force=_positive(data, "guard_force"),
     )
+
+
+def _get(data: dict, key: str, label: str = "") -> Any:
+    if key not in data:
+        raise _WrongValueError(f"the key '{label or key}' is missing")
+    return data[key]
+
+
+def _section(data: dict, key: str, known: set[str]) -> dict:
+    section = _get(data, key)
+    if not isinstance(section, dict):
+        raise _WrongValueError(f"'{key}' is {section!r}; expected keys {', '.join(sorted(known))} below it")
+    check_keys(f"'{key}' in robot profile", section, known)
+    return section
+
+
+def _text(data: dict, key: str, label: str = "") -> str:
+    value = _get(data, key, label)
+    if not isinstance(value, str) or not value:
+        raise _WrongValueError(f"'{label or key}' is {value!r}; expected a name")
+    return value
+
+
+def _number(data: dict, key: str, label: str = "") -> float:
+    value = _get(data, key, label)
+    if not _is_number(value):
+        raise _WrongValueError(f"'{label or key}' is {value!r}; expected a finite number")
+    return float(value)
+
+
+def _positive(data: dict, key: str, label: str = "") -> float:
+    value = _number(data, key, label)
+    if value <= 0.0:
+        raise _WrongValueError(f"'{label or key}' is {value}; expected more than 0")
+    return value
+
+
+def _numbers(data: dict, key: str, count: int, label: str = "") -> Array:
+    values = _get(data, key, label)
+    if not isinstance(values, list) or len(values) != count or not all(_is_number(v) for v in values):
+        raise _WrongValueError(f"'{label or key}' is {values!r}; expected a list of {count} finite numbers")
+    return np.array(values, dtype=float)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _origin(data: dict, label: str) -> dict[str, Array]:
+    return {k: _numbers(data, k, 3, f"{label}.{k}") for k in ("xyz", "rpy") if k in data}
 
 
 def check_keys(what: str, data: dict, known: set[str]) -> None:

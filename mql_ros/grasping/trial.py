@@ -11,6 +11,7 @@ import numpy as np
 from mql_ros.grasping import motion, spaces
 from mql_ros.grasping.kinematics import quaternion_to_matrix, yaw_of
 from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.safety import SafetyFilter
 from mql_ros.grasping.spaces import Phase
 from mql_ros.grasping.types import Array, Command, Measurement
 
@@ -33,7 +34,17 @@ class TrialMachine:
         self.profile = profile
         self.phase = Phase.PLACE
         self.done = True
-        self._queue: list[Command] = []
+        self._safety = SafetyFilter(profile)
+
+    @property
+    def refusals(self) -> int:
+        """How many commands the safety filter has replaced by holding still; each of them ended its decision."""
+        return self._safety.refusals
+
+    @property
+    def last_refusal(self) -> str:
+        """Why the latest of them was refused, one sentence; empty when there was none."""
+        return self._safety.last_refusal
 
     def begin(self, measurement: Measurement) -> None:
         """Start a trial from where arm and object are now."""
@@ -56,6 +67,7 @@ class TrialMachine:
         self._weight = 0.0
         self._points = np.empty((0, len(self.profile.joint_names)))
         self._velocities = self._points
+        self._plan_fault = ""
         self._next = 0
         self._wait = 0
         self._retreating = False
@@ -74,24 +86,38 @@ class TrialMachine:
             below = above.copy()
             below[2] = self._origin[2] + place.z
             descent = self._line(travel[0][-1], below, DESCENT_SPEED)
-            self._plan(np.concatenate([travel[0], descent[0]]), np.concatenate([travel[1], descent[1]]))
+            points, velocities = np.concatenate([travel[0], descent[0]]), np.concatenate([travel[1], descent[1]])
+            self._plan(points, velocities, joints, below)
         elif self.phase is Phase.CLOSE:
             shift = spaces.correction_from_action(action)
             target = position + shift.x * self._x_axis + np.array([0.0, 0.0, shift.z])
-            self._plan(*self._line(joints, target, CORRECTION_SPEED))
+            self._move(joints, target, CORRECTION_SPEED)
             self._force = spaces.force_from_action(action)
             self._wait = CLOSING_PERIODS
         else:
             self._force = spaces.force_from_action(action)
             target = position + np.array([0.0, 0.0, spaces.LIFT_HEIGHT])
-            self._plan(*self._line(joints, target, spaces.speed_from_action(action)))
+            self._move(joints, target, spaces.speed_from_action(action))
             self._wait = 3
 
     def _line(self, joints: Array, target: Array, speed: float) -> tuple[Array, Array]:
         return motion.straight_line(self.profile, joints, target, self._yaw, speed)
 
-    def _plan(self, points: Array, velocities: Array) -> None:
+    def _move(self, joints: Array, target: Array, speed: float) -> None:
+        self._plan(*self._line(joints, target, speed), joints, target)
+
+    def _plan(self, points: Array, velocities: Array, start: Array, target: Array) -> None:
         self._points, self._velocities, self._next = points, velocities, 0
+        # The whole plan is checked once; what is left for each period is cheap.
+        wanted = np.clip(target, self.profile.workspace_lower, self.profile.workspace_upper)
+        self._plan_fault = self._safety.plan_fault(points, velocities, start, wanted)
+
+    def _allowed(self, command: Command, measurement: Measurement) -> Command:
+        """The one way out for commands: what the safety filter refuses ends the decision at rest."""
+        allowed = self._safety.filter(command, measurement, self._plan_fault)
+        if allowed is not command:
+            self._next, self._wait = len(self._points), 0
+        return allowed
 
     def command(self, measurement: Measurement) -> Command | None:
         """What to do in the next control period, or None when the decision has been carried out."""
@@ -103,13 +129,13 @@ class TrialMachine:
                 self._points[self._next :], self._velocities[self._next :], self._finger_target, self._force
             )
             self._next += 1
-            return command
+            return self._allowed(command, measurement)
         if self._wait > 0:
             self._wait -= 1
             if self.phase is Phase.CLOSE:
                 self._finger_target = 0.0
             rest = self._points[-1:]
-            return Command(rest, np.zeros_like(rest), self._finger_target, self._force)
+            return self._allowed(Command(rest, np.zeros_like(rest), self._finger_target, self._force), measurement)
         self.done = self.phase is Phase.LIFT
         if not self.done:
             self.phase = Phase(self.phase + 1)
@@ -139,7 +165,8 @@ class TrialMachine:
         self._guarded = True
         joints = measurement.joint_positions
         position, _ = self.profile.chain.forward(joints)
-        self._plan(*self._line(joints, position + np.array([0.0, 0.0, RETREAT]), CORRECTION_SPEED))
+        target = position + np.array([0.0, 0.0, RETREAT])
+        self._move(joints, target, CORRECTION_SPEED)
         self._retreating = True
 
     def observation(self, measurement: Measurement) -> Array:

@@ -1,0 +1,28 @@
+"""The adaptation settings that command line and demo share, from `config/adaptation.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import yaml
+
+from mql_ros.algorithm.adaptation import AdaptationConfig
+from mql_ros.errors import UserError
+from mql_ros.grasping.robot_profile import check_keys
+from mql_ros.resources import share_path
+
+
+def load_adaptation(overrides: Sequence[str] = ()) -> tuple[AdaptationConfig, float]:
+    """The settings of an adaptation, and the exploration noise of the trials before it; `KEY=VALUE` overrides."""
+    data: dict[str, Any] = yaml.safe_load(share_path("config", "adaptation.yaml").read_text())
+    for override in overrides:
+        key, _, value = override.partition("=")
+        data[key] = yaml.safe_load(value)
+    noise = float(data.pop("exploration_noise", 0.2))
+    check_keys("adaptation settings", data, {f.name for f in fields(AdaptationConfig)})
+    try:
+        return AdaptationConfig(**data), noise
+    except (TypeError, ValueError) as error:
+        raise UserError(f"adaptation settings: {error}") from error

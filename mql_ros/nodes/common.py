@@ -1,0 +1,180 @@
+"""What all nodes share: declared parameters, diagnostics, qualities of service, start and clean exit."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from std_srvs.srv import SetBool, Trigger
+
+from mql_ros.errors import UserError
+from mql_ros.nodes.parameters import ParameterSpec, parameter_table, unknown_parameter
+
+EXIT_USER_ERROR = 2
+EXIT_WITH_PARENT = "MQL_EXIT_WITH_PARENT"
+"""Environment variable: a node started with it ends when the process that started it does, however that ends."""
+
+RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+"""Deep enough that nothing is lost while a subscriber loads a policy."""
+SENSOR = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""For subscribers to a driver's streams: takes what reliable and best-effort publishers send."""
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Late subscribers get the newest message."""
+
+
+class GraspingNode(Node):
+    """A node with the parameters that config/nodes.yaml gives it, and a status on /diagnostics every second."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._specs = parameter_table()[name]
+        # Ranges, types and names are checked here: rclpy would answer with a traceback, and pass over a wrong name.
+        given = dict(getattr(self, "_parameter_overrides", {}))
+        if (complaint := unknown_parameter(given)) is not None:
+            raise UserError(complaint)
+        for spec in self._specs.values():
+            value = spec.coerced(given[spec.name].value) if spec.name in given else spec.default
+            if (complaint := spec.complaint(value)) is not None:
+                raise UserError(complaint)
+            self.declare_parameter(spec.name, value, _descriptor(spec), ignore_override=True)
+        self._settings = {name: self.get_parameter(name).value for name in self._specs}
+        self.add_on_set_parameters_callback(self._set_parameters)
+        self.problem = ""
+        """What is wrong now, in one sentence; reported as an error until it is empty again."""
+        self.warning = ""
+        """The last thing that was passed over."""
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.wall_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._report, clock=self.wall_clock)
+
+    def setting(self, name: str) -> Any:
+        """Present value of a parameter."""
+        return self._settings[name]
+
+    def change(self, name: str, value: Any) -> str | None:
+        """Act on a new value of a parameter; the reason when it must not have it. Nodes override this."""
+        return None
+
+    def figures(self) -> dict[str, Any]:
+        """The node's figures for /diagnostics. Nodes override this."""
+        return {}
+
+    def close(self) -> None:
+        """Release what destroy_node does not know of. Nodes override this."""
+
+    def seconds(self) -> float:
+        """A clock that only moves forward, s; wall time even where time is simulated."""
+        return self.wall_clock.now().nanoseconds * 1e-9
+
+    def warn(self, text: str) -> None:
+        """Report a warning on /diagnostics, and log it when it is a new one."""
+        if text != self.warning:
+            self.get_logger().warning(text)
+        self.warning = text
+
+    def fail(self, text: str) -> None:
+        """Report an error on /diagnostics and log it."""
+        if text != self.problem:
+            self.get_logger().error(text)
+        self.problem = text
+
+    def _set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            spec = self._specs.get(parameter.name)
+            if spec is None:
+                continue
+            reason = spec.complaint(parameter.value) or self.change(parameter.name, parameter.value)
+            if reason is not None:
+                return SetParametersResult(successful=False, reason=reason)
+            self._settings[parameter.name] = parameter.value
+        return SetParametersResult(successful=True)
+
+    def _report(self) -> None:
+        level = DiagnosticStatus.ERROR if self.problem else DiagnosticStatus.WARN if self.warning else None
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.OK if level is None else level,
+            name=self.get_fully_qualified_name().lstrip("/"),
+            message=self.problem or self.warning or "running",
+            hardware_id=str(self._settings.get("robot", "")),
+            values=[KeyValue(key=key, value=str(value)) for key, value in self.figures().items()],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=spec.description, read_only=spec.fixed)
+    if spec.choices:
+        descriptor.additional_constraints = "one of: " + ", ".join(spec.choices)
+    if spec.range is not None and isinstance(spec.default, int):
+        low, high = (int(limit) for limit in spec.range)
+        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+    elif spec.range is not None:
+        low_limit, high_limit = (float(limit) for limit in spec.range)
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low_limit, to_value=high_limit)]
+    return descriptor
+
+
+def answer(response: Any, problem: str | None, message: str = "") -> Trigger.Response | SetBool.Response:
+    """Fill in the response of a Trigger or SetBool: refused for a reason, or done."""
+    response.success = problem is None
+    response.message = problem or message
+    return response
+
+
+def run_node(name: str, make: Callable[[], GraspingNode]) -> int:
+    """Run a node until it is interrupted; its exit code: 0, or 2 when the user can mend what is wrong."""
+    node: GraspingNode | None = None
+    code = 0
+    try:
+        _end_with_parent()
+        try:
+            rclpy.init()
+        except RuntimeError as error:
+            raise UserError(f"ROS 2 cannot be started with these arguments: {_first_line(error)}") from error
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except UserError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        code = EXIT_USER_ERROR
+    finally:
+        # A second interrupt, which Ctrl-C under `ros2 launch` brings, must not break the way out.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return code
+
+
+def _end_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent dies, where the parent wants that."""
+    parent = os.environ.get(EXIT_WITH_PARENT)
+    if not parent or not sys.platform.startswith("linux"):
+        return
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(parent):
+        raise KeyboardInterrupt  # it has died already
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,76 @@
+"""The node `context_encoder`: answers each transition with the context of the step after it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from std_msgs.msg import Float64MultiArray, String
+
+from mql_ros.errors import UserError
+from mql_ros.grasping.robot_profile import load_profile
+from mql_ros.nodes.common import LATCHED, RELIABLE, GraspingNode, run_node
+from mql_ros.nodes.conversions import BadMessage
+from mql_ros.nodes.policy_loading import Announcement, load_policy
+from mql_ros.nodes.records import ContextAnswer, context_message, read_transition
+from mql_ros.nodes.session_context import SessionContext
+
+
+class ContextEncoder(GraspingNode):
+    """Keeps the session's history; a new policy's encoder goes over it again and answers the last transition anew."""
+
+    def __init__(self) -> None:
+        super().__init__("context_encoder")
+        self._robot = load_profile(self.setting("robot")).name
+        self._session = SessionContext()
+        self._answers = 0
+        self._refused = 0
+        self._contexts = self.create_publisher(Float64MultiArray, "context", LATCHED)
+        self.create_subscription(Float64MultiArray, "transition", self._on_transition, RELIABLE)
+        self.create_subscription(String, "policy", self._on_policy, LATCHED)
+
+    def _on_transition(self, message: Float64MultiArray) -> None:
+        try:
+            answer = self._session.add(read_transition(message))
+        except BadMessage as error:
+            self._refused += 1
+            self.warn(f"refused: {error}")
+            return
+        if answer is None:
+            self.warn("a transition came before any policy; no context can be given")
+        else:
+            self._publish(answer)
+
+    def _on_policy(self, message: String) -> None:
+        try:
+            announcement = Announcement.from_json(message.data)
+            policy = load_policy(announcement, self._robot)
+        except (BadMessage, UserError) as error:
+            self.fail(str(error))
+            return
+        self.problem = ""
+        self._publish(self._session.use(policy))
+        self.get_logger().info(f"policy version {policy.version} loaded from {announcement.bundle}")
+
+    def _publish(self, answer: ContextAnswer) -> None:
+        self._answers += 1
+        self._contexts.publish(context_message(answer))
+
+    def figures(self) -> dict[str, Any]:
+        """For /diagnostics."""
+        return {
+            "policy_version": self._session.version or "none",
+            "history": self._session.length,
+            "answers": self._answers,
+            "refused_messages": self._refused,
+            "missing_transitions": self._session.missing,
+        }
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node("context_encoder", ContextEncoder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

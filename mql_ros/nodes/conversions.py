@@ -1,0 +1,280 @@
+"""Between ROS messages and the plain data of the task. Times are integer nanoseconds, numbers stay float64."""
+
+from __future__ import annotations
+
+import array
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import PoseStamped, WrenchStamped
+from sensor_msgs.msg import Image, JointState
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.types import Array, Command, Measurement
+
+SECOND = 1_000_000_000
+
+
+class BadMessage(ValueError):
+    """A message that must not be acted on; says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class JointSample:
+    """What `joint_states` says about arm and fingers."""
+
+    stamp: int
+    positions: Array
+    """Arm joints in profile order [n], rad."""
+    velocities: Array
+    """Arm joints [n], rad/s."""
+    finger_width: float
+    """Sum of the fingers' positions, m."""
+    finger_effort: float
+    """Mean force of the fingers, N."""
+
+
+@dataclass(frozen=True)
+class PoseSample:
+    """What `object_pose` says."""
+
+    stamp: int
+    position: Array
+    orientation: Array
+
+
+@dataclass(frozen=True)
+class WrenchSample:
+    """What `wrench` says."""
+
+    stamp: int
+    force: Array
+    torque: Array
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A joint trajectory with its joints in the order asked for; point k is due `times[k]` seconds after the start."""
+
+    stamp: int
+    times: Array
+    positions: Array
+    velocities: Array
+    efforts: Array
+    """Empty [m, 0] where the message gives none."""
+
+
+def nanoseconds(stamp: Time | Duration) -> int:
+    """Time of a message."""
+    return int(stamp.sec) * SECOND + int(stamp.nanosec)
+
+
+def time_message(stamp: int) -> Time:
+    """Time of nanoseconds."""
+    return Time(sec=stamp // SECOND, nanosec=stamp % SECOND)
+
+
+def _duration_message(seconds: float) -> Duration:
+    total = round(seconds * SECOND)
+    return Duration(sec=total // SECOND, nanosec=total % SECOND)
+
+
+def _doubles(values: Array | Sequence[float]) -> array.array:
+    """What message fields take without looking at each element."""
+    return array.array("d", np.ascontiguousarray(values, dtype=np.float64).tobytes())
+
+
+def _finite(what: str, values: Array) -> Array:
+    if not np.isfinite(values).all():
+        raise BadMessage(f"{what} holds a number that is not finite")
+    return values
+
+
+class JointReader:
+    """Picks a profile's joints by name out of messages that may hold them in any order, among others."""
+
+    def __init__(self, profile: RobotProfile) -> None:
+        self._names = [*profile.joint_names, *profile.finger_names]
+        self._arm = len(profile.joint_names)
+        self._seen: list[str] = []
+        self._order: list[int] = []
+
+    def read(self, message: JointState) -> JointSample:
+        """The profile's joints; BadMessage names what is missing or not finite."""
+        if message.name != self._seen:
+            missing = [name for name in self._names if name not in message.name]
+            if missing:
+                raise BadMessage(f"joint_states lacks {', '.join(missing)}; it has {', '.join(message.name) or 'none'}")
+            self._order = [message.name.index(name) for name in self._names]
+            self._seen = list(message.name)
+        count, n = len(self._seen), self._arm
+        if len(message.position) != count or len(message.effort) != count or len(message.velocity) not in (0, count):
+            raise BadMessage(
+                f"joint_states names {count} joints, but has {len(message.position)} positions, "
+                f"{len(message.velocity)} velocities and {len(message.effort)} efforts (the fingers' are needed)"
+            )
+        positions = _finite("joint_states position", np.array(message.position)[self._order])
+        velocities = np.zeros(n)
+        if len(message.velocity):
+            velocities = _finite("joint_states velocity", np.array(message.velocity)[self._order[:n]])
+        efforts = _finite("joint_states effort", np.array(message.effort)[self._order[n:]])
+        return JointSample(
+            nanoseconds(message.header.stamp),
+            positions[:n],
+            velocities,
+            float(sum(positions[n:].tolist())),
+            float(sum(efforts.tolist()) / len(efforts)),
+        )
+
+
+def joint_state_message(profile: RobotProfile, measurement: Measurement, stamp: int, finger_speed: float) -> JointState:
+    """Arm and fingers as a driver reports them; the fingers move alike, at `finger_speed` each (m/s)."""
+    fingers = len(profile.finger_names)
+    message = JointState(name=[*profile.joint_names, *profile.finger_names])
+    message.header.stamp = time_message(stamp)
+    width = measurement.finger_width / fingers
+    message.position = _doubles([*measurement.joint_positions, *[width] * fingers])
+    message.velocity = _doubles([*measurement.joint_velocities, *[finger_speed] * fingers])
+    message.effort = _doubles([0.0] * len(profile.joint_names) + [measurement.finger_effort] * fingers)
+    return message
+
+
+def pose_message(profile: RobotProfile, measurement: Measurement, stamp: int) -> PoseStamped:
+    """The object's pose in the robot's base frame."""
+    message = PoseStamped()
+    message.header.stamp = time_message(stamp)
+    message.header.frame_id = profile.base_frame
+    point, turn = message.pose.position, message.pose.orientation
+    point.x, point.y, point.z = (float(v) for v in measurement.object_position)
+    turn.x, turn.y, turn.z, turn.w = (float(v) for v in measurement.object_orientation)
+    return message
+
+
+def read_pose(message: PoseStamped, base_frame: str) -> PoseSample:
+    """The object's pose; BadMessage when it is in another frame, not finite, or no rotation."""
+    if message.header.frame_id != base_frame:
+        raise BadMessage(f"object_pose is in frame '{message.header.frame_id}'; expected '{base_frame}'")
+    point, turn = message.pose.position, message.pose.orientation
+    position = _finite("object_pose", np.array([point.x, point.y, point.z]))
+    orientation = _finite("object_pose", np.array([turn.x, turn.y, turn.z, turn.w]))
+    if abs(float(orientation @ orientation) - 1.0) > 1e-3:
+        raise BadMessage("object_pose has an orientation that is no unit quaternion")
+    return PoseSample(nanoseconds(message.header.stamp), position, orientation)
+
+
+def wrench_message(profile: RobotProfile, measurement: Measurement, stamp: int) -> WrenchStamped:
+    """Force and torque of the surroundings on the tool, in the tool frame."""
+    message = WrenchStamped()
+    message.header.stamp = time_message(stamp)
+    message.header.frame_id = profile.tool_frame
+    force, torque = message.wrench.force, message.wrench.torque
+    force.x, force.y, force.z = (float(v) for v in measurement.contact_force)
+    torque.x, torque.y, torque.z = (float(v) for v in measurement.contact_torque)
+    return message
+
+
+def read_wrench(message: WrenchStamped, tool_frame: str) -> WrenchSample:
+    """Force and torque; BadMessage when they are in another frame or not finite."""
+    if message.header.frame_id != tool_frame:
+        raise BadMessage(f"wrench is in frame '{message.header.frame_id}'; expected '{tool_frame}'")
+    force, torque = message.wrench.force, message.wrench.torque
+    return WrenchSample(
+        nanoseconds(message.header.stamp),
+        _finite("wrench", np.array([force.x, force.y, force.z])),
+        _finite("wrench", np.array([torque.x, torque.y, torque.z])),
+    )
+
+
+def measurement_from(joints: JointSample, pose: PoseSample, wrench: WrenchSample | None) -> Measurement:
+    """One instant; without a wrench the contact force is zero."""
+    return Measurement(
+        stamp=joints.stamp / SECOND,
+        joint_positions=joints.positions,
+        joint_velocities=joints.velocities,
+        finger_width=joints.finger_width,
+        finger_effort=joints.finger_effort,
+        object_position=pose.position,
+        object_orientation=pose.orientation,
+        contact_force=wrench.force if wrench else np.zeros(3),
+        contact_torque=wrench.torque if wrench else np.zeros(3),
+    )
+
+
+def arm_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
+    """A command's arm motion; `stamp` 0 means that it starts on arrival."""
+    message = JointTrajectory(joint_names=list(profile.joint_names))
+    message.header.stamp = time_message(stamp)
+    message.points = [
+        JointTrajectoryPoint(
+            positions=_doubles(position),
+            velocities=_doubles(velocity),
+            time_from_start=_duration_message((k + 1) * profile.control_period),
+        )
+        for k, (position, velocity) in enumerate(zip(command.points, command.velocities, strict=True))
+    ]
+    return message
+
+
+def gripper_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
+    """A command's gripper motion: each finger takes its share of the opening, with the force limit as effort."""
+    fingers = len(profile.finger_names)
+    message = JointTrajectory(joint_names=list(profile.finger_names))
+    message.header.stamp = time_message(stamp)
+    point = JointTrajectoryPoint(time_from_start=_duration_message(profile.control_period))
+    point.positions = _doubles([command.finger_target / fingers] * fingers)
+    point.effort = _doubles([command.finger_force] * fingers)
+    message.points = [point]
+    return message
+
+
+def read_trajectory(message: JointTrajectory, names: Sequence[str]) -> Trajectory:
+    """A trajectory for the joints `names`; BadMessage when it names others, or is not a proper trajectory."""
+    if sorted(message.joint_names) != sorted(names):
+        raise BadMessage(f"the trajectory is for {', '.join(message.joint_names)}; expected {', '.join(names)}")
+    if not message.points:
+        raise BadMessage("the trajectory has no points")
+    order = [message.joint_names.index(name) for name in names]
+    times = np.array([nanoseconds(point.time_from_start) / SECOND for point in message.points])
+    if not (np.diff(times) > 0).all() or times[0] < 0:
+        raise BadMessage("the times of the trajectory's points do not rise")
+    positions = _rows("positions", [point.positions for point in message.points], order)
+    velocities = _rows("velocities", [point.velocities for point in message.points], order)
+    efforts = _rows("effort", [point.effort for point in message.points], order)
+    if positions.shape[1] == 0:
+        raise BadMessage("the trajectory has no positions")
+    if velocities.shape[1] == 0:
+        velocities = np.zeros_like(positions)
+    return Trajectory(nanoseconds(message.header.stamp), times, positions, velocities, efforts)
+
+
+def _rows(what: str, rows: list, order: list[int]) -> Array:
+    lengths = {len(row) for row in rows}
+    if lengths == {0}:
+        return np.empty((len(rows), 0))
+    if lengths != {len(order)}:
+        raise BadMessage(f"the trajectory's {what} do not fit its {len(order)} joints")
+    return _finite(f"the trajectory's {what}", np.array(rows, dtype=np.float64)[:, order])
+
+
+def image_message(pixels: np.ndarray, stamp: int) -> Image:
+    """An RGB picture [height, width, 3]."""
+    height, width, _ = pixels.shape
+    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+    message.header.stamp = time_message(stamp)
+    message.header.frame_id = "camera"
+    message.data = array.array("B", pixels.astype(np.uint8).tobytes())
+    return message
+
+
+def read_stamp(text: str) -> int | None:
+    """The nanoseconds that a service's reply carries as its message; None where it carries something else."""
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def is_finite(value: float) -> bool:
+    """Whether a number from a message may be used."""
+    return math.isfinite(value)

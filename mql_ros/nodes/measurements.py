@@ -1,0 +1,77 @@
+"""Joins what arrives on separate topics into measurements (knows no rclpy)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from mql_ros.grasping.types import Measurement
+from mql_ros.nodes.conversions import SECOND, JointSample, PoseSample, WrenchSample, measurement_from
+
+PENDING = 50
+"""Instants that may wait for their other parts."""
+
+
+class MeasurementAssembler:
+    """Joint states, object pose and wrench as one Measurement for each control period.
+
+    `exact` joins by equal stamps, so that nothing depends on the order of arrival. Otherwise a measurement is made of
+    the first joint sample in each control period and the newest pose and wrench, none older than `stale_after`
+    seconds; the periods are counted from time zero, so that two nodes choose the same samples.
+    """
+
+    def __init__(self, *, exact: bool, use_wrench: bool, control_period: float, stale_after: float) -> None:
+        self._exact = exact
+        self._use_wrench = use_wrench
+        self._period = round(control_period * SECOND)
+        self.stale_after = stale_after
+        self.stale = 0
+        """Measurements that were not made because the pose or the wrench was too old or missing."""
+        self._pending: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        self._newest: dict[str, Any] = {}
+        self._last = -1
+
+    def joints(self, sample: JointSample) -> Measurement | None:
+        """Take in a joint sample; the measurement that it completes."""
+        if self._exact:
+            return self._complete("joints", sample)
+        if sample.stamp >= self._last and sample.stamp // self._period == self._last // self._period:
+            return None
+        limit = sample.stamp - self.stale_after * SECOND
+        pose, wrench = self._newest.get("pose"), self._newest.get("wrench")
+        if pose is None or pose.stamp < limit or (self._use_wrench and (wrench is None or wrench.stamp < limit)):
+            self.stale += 1
+            return None
+        self._last = sample.stamp
+        return measurement_from(sample, pose, wrench if self._use_wrench else None)
+
+    def pose(self, sample: PoseSample) -> Measurement | None:
+        """Take in a pose; the measurement that it completes."""
+        if self._exact:
+            return self._complete("pose", sample)
+        self._newest["pose"] = sample
+        return None
+
+    def wrench(self, sample: WrenchSample) -> Measurement | None:
+        """Take in a wrench; the measurement that it completes."""
+        if self._exact:
+            return self._complete("wrench", sample)
+        self._newest["wrench"] = sample
+        return None
+
+    def _complete(self, part: str, sample: Any) -> Measurement | None:
+        if sample.stamp == self._last:
+            return None  # said again
+        parts = self._pending.setdefault(sample.stamp, {})
+        parts[part] = sample
+        if "joints" not in parts or "pose" not in parts or (self._use_wrench and "wrench" not in parts):
+            while len(self._pending) > PENDING:
+                self._pending.popitem(last=False)
+            return None
+        # Older instants will not be completed: their other parts are lost.
+        while self._pending:
+            stamp, _ = self._pending.popitem(last=False)
+            if stamp == sample.stamp:
+                break
+        self._last = sample.stamp
+        return measurement_from(parts["joints"], parts["pose"], parts.get("wrench") if self._use_wrench else None)

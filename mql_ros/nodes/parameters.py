@@ -1,0 +1,107 @@
+"""The parameters of the nodes, as config/nodes.yaml describes them: defaults, descriptions, ranges (knows no rclpy)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mql_ros.errors import UserError
+from mql_ros.grasping.robot_profile import check_keys
+from mql_ros.resources import share_path
+
+Value = bool | int | float | str
+
+_SECTION_KEYS = {"uses", "parameters"}
+_PARAMETER_KEYS = {"default", "description", "range", "choices", "fixed"}
+_EVERY_NODE = ("use_sim_time", "start_type_description_service")
+"""Parameters that rclpy declares itself."""
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter of a node."""
+
+    name: str
+    default: Value
+    description: str
+    range: tuple[float, float] | None = None
+    """Smallest and largest value of a number."""
+    choices: tuple[str, ...] = ()
+    """The values that a word may have; empty for any."""
+    fixed: bool = False
+    """Whether it can be chosen at start only."""
+
+    def coerced(self, value: Any) -> Any:
+        """The value in the parameter's type where nothing is lost: an int for a float, a number for a word."""
+        if isinstance(self.default, float) and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(self.default, str) and isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        return value
+
+    def complaint(self, value: Any) -> str | None:
+        """What is wrong with a value, in one sentence; None when nothing is."""
+        if type(value) is not type(self.default):
+            expected = {bool: "true or false", int: "an integer", float: "a number", str: "a word"}
+            return f"parameter '{self.name}' is {value!r}; expected {expected[type(self.default)]}"
+        if self.range is not None and not self.range[0] <= value <= self.range[1]:
+            return f"parameter '{self.name}' is {value}; expected {self.range[0]} to {self.range[1]}"
+        if self.choices and value not in self.choices:
+            return f"parameter '{self.name}' is '{value}'; expected {' or '.join(self.choices)}"
+        return None
+
+
+@cache
+def parameter_table(path: Path | None = None) -> dict[str, dict[str, ParameterSpec]]:
+    """Parameters by node and name; UserError names a key in the file that is wrong."""
+    path = path or share_path("config", "nodes.yaml")
+    try:
+        data = yaml.safe_load(path.read_text())
+        common = {name: _spec(name, entry) for name, entry in data.pop("common", {}).items()}
+        table: dict[str, dict[str, ParameterSpec]] = {}
+        for node, section in data.items():
+            check_keys(f"{path.name}, node {node}", section, _SECTION_KEYS)
+            table[node] = {name: common[name] for name in section.get("uses", [])}
+            table[node] |= {name: _spec(name, entry) for name, entry in section["parameters"].items()}
+        return table
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{path} cannot be used ({type(error).__name__}: {error}); compare the one that comes with the package"
+        ) from error
+
+
+def _spec(name: str, entry: dict[str, Any]) -> ParameterSpec:
+    check_keys(f"parameter '{name}'", entry, _PARAMETER_KEYS)
+    limits = entry.get("range")
+    spec = ParameterSpec(
+        name,
+        entry["default"],
+        str(entry["description"]),
+        None if limits is None else (limits[0], limits[1]),
+        tuple(entry.get("choices", ())),
+        bool(entry.get("fixed", False)),
+    )
+    if (complaint := spec.complaint(spec.default)) is not None:
+        raise ValueError(f"the default does not fit: {complaint}")
+    return spec
+
+
+def unknown_parameter(given: Iterable[str]) -> str | None:
+    """A sentence about the first name that no node of the table knows; None when all are known.
+
+    A file for `/**` reaches every node, so a name that another node knows is no mistake.
+    """
+    known = {name for node in parameter_table().values() for name in node}
+    for name in given:
+        if name in known or name in _EVERY_NODE or name.startswith("qos_overrides."):
+            continue
+        near = difflib.get_close_matches(name, sorted(known), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}"
+        return f"unknown parameter '{name}'; {hint}"
+    return None

@@ -1,0 +1,255 @@
+"""The node `policy_server`: runs trials with the announced policy and drives arm and gripper."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from rclpy.client import Client
+from std_msgs.msg import Float64, Float64MultiArray, String
+from std_srvs.srv import SetBool, Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from mql_ros.grasping.robot_profile import load_profile
+from mql_ros.grasping.trial import TrialMachine
+from mql_ros.grasping.types import Command, Measurement
+from mql_ros.nodes.common import LATCHED, RELIABLE, GraspingNode, answer, run_node
+from mql_ros.nodes.conversions import BadMessage, arm_message, gripper_message, is_finite
+from mql_ros.nodes.driver_inputs import DriverInputs
+from mql_ros.nodes.plan_tracker import PlanTracker
+from mql_ros.nodes.policy_loading import Announcement, LoadedPolicy, load_policy
+from mql_ros.nodes.records import Transition, read_context, transition_message
+from mql_ros.nodes.sequence import Runner
+from mql_ros.nodes.trial_sequence import Inbox, Reply, TrialSequence, TrialSettings
+
+
+class PolicyServer(GraspingNode):
+    """Messages into the inbox, the sequence's wishes out as messages; what happens when is in TrialSequence."""
+
+    def __init__(self) -> None:
+        super().__init__("policy_server")
+        self._profile = load_profile(self.setting("robot"))
+        self._lockstep = bool(self.setting("lockstep"))
+        self._inbox = Inbox()
+        self._trials = TrialSequence(TrialMachine(self._profile), self._inbox, self, self.seconds)
+        self._runner = Runner(self.seconds, self._ended)
+        self._plan = PlanTracker()
+        self._held = False
+        self._last_command: Command | None = None
+        self._counts = {"commands": 0, "trials": 0, "aborted": 0}
+
+        self._arm = self.create_publisher(JointTrajectory, "arm_controller/joint_trajectory", RELIABLE)
+        self._gripper = self.create_publisher(JointTrajectory, "gripper_controller/joint_trajectory", RELIABLE)
+        self._transitions = self.create_publisher(Float64MultiArray, "transition", RELIABLE)
+        self._state = self.create_publisher(String, "session_state", LATCHED)
+        self.create_subscription(Float64, "grasp_reward", self._on_reward, RELIABLE)
+        self.create_subscription(Float64MultiArray, "context", self._on_context, LATCHED)
+        self._inputs = DriverInputs(self, self._profile, self._on_measurement)
+        reset = self.setting("reset_service")
+        self._reset_client = self.create_client(Trigger, reset) if reset else None
+        self._begin_client = self.create_client(Trigger, "grasp_monitor/begin_trial")
+        self._end_client = self.create_client(Trigger, "grasp_monitor/end_trial")
+        self.create_service(Trigger, "~/start_session", self._on_start_session)
+        self.create_service(Trigger, "~/start_trials", self._on_start_trials)
+        self.create_service(Trigger, "~/stop", self._on_stop)
+        self.create_service(SetBool, "~/hold", self._on_hold)
+        self.create_timer(0.05, self._runner.poll, clock=self.wall_clock)
+        self._say("idle")
+        # Last, because loading the first policy takes seconds.
+        self.create_subscription(String, "policy", self._on_policy, LATCHED)
+
+    # What arrives.
+
+    def _on_measurement(self, stamp: int, measurement: Measurement) -> None:
+        self._inbox.put(stamp, measurement)
+        self._runner.poll()
+
+    def _on_reward(self, message: Float64) -> None:
+        if not is_finite(message.data):
+            self.warn("refused: grasp_reward is not finite")
+            return
+        self._inbox.rewards.append(message.data)
+        self._runner.poll()
+
+    def _on_context(self, message: Float64MultiArray) -> None:
+        try:
+            self._inbox.answer = read_context(message)
+        except BadMessage as error:
+            self.warn(f"refused: {error}")
+        self._runner.poll()
+
+    def _on_policy(self, message: String) -> None:
+        try:
+            self._inbox.announced = Announcement.from_json(message.data)
+            if self._trials.policy is None and not self._runner.running:
+                self._trials.use_first_policy()
+                self._say("idle")
+        except BadMessage as error:
+            self.fail(str(error))
+
+    # What is asked for.
+
+    def _on_start_session(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return answer(response, self._start(new_session=True), f"session {self._trials.session}")
+
+    def _on_start_trials(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return answer(response, self._start(new_session=False), f"session {self._trials.session}")
+
+    def _start(self, new_session: bool) -> str | None:
+        if self._held:
+            return "the arm is held; call policy_server/hold with data: false first"
+        if self._runner.running:
+            return "trials are under way; wait for them, or call policy_server/stop"
+        if not new_session and self._trials.session == 0:
+            return "no session has begun; call policy_server/start_session"
+        if self._inbox.announced is None:
+            return "no policy was announced yet; is the adaptation_manager running?"
+        settings = TrialSettings(
+            lockstep=self._lockstep,
+            has_reset=self._reset_client is not None,
+            use_monitor=self.setting("reward_source") == "monitor",
+            stale_after=self.setting("stale_after"),
+            context_deadline=self.setting("context_deadline"),
+            exploration_noise=self.setting("exploration_noise"),
+            exploration_seed=self.setting("exploration_seed"),
+        )
+        if new_session:
+            self._trials.new_session(settings)
+        self.problem = ""
+        self._plan.forget()
+        self._say("running")
+        self._runner.start(self._trials.run(self.setting("trials") if settings.has_reset else 1, settings))
+        return None
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        was_running = self._runner.running
+        self._abort("stopped" if was_running else "")
+        return answer(response, None, "stopped" if was_running else "nothing was under way")
+
+    def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._held = request.data
+        if request.data:
+            self._abort("held", always_hold=True)
+        else:
+            self._say("idle")
+        return answer(response, None, "held" if request.data else "released")
+
+    def _abort(self, reason: str, always_hold: bool = False) -> None:
+        running = self._runner.running
+        self._runner.stop()
+        if running or always_hold:
+            self._send_hold()
+        if running:
+            self._counts["aborted"] += 1
+        self._say("held" if self._held else "idle", reason)
+
+    def _ended(self, problem: str | None) -> None:
+        if problem is not None:
+            self.fail(problem)
+            self._counts["aborted"] += 1
+            self._send_hold()
+        self._say("idle" if problem is None else "error", problem or "")
+
+    # What the sequence asks for (its Outlets).
+
+    def reset(self) -> Callable[[], Reply | None]:
+        """Call the service that prepares a trial."""
+        assert self._reset_client is not None
+        return self._call(self._reset_client)
+
+    def begin_rewards(self) -> Callable[[], Reply | None]:
+        """Call the grasp monitor's begin_trial."""
+        return self._call(self._begin_client)
+
+    def end_rewards(self) -> Callable[[], Reply | None]:
+        """Call the grasp monitor's end_trial."""
+        return self._call(self._end_client)
+
+    def _call(self, client: Client) -> Callable[[], Reply | None]:
+        future = client.call_async(Trigger.Request())
+        future.add_done_callback(lambda _: self._runner.poll())
+
+        def reply() -> Reply | None:
+            return Reply(future.result().success, future.result().message) if future.done() else None
+
+        return reply
+
+    def send(self, command: Command, new_plan: bool) -> None:
+        """Publish a command: every period in lockstep, what departs from the plan in real time."""
+        self._last_command = command
+        self._counts["commands"] += 1
+        arm, gripper = (True, True) if self._lockstep else self._plan.changes(command, new_plan)
+        # In lockstep the stamp says which measurement is answered; a real driver starts on arrival at stamp 0.
+        stamp = self._inbox.stamp if self._lockstep else 0
+        if gripper:
+            self._gripper.publish(gripper_message(self._profile, command, stamp))
+        if arm:
+            self._arm.publish(arm_message(self._profile, command, stamp))
+
+    def _send_hold(self) -> None:
+        """Stop the arm where it was last seen; the fingers keep what they were told."""
+        measurement, last = self._inbox.measurement, self._last_command
+        if measurement is None:
+            return
+        position = measurement.joint_positions[None]
+        width = last.finger_target if last else measurement.finger_width
+        force = last.finger_force if last else 0.5 * self._profile.max_force
+        self._plan.forget()
+        self.send(Command(position, np.zeros_like(position), width, force), new_plan=True)
+
+    def publish(self, transition: Transition) -> None:
+        """Publish a transition."""
+        self._transitions.publish(transition_message(transition))
+        self._counts["trials"] += transition.done
+        if transition.done:
+            self._say("running")
+
+    def load(self, announcement: Announcement) -> LoadedPolicy:
+        """Load a policy for this robot."""
+        policy = load_policy(announcement, self._profile.name)
+        self.problem = ""
+        self.get_logger().info(f"policy version {policy.version} loaded from {announcement.bundle}")
+        return policy
+
+    def report(self, problem: str) -> None:
+        """Tell of a policy that could not be loaded."""
+        self.fail(problem)
+
+    # What others see.
+
+    def _say(self, state: str, reason: str = "") -> None:
+        trials = self._trials
+        version = trials.policy.version if trials.policy else None
+        data = {"state": state, "session": trials.session, "trial": trials.trial, "policy_version": version}
+        self._state.publish(String(data=json.dumps({**data, "reason": reason})))
+
+    def figures(self) -> dict[str, Any]:
+        """For /diagnostics."""
+        trials = self._trials
+        return {
+            "policy_version": trials.policy.version if trials.policy else "none",
+            "session": trials.session,
+            "decisions": trials.sequence + 1,
+            "missed_context_deadlines": trials.missed_contexts,
+            "missed_rewards": trials.missed_rewards,
+            **self._counts,
+            **self._inputs.figures(),
+        }
+
+    def change(self, name: str, value: Any) -> str | None:
+        """Act on a new value of a parameter."""
+        if name == "stale_after":
+            self._inputs.assembler.stale_after = value
+        return None
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node("policy_server", PolicyServer)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

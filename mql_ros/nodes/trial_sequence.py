@@ -1,0 +1,316 @@
+"""What the policy server does in a session of trials, step by step (knows no rclpy)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mql_ros.errors import UserError
+from mql_ros.grasping import spaces
+from mql_ros.grasping.trial import TrialMachine
+from mql_ros.grasping.types import Array, Command, Measurement
+from mql_ros.nodes.conversions import read_stamp
+from mql_ros.nodes.policy_loading import Announcement, LoadedPolicy
+from mql_ros.nodes.records import ContextAnswer, Transition
+from mql_ros.nodes.sequence import Sequence, SequenceError, Wait
+
+Steps = Generator[Wait, Any, Any]
+
+SERVICE_SECONDS = 30.0
+"""Longest time for a reset."""
+MONITOR_SECONDS = 5.0
+"""Longest time until the grasp monitor has begun a trial."""
+POLICY_SECONDS = 20.0
+"""Longest time until the context encoder has loaded a new policy."""
+LOCKSTEP_SECONDS = 10.0
+"""Longest time for one control period in lockstep, where waiting costs nothing."""
+EXPLORATION_STREAM = 23
+
+
+@dataclass
+class Inbox:
+    """What has arrived; the node writes it, the sequence reads it."""
+
+    stamp: int = -1
+    """Nanoseconds of the newest measurement."""
+    measurement: Measurement | None = None
+    rewards: list[float] = field(default_factory=list)
+    """Since the trial began."""
+    answer: ContextAnswer | None = None
+    announced: Announcement | None = None
+    _stamps: deque[int] = field(default_factory=lambda: deque(maxlen=2000))
+
+    def put(self, stamp: int, measurement: Measurement) -> None:
+        """A measurement has arrived."""
+        if stamp < self.stamp:
+            self._stamps.clear()  # the driver has been started anew
+        self.stamp, self.measurement = stamp, measurement
+        self._stamps.append(stamp)
+
+    def count_after(self, stamp: int) -> int:
+        """How many measurements came after the one of `stamp`."""
+        return sum(1 for other in self._stamps if other > stamp)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The response of a Trigger service."""
+
+    success: bool
+    message: str
+
+
+class Outlets(Protocol):
+    """What the sequence asks of the node."""
+
+    def reset(self) -> Callable[[], Reply | None]:
+        """Call the service that prepares a trial; the function returned tells the reply once it is there."""
+
+    def begin_rewards(self) -> Callable[[], Reply | None]:
+        """Call the grasp monitor's begin_trial."""
+
+    def end_rewards(self) -> Callable[[], Reply | None]:
+        """Call the grasp monitor's end_trial."""
+
+    def send(self, command: Command, new_plan: bool) -> None:
+        """Publish a command that answers the newest measurement; `new_plan` when a decision starts with it."""
+
+    def publish(self, transition: Transition) -> None:
+        """Publish a transition."""
+
+    def load(self, announcement: Announcement) -> LoadedPolicy:
+        """Load a policy; UserError says why it cannot be used."""
+
+    def report(self, problem: str) -> None:
+        """Tell of something that went wrong but does not end the trials."""
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """The policy server's parameters as they are when trials start."""
+
+    lockstep: bool
+    has_reset: bool
+    use_monitor: bool
+    stale_after: float
+    context_deadline: float
+    exploration_noise: float = 0.0
+    exploration_seed: int = 0
+
+
+class TrialSequence:
+    """Sessions of trials: resets, decisions, transitions, contexts and policy swaps in their order."""
+
+    def __init__(self, machine: TrialMachine, inbox: Inbox, outlets: Outlets, clock: Callable[[], float]) -> None:
+        self._machine, self._inbox, self._outlets, self._clock = machine, inbox, outlets, clock
+        self.policy: LoadedPolicy | None = None
+        self.session = 0
+        self.trial = -1
+        """Trial of the session that is under way or was the last."""
+        self.sequence = -1
+        """Of the last transition."""
+        self.missed_contexts = 0
+        self.missed_rewards = 0
+        self.trial_reward = 0.0
+        self._session_begin = 0
+        self._context: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self._rng = np.random.default_rng(0)
+        self._rewards_from = 0
+
+    def use_first_policy(self) -> None:
+        """Load the announced policy before anything runs; tells of it when it cannot be used."""
+        assert self._inbox.announced is not None
+        try:
+            self.policy = self._outlets.load(self._inbox.announced)
+        except UserError as error:
+            self._outlets.report(str(error))
+
+    def new_session(self, settings: TrialSettings) -> None:
+        """A new object: nothing of what was felt before counts any more."""
+        self.session += 1
+        self.trial = -1
+        self._session_begin = self.sequence + 1
+        # The stream of mql_sim.rollout.PolicyBehaviour, so that the same trials can be run in one process.
+        self._rng = np.random.default_rng([settings.exploration_seed, EXPLORATION_STREAM])
+
+    def run(self, trials: int, settings: TrialSettings) -> Sequence:
+        """Run so many trials of the session."""
+        for _ in range(trials):
+            yield from self._use_announced_policy()
+            measurement = yield from self._prepare(settings)
+            yield from self._run_trial(measurement, settings)
+
+    def _use_announced_policy(self) -> Steps:
+        """Between two trials: change to the announced policy once the encoder has changed too, or keep the old one."""
+        announced = self._inbox.announced
+        if announced is None:
+            raise SequenceError("no policy was announced on the topic policy; start the adaptation_manager")
+        has_history = self.sequence >= self._session_begin
+        policy = self.policy
+        if policy is None or policy.hash != announced.hash or policy.version != announced.version:
+            try:
+                policy = self._outlets.load(announced)
+            except UserError as error:
+                self._outlets.report(str(error))
+                if self.policy is None:
+                    raise SequenceError(str(error)) from error
+                policy = self.policy
+        if policy is not self.policy and has_history:
+            yield from self._context_for(policy, POLICY_SECONDS, optional=False)
+        self.policy = policy
+        if not has_history:
+            self._context = np.zeros(policy.context_size, dtype=np.float32)
+
+    def _context_for(self, policy: LoadedPolicy, seconds: float, optional: bool) -> Steps:
+        def ready() -> ContextAnswer | None:
+            answer = self._inbox.answer
+            if answer is None or answer.sequence != self.sequence or answer.policy_version != policy.version:
+                return None
+            return answer
+
+        what = f"the context_encoder's context for transition {self.sequence} by policy version {policy.version}"
+        answer = yield Wait(what, ready, seconds, optional)
+        if answer is not None:
+            if len(answer.context) != policy.context_size:
+                raise SequenceError(f"{what} has {len(answer.context)} numbers; expected {policy.context_size}")
+            self._context = answer.context
+        return answer
+
+    def _prepare(self, settings: TrialSettings) -> Steps:
+        """Reset, and begin to count rewards; returns the measurement that the trial starts from."""
+        inbox = self._inbox
+        if settings.use_monitor:
+            yield Wait("the grasp_monitor's end_trial", self._outlets.end_rewards(), MONITOR_SECONDS)
+        before, wanted = inbox.stamp, None
+        if settings.has_reset:
+            reply = yield Wait("the reset service", self._outlets.reset(), SERVICE_SECONDS)
+            if not reply.success:
+                raise SequenceError(f"the reset service refused: {reply.message}")
+            wanted = read_stamp(reply.message)
+        seconds = LOCKSTEP_SECONDS if settings.lockstep else max(1.0, settings.stale_after)
+
+        def arrived() -> bool | None:
+            if wanted is None:
+                return inbox.stamp != before or None
+            return (inbox.stamp == wanted if settings.lockstep else inbox.stamp >= wanted) or None
+
+        yield Wait("a measurement (joint_states, object_pose, wrench) to start from", arrived, seconds)
+        inbox.rewards.clear()
+        self._rewards_from = inbox.stamp
+        if settings.use_monitor:
+            yield from self._begin_rewards(inbox.stamp, seconds)
+        assert inbox.measurement is not None
+        return inbox.measurement
+
+    def _begin_rewards(self, stamp: int, seconds: float) -> Steps:
+        """Have the grasp monitor begin with the measurement of `stamp`, or a later one where time goes on."""
+        deadline = self._clock() + MONITOR_SECONDS
+        first = True
+        while True:
+            reply = yield Wait("the grasp_monitor's begin_trial", self._outlets.begin_rewards(), MONITOR_SECONDS)
+            begun = read_stamp(reply.message) if reply.success else None
+            if begun is not None and first:
+                # Rewards come for every measurement after this one, also when the monitor must begin once more.
+                self._rewards_from, first = begun, False
+            if begun is not None and begun >= stamp:
+                break
+            if self._clock() > deadline:
+                raise SequenceError(f"the grasp_monitor does not see the measurements: {reply.message}")
+        yield Wait("the grasp_monitor's measurement", lambda: self._inbox.stamp >= begun or None, seconds)
+
+    def _run_trial(self, measurement: Measurement, settings: TrialSettings) -> Steps:
+        machine = self._machine
+        self.trial += 1
+        self.trial_reward = 0.0
+        machine.begin(measurement)
+        observation = machine.observation(measurement)
+        step = 0
+        while not machine.done:
+            assert self.policy is not None
+            action = self._act(observation, settings)
+            counted = self._inbox.count_after(self._rewards_from)
+            measurement = yield from self._decide(action, measurement, settings)
+            following = machine.observation(measurement)
+            reward = yield from self._reward(counted, settings)
+            self.trial_reward += reward
+            self.sequence += 1
+            self._outlets.publish(
+                Transition(
+                    sequence=self.sequence,
+                    session=self.session,
+                    trial=self.trial,
+                    step=step,
+                    policy_version=self.policy.version,
+                    stamp=measurement.stamp,
+                    reward=reward,
+                    done=machine.done,
+                    terminal=machine.done,
+                    observation=observation,
+                    action=action,
+                    next_observation=following,
+                )
+            )
+            deadline = max(settings.context_deadline, MONITOR_SECONDS) if settings.lockstep else settings.context_deadline
+            answer = yield from self._context_for(self.policy, deadline, optional=not settings.lockstep)
+            self.missed_contexts += answer is None
+            observation, step = following, step + 1
+
+    def _act(self, observation: Array, settings: TrialSettings) -> Array:
+        """The policy's action, as it is executed: in single precision, in which the networks see it again."""
+        assert self.policy is not None
+        action = self.policy.act(observation, self._context)
+        if settings.exploration_noise > 0.0:
+            action = action + settings.exploration_noise * self._rng.normal(size=action.shape)
+        try:
+            return spaces.sanitized(action).astype(np.float32).astype(np.float64)
+        except ValueError as error:
+            raise SequenceError(str(error)) from error
+
+    def _decide(self, action: Array, measurement: Measurement, settings: TrialSettings) -> Steps:
+        """Carry out one decision; returns the measurement at its end."""
+        inbox, machine = self._inbox, self._machine
+        seconds = LOCKSTEP_SECONDS if settings.lockstep else settings.stale_after
+        try:
+            machine.decide(action, measurement)
+            new_plan = True
+            while (command := machine.command(measurement)) is not None:
+                stamp = inbox.stamp
+                self._outlets.send(command, new_plan)
+                new_plan = False
+                yield Wait("the next measurement", lambda stamp=stamp: inbox.stamp != stamp or None, seconds)
+                assert inbox.measurement is not None
+                measurement = inbox.measurement
+        except ValueError as error:
+            raise SequenceError(str(error)) from error
+        return measurement
+
+    def _reward(self, counted: int, settings: TrialSettings) -> Steps:
+        """The rewards of the measurements since there were `counted` of them, summed in order."""
+        rewards = self._inbox.rewards
+        if not settings.use_monitor:
+            heard = list(rewards)
+            rewards.clear()
+            return _total(heard)
+        wanted = self._inbox.count_after(self._rewards_from)
+        seconds = MONITOR_SECONDS if settings.lockstep else settings.context_deadline
+        yield Wait(
+            "the grasp_monitor's rewards",
+            lambda: len(rewards) >= wanted or None,
+            seconds,
+            optional=not settings.lockstep,
+        )
+        self.missed_rewards += max(0, wanted - len(rewards))
+        return _total(rewards[counted:wanted])
+
+
+def _total(rewards: list[float]) -> float:
+    """Sum in order, rounded at each step as in one process; `sum` compensates its rounding from Python 3.12 on."""
+    total = 0.0
+    for reward in rewards:
+        total += reward
+    return total

@@ -1,0 +1,63 @@
+"""Intervals for what was measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+RESAMPLES = 10_000
+"""Bootstrap resamples: enough for two digits of a 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain JSON."""
+        return {"mean": self.mean, "low": self.low, "high": self.high}
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % interval of a success probability (Wilson 1927): low and high."""
+    if trials < 1 or not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes in {trials} trials: expected 0 <= successes <= trials and trials >= 1")
+    p = successes / trials
+    centre = p + z * z / (2 * trials)
+    spread = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return (max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+
+
+def bootstrap_mean(values: ArrayLike, seed: int, resamples: int = RESAMPLES) -> Estimate:
+    """Mean of independent values [n] with its percentile bootstrap interval (Efron 1979); the seed decides the draws.
+
+    The unit of resampling is one value: give one per object or per session where trials depend on each other.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or len(sample) == 0 or not np.isfinite(sample).all():
+        raise ValueError(f"values of shape {sample.shape}: expected a row of at least one finite number")
+    rng = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    # In chunks, so that many values take no more memory than few.
+    chunk = max(1, 1_000_000 // len(sample))
+    for first in range(0, resamples, chunk):
+        last = min(first + chunk, resamples)
+        means[first:last] = sample[rng.integers(len(sample), size=(last - first, len(sample)))].mean(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Estimate(float(sample.mean()), float(low), float(high))
+
+
+def paired_difference(first: ArrayLike, second: ArrayLike, seed: int, resamples: int = RESAMPLES) -> Estimate:
+    """Mean of first - second [n] with its bootstrap interval, where entry k of both was measured on the same thing."""
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"values of shapes {a.shape} and {b.shape} are no pairs")
+    return bootstrap_mean(a - b, seed, resamples)

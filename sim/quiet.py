@@ -1,0 +1,64 @@
+"""PyBullet without its greetings: import `pybullet` and `pybullet_data` from here.
+
+Its C code announces the build time on import, and its arguments on connecting. Only those lines are dropped: whatever
+else is written meanwhile, an error above all, appears on stderr as it would have.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_GREETINGS = re.compile(rb"(?:pybullet build time: .*|argv\[0\]=.*)\r?\n?")
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Drop PyBullet's greetings from what is written to the file descriptors 1 and 2 in the meantime."""
+    _flush()
+    with tempfile.TemporaryFile() as caught:
+        try:
+            kept = [os.dup(descriptor) for descriptor in (1, 2)]
+        except OSError:  # a daemon with closed descriptors: nobody reads what is written
+            yield
+            return
+        try:
+            for descriptor in (1, 2):
+                os.dup2(caught.fileno(), descriptor)
+            yield
+        finally:
+            _flush()
+            for descriptor, original in zip((1, 2), kept, strict=True):
+                os.dup2(original, descriptor)
+                os.close(original)
+            caught.seek(0)
+            for line in caught:
+                if not _GREETINGS.fullmatch(line):
+                    os.write(2, line)
+
+
+def _flush() -> None:
+    """Empty Python's and C's buffers: C keeps its lines back where stdout is no terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    ctypes.CDLL(None).fflush(None)
+
+
+with silenced():
+    import pybullet
+    import pybullet_data
+    from pybullet_utils.bullet_client import BulletClient
+
+__all__ = ["BulletClient", "connect", "pybullet", "pybullet_data", "silenced"]
+
+
+def connect() -> BulletClient:
+    """A new physics server in this process."""
+    with silenced():
+        return BulletClient(connection_mode=pybullet.DIRECT)

@@ -1,0 +1,312 @@
+"""Meta-training on grasping: demonstrations, cloning, then TD3 with context; the better of the two becomes the bundle.
+
+Everything is derived from the seed, so an interrupted run goes on where its last finished piece left it: files of
+sessions, and checkpoints that are policy bundles with optimiser state.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mql_ros.algorithm.networks import NetworkConfig
+from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
+from mql_ros.algorithm.replay import Replay
+from mql_ros.algorithm.session import Session
+from mql_ros.algorithm.td3 import TD3Config, TD3Learner
+from mql_ros.errors import UserError
+from mql_ros.grasping import spaces
+from mql_ros.statistics import wilson_interval
+from mql_sim.catalogue import HELD_OUT_NAMED, development_names, training_names
+from mql_sim.rollout import successes
+from mql_sim.session_files import read_sessions, write_sessions
+from mql_sim.training_config import TrainingConfig
+from mql_sim.workers import Job, Policy, Workers
+
+CHUNK = 50
+"""Demonstration sessions in a file."""
+VALIDATION_TRIALS = 5
+
+
+@dataclass(frozen=True)
+class Score:
+    """Success by trial on a set of objects."""
+
+    by_trial: list[float]
+    third_trial: tuple[int, int]
+    """Successes and number of sessions in the third trial."""
+
+    @property
+    def value(self) -> float:
+        """What checkpoints are compared by: mean success from the second trial on."""
+        return float(np.mean(self.by_trial[1:]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON for manifest and log, with the Wilson interval of the third trial."""
+        won, count = self.third_trial
+        low, high = wilson_interval(won, count)
+        return {
+            "success_by_trial": [round(v, 4) for v in self.by_trial],
+            "third_trial": {"successes": won, "trials": count, "rate": won / count, "interval": [low, high]},
+        }
+
+
+def evaluate_policy(
+    workers: Workers, policy: Policy, names: Sequence[str], trials: int, seed: int, sessions: int = 1
+) -> Score:
+    """Run `sessions` fresh sessions of `trials` trials on each object, without exploration noise."""
+    jobs = [Job(name, seed * 1_000_000 + 1000 * k + n, trials) for k in range(sessions) for n, name in enumerate(names)]
+    won = np.array([successes(session) for session in workers.act(policy, jobs)])
+    third = won[:, min(2, trials - 1)]
+    return Score(by_trial=[float(v) for v in won.mean(axis=0)], third_trial=(int(third.sum()), len(third)))
+
+
+class Training:
+    """One run of `mql train` in a folder."""
+
+    def __init__(self, config: TrainingConfig, folder: Path, processes: int, device: str = "cpu") -> None:
+        self.config, self.folder, self.device = config, folder, device
+        self._objects = training_names()
+        self._started = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._check_same_run()
+        self._workers = Workers(config.robot, processes)
+        self._replay = Replay(
+            spaces.OBSERVATION_SIZE,
+            spaces.ACTION_SIZE,
+            config.history_blocks,
+            capacity=3 * config.trials_per_session
+            * (config.demonstration_sessions + config.rounds * config.sessions_per_round + 1),
+        )  # fmt: skip
+
+    def _check_same_run(self) -> None:
+        """A folder belongs to one configuration; going on with another would mix runs."""
+        record = self.folder / "training.json"
+        text = json.dumps(self.config.as_dict(), indent=2, sort_keys=True)
+        if record.exists() and record.read_text() != text:
+            raise UserError(
+                f"{self.folder} holds a training run with another configuration; choose another --out or remove it"
+            )
+        record.write_text(text)
+
+    def run(self) -> Path:
+        """Train to the end; returns the path of the finished bundle."""
+        with self._workers:
+            self._demonstrate()
+            cloned = self._clone()
+            best, best_score = self._reinforce(cloned)
+            return self._finish(cloned, best, best_score)
+
+    # -- pieces ------------------------------------------------------------------------------------------------------
+
+    def _demonstrate(self) -> None:
+        config = self.config
+        for first in range(0, config.demonstration_sessions, CHUNK):
+            path = self.folder / "demonstrations" / f"{first:06d}.npz"
+            if not path.exists():
+                last = min(first + CHUNK, config.demonstration_sessions)
+                jobs = [self._job(0, number, 0.0, tuple(self._objects)) for number in range(first, last)]
+                write_sessions(path, list(self._workers.demonstrate(jobs)))
+                self._say(f"demonstrations {last}/{config.demonstration_sessions} sessions")
+            for session in read_sessions(path):
+                self._replay.add(session)
+
+    def _job(self, stage: int, number: int, noise: float, others: tuple[str, ...] = ()) -> Job:
+        rng = np.random.default_rng([self.config.seed + 1000 * stage, number])
+        name = self._objects[int(rng.integers(len(self._objects)))]
+        seed = (self.config.seed - 1) * 100_000_000 + stage * 10_000_000 + number
+        return Job(name, seed, self.config.trials_per_session, noise, others)
+
+    def _clone(self) -> TD3Learner:
+        path = self.folder / "cloned"
+        if path.exists():
+            return load_bundle(path).make_learner(self.device)
+        config = self.config
+        network = NetworkConfig(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, **config.network)
+        learner = TD3Learner(network, TD3Config(**config.clone), seed=config.seed, device=self.device)
+        rng = np.random.default_rng([config.seed, 2])
+        metrics: dict[str, Any] = {}
+        for number in range(config.clone_updates):
+            metrics = learner.clone_update(self._replay.sample(config.batch_blocks, rng), critic_weight=1.0)
+            if (number + 1) % 1000 == 0:
+                self._say(f"cloning {number + 1}/{config.clone_updates}: {_numbers(metrics)}")
+        score = self._validate(learner)
+        self._say(f"cloned policy on development objects: {score.by_trial}")
+        self._checkpoint(path, learner, {"round": 0, "score": score.value})
+        return learner
+
+    def _reinforce(self, cloned: TD3Learner) -> tuple[Path, float]:
+        """Rounds of collecting and updating; returns the best checkpoint (the cloned policy may be it) and its score."""
+        config = self.config
+        best = self.folder / "cloned"
+        best_score = float(load_bundle(best).manifest["extra"]["score"])
+        learner, done = cloned, 0
+        newest = self.folder / "newest"
+        if newest.exists():
+            bundle = load_bundle(newest)
+            learner, done = bundle.make_learner(self.device), int(bundle.manifest["extra"]["round"])
+        else:
+            self._use_td3_settings(learner)
+            rng = np.random.default_rng([config.seed, 3])
+            for _ in range(config.critic_warmup_updates):
+                learner.update(self._replay.sample(config.batch_blocks, rng), update_actor=False)
+        if (self.folder / "best").exists():
+            best = self.folder / "best"
+            best_score = float(load_bundle(best).manifest["extra"]["score"])
+        for number in range(done):
+            for session in read_sessions(self._round_file(number)):
+                self._replay.add(session)
+        for number in range(done, config.rounds):
+            collected = self._collect(number, Policy.of(learner, config.history_blocks))
+            metrics = self._update(learner, number)
+            sessions = list(collected)
+            write_sessions(self._round_file(number), sessions)
+            for session in sessions:
+                self._replay.add(session)
+            rate = np.array([successes(session) for session in sessions]).mean(axis=0)
+            line = f"round {number + 1}/{config.rounds}: collected {np.round(rate, 2).tolist()} {_numbers(metrics)}"
+            score = None
+            if (number + 1) % config.validate_every == 0 or number + 1 == config.rounds:
+                validation = self._validate(learner)
+                score = validation.value
+                line += f" validation {np.round(validation.by_trial, 3).tolist()}"
+            extra = {"round": number + 1, "score": score}
+            if score is not None and score > best_score:
+                best, best_score = self.folder / "best", score
+                self._checkpoint(best, learner, extra)
+            self._checkpoint(newest, learner, extra)
+            self._say(line)
+        return best, best_score
+
+    def _round_file(self, number: int) -> Path:
+        return self.folder / "rounds" / f"{number:06d}.npz"
+
+    def _collect(self, number: int, policy: Policy) -> Iterator[Session]:
+        """Start a round's sessions in the workers; they run while the learner updates on what is there already."""
+        config = self.config
+        first = number * config.sessions_per_round
+        jobs = [
+            self._job(1, k, 0.0 if k % 4 == 0 else config.exploration_noise)
+            for k in range(first, first + config.sessions_per_round)
+        ]
+        return self._workers.act(policy, jobs)
+
+    def _use_td3_settings(self, learner: TD3Learner) -> None:
+        learner.config = TD3Config(**self.config.td3)
+        for optimizer, rate in (
+            (learner.actor_optimizer, learner.config.actor_learning_rate),
+            (learner.critic_optimizer, learner.config.critic_learning_rate),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+                if group["weight_decay"] > 0:
+                    group["weight_decay"] = learner.config.weight_decay
+
+    def _update(self, learner: TD3Learner, number: int) -> dict[str, Any]:
+        config = self.config
+        learner.config = replace(learner.config, clone_weight=config.clone_weight(number))
+        rng = np.random.default_rng([config.seed, 5, number])
+        metrics: dict[str, Any] = {}
+        for _ in range(config.updates_per_round):
+            metrics = metrics | learner.update(self._replay.sample(config.batch_blocks, rng))
+        if not all(math.isfinite(float(value)) for value in metrics.values()):
+            raise UserError(f"training diverged in round {number + 1}: a loss is not finite; lower the learning rates")
+        return metrics
+
+    def _validate(self, learner: TD3Learner) -> Score:
+        policy = Policy.of(learner, self.config.history_blocks)
+        return evaluate_policy(self._workers, policy, development_names(), VALIDATION_TRIALS, seed=90)
+
+    # -- results -----------------------------------------------------------------------------------------------------
+
+    def _finish(self, cloned: TD3Learner, best: Path, best_score: float) -> Path:
+        """Measure the chosen policy and write it with the data that adaptation needs."""
+        config, path = self.config, self.folder / "bundle"
+        learner = load_bundle(best).make_learner(self.device)
+        policy = Policy.of(learner, config.history_blocks)
+        clone_policy = Policy.of(load_bundle(self.folder / "cloned").make_learner(self.device), config.history_blocks)
+        training_sample = self._objects[:204]
+        measured: dict[str, Any] = {"development_score": best_score}
+        for name, candidate, seed in (
+            ("training_objects", policy, 91),
+            ("training_objects_context_zeroed", policy.without_context(), 91),
+            ("training_objects_cloned_policy", clone_policy, 91),
+        ):
+            score = evaluate_policy(self._workers, candidate, training_sample, VALIDATION_TRIALS, seed)
+            measured[name] = score.as_dict()
+            self._say(f"{name}: {json.dumps(measured[name])}")
+        replay = Replay(
+            spaces.OBSERVATION_SIZE,
+            spaces.ACTION_SIZE,
+            config.history_blocks,
+            capacity=3 * config.trials_per_session * (config.replay_sessions + 1),
+        )
+        for session in self._newest_sessions(config.replay_sessions):
+            replay.add(replace(session, teacher_action=None))
+        stage = "cloned from the scripted teacher" if best.name == "cloned" else "TD3 with context, started from the clone"
+        save_bundle(
+            path,
+            learner,
+            robot={"name": config.robot},
+            task=task_specification(),
+            replay=replay,
+            training={**config.as_dict(), "shipped_policy": stage, "teacher_actions_until_the_end": True},
+            seeds={"training": config.seed},
+            measured=measured,
+            training_objects=self._objects,
+            overwrite=True,
+        )
+        held_out = set(HELD_OUT_NAMED) & set(self._objects)
+        assert not held_out, f"held-out objects were trained on: {held_out}"
+        self._say(f"wrote {path} ({stage})")
+        return path
+
+    def _newest_sessions(self, count: int) -> list[Session]:
+        files = sorted((self.folder / "demonstrations").glob("*.npz")) + sorted((self.folder / "rounds").glob("*.npz"))
+        sessions: list[Session] = []
+        for file in reversed(files):
+            sessions = read_sessions(file) + sessions
+            if len(sessions) >= count:
+                break
+        return sessions[-count:]
+
+    def _checkpoint(self, path: Path, learner: TD3Learner, extra: dict[str, Any]) -> None:
+        save_bundle(
+            path,
+            learner,
+            robot={"name": self.config.robot},
+            task=task_specification(),
+            history_blocks=self.config.history_blocks,
+            training=self.config.as_dict(),
+            extra=extra,
+            overwrite=True,
+        )
+
+    def _say(self, line: str) -> None:
+        stamp = f"[{(time.monotonic() - self._started) / 60:6.1f} min] {line}"
+        print(stamp, flush=True)
+        with open(self.folder / "log.txt", "a", encoding="utf-8") as log:
+            log.write(stamp + os.linesep)
+
+
+def task_specification() -> dict[str, Any]:
+    """What a policy must have been trained on to fit this task."""
+    return {
+        "name": spaces.TASK_NAME,
+        "observation": list(spaces.OBSERVATION_NAMES),
+        "action_size": spaces.ACTION_SIZE,
+        "decisions_per_trial": spaces.DECISIONS_PER_TRIAL,
+    }
+
+
+def _numbers(metrics: dict[str, Any]) -> str:
+    kept = ("clone_loss", "critic_loss", "actor_q", "q_mean")
+    return " ".join(f"{key} {float(metrics[key]):.3f}" for key in kept if key in metrics)

@@ -1,0 +1,185 @@
+"""Adaptation: what it does to the learner, what it reports, and that it can be undone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from algorithm_cases import A, O, assert_same_state, filled_replay, make_session, small_learner, trials
+
+from mql_ros.algorithm.adaptation import AdaptationConfig, adapt, control_arms, transition_features
+from mql_ros.algorithm.replay import Replay
+
+SMALL = AdaptationConfig(new_updates=3, recycling_updates=6, batch_blocks=8, pool_blocks=40)
+
+
+def case(shift=0.3, count=6):
+    learner, meta = small_learner(), filled_replay()
+    rng = np.random.default_rng(5)
+    for _ in range(4):
+        learner.update(meta.sample(8, rng))
+    new = Replay(O, A, 2, 1000)
+    new.add(trials(rng, "bottle", count=count, shift=shift))
+    return learner, meta, new
+
+
+def test_reports_what_it_found_and_did():
+    learner, meta, new = case()
+    result = adapt(learner, meta, new, SMALL)
+    assert 0.0 < result.effective_sample_size <= 1.0
+    assert result.proximal_coefficient == pytest.approx(1.0 - result.effective_sample_size)
+    assert 0.0 <= result.classifier_accuracy <= 1.0
+    assert set(result.mean_importance_ratio) == set(meta.tasks)
+    assert (result.new_updates, result.recycling_updates, result.new_transitions) == (3, 6, 18)
+    assert len(result.losses["critic_loss"]) == 9
+    assert result.parameter_distance > 0.0
+    assert result.seconds > 0.0
+    assert result.overlap and result.reasons == []
+
+
+def test_rollback_is_exact_even_after_more_training():
+    learner, meta, new = case()
+    before = learner.state_dict()
+    config = learner.config
+    result = adapt(learner, meta, new, replace(SMALL, actor_learning_rate=1e-2, critic_learning_rate=1e-2))
+    assert not torch.equal(before["actor"]["layers.0.weight"], learner.actor.layers[0].weight)
+    learner.update(meta.sample(8, np.random.default_rng(0)))
+    result.rollback(learner)
+    assert_same_state(before, learner.state_dict())
+    assert learner.config == config
+
+
+def test_the_same_seed_gives_the_same_policy():
+    states = []
+    for _ in range(2):
+        learner, meta, new = case()
+        adapt(learner, meta, new, SMALL)
+        states.append(learner.state_dict())
+    assert_same_state(*states)
+    learner, meta, new = case()
+    adapt(learner, meta, new, replace(SMALL, seed=1))
+    assert not torch.equal(states[0]["actor"]["layers.0.weight"], learner.actor.layers[0].weight)
+
+
+@pytest.mark.parametrize("arm", ["context", "fine-tune", "uniform-replay", "replay-only", "mql"])
+def test_every_control_arm_is_a_configuration(arm):
+    learner, meta, new = case()
+    before = learner.state_dict()
+    result = adapt(learner, meta, new, control_arms(SMALL)[arm])
+    done = result.new_updates, result.recycling_updates
+    expected = {"context": (0, 0), "fine-tune": (9, 0), "replay-only": (0, 9)}.get(arm, (3, 6))
+    assert done == expected
+    assert (result.mean_importance_ratio != {}) == (arm in ("replay-only", "mql"))
+    if arm == "context":
+        assert_same_state(before, learner.state_dict())
+
+
+def test_fixed_proximal_coefficient_holds_back():
+    distances = []
+    for coefficient in (0.0, 50.0):
+        learner, meta, new = case()
+        result = adapt(learner, meta, new, replace(SMALL, proximal=coefficient, recycling_updates=60))
+        assert result.proximal_coefficient == coefficient
+        distances.append(result.parameter_distance)
+    assert distances[1] < distances[0]
+
+
+@pytest.mark.parametrize("recycling", ["proportional", "weighted"])
+def test_recycling_prefers_data_that_resemble_the_new_task(recycling):
+    rng = np.random.default_rng(0)
+    meta = Replay(O, A, 2)
+    for _ in range(6):
+        meta.add(trials(rng, "mug", shift=1.0))
+        meta.add(trials(rng, "ball", shift=-1.0))
+    new = Replay(O, A, 2)
+    new.add(trials(rng, "bottle", count=8, shift=0.8))
+    learner, seen = small_learner(), []
+    update = learner.update
+    learner.update = lambda batch, **kwargs: seen.append(batch) or update(batch, **kwargs)
+    config = replace(SMALL, recycling_updates=60, batch_blocks=32, new_fraction=0.0, overlap_threshold=1.0)
+    result = adapt(learner, meta, new, replace(config, recycling=recycling))
+    ratio = result.mean_importance_ratio["mug"] / result.mean_importance_ratio["ball"]
+    assert ratio > 1.5
+    weight = {"mug": 0.0, "ball": 0.0}
+    for batch in seen[3:]:
+        for name, value in zip(meta.task_of(batch.index), batch.weight.tolist(), strict=True):
+            weight[name] += value
+    assert weight["mug"] / weight["ball"] == pytest.approx(ratio, rel=0.15)
+
+
+def test_the_critics_may_go_first():
+    learner, meta, new = case()
+    before = learner.state_dict()
+    adapt(learner, meta, new, replace(SMALL, critic_first_updates=9))
+    assert_same_state(before["actor"], dict(learner.actor.state_dict()))
+    assert not torch.equal(before["critic"]["head.weight"], learner.critic.head.weight)
+
+
+def test_self_imitation_moves_towards_successful_trials_only():
+    learner, meta, _ = case()
+    rng = np.random.default_rng(0)
+    new = Replay(O, A, 2)
+    session = trials(rng, "bottle", count=6)
+    session.reward[:] = np.where(session.block % 2 == 0, 1.0, -1.0)
+    session.action[:] = np.where(session.block % 2 == 0, 0.5, -0.9)[:, None]
+    new.add(session)
+    config = control_arms(replace(SMALL, new_updates=150, actor_learning_rate=3e-3))["fine-tune"]
+    learner.config = replace(learner.config, actor_q_weight=0.0)
+    batch = new.gather(new.transition_indices())
+
+    def actions():
+        with torch.no_grad():
+            return learner.actor(batch.observation, learner.contexts(batch)[0])
+
+    before = actions()
+    result = adapt(learner, meta, new, replace(config, self_imitation_weight=2.0))
+    assert (actions() - 0.5).abs().mean() < 0.3 * (before - 0.5).abs().mean()
+    assert result.losses["self_imitation_loss"][-1] < result.losses["self_imitation_loss"][0]
+
+
+def test_without_success_there_is_nothing_to_imitate():
+    learner, meta, new = case()
+    result = adapt(learner, meta, new, replace(SMALL, self_imitation_weight=1.0, success_return=1e9))
+    assert any("nothing to imitate" in reason for reason in result.reasons)
+
+
+def test_a_failed_adaptation_leaves_the_learner_as_it_was():
+    learner, meta, new = case()
+    before = learner.state_dict()
+    with pytest.raises(ValueError, match="not finite"):
+        adapt(learner, meta, new, replace(SMALL, critic_learning_rate=float("inf")))
+    assert_same_state(before, learner.state_dict())
+
+
+def test_an_encoder_without_context_recycles_evenly():
+    learner, (_, meta, new) = small_learner(use_context=False), case()
+    result = adapt(learner, meta, new, SMALL)
+    assert result.effective_sample_size == pytest.approx(1.0, abs=1e-6)
+    assert result.proximal_coefficient == pytest.approx(0.0, abs=1e-6)
+    watching = adapt(learner, meta, new, replace(SMALL, observation_features=True))
+    assert watching.effective_sample_size < 0.99
+
+
+def test_features_contain_the_transition_itself():
+    learner, meta, _ = case()
+    indices = meta.transition_indices()
+    features = transition_features(learner.encoder, meta, indices, chunk=7)
+    assert features.shape == (len(meta), 6)
+    np.testing.assert_allclose(features, transition_features(learner.encoder, meta, indices), atol=1e-6)
+    assert not np.any(np.all(features == 0.0, axis=1))
+    assert transition_features(learner.encoder, meta, indices, with_observation=True).shape == (len(meta), O + 6)
+
+
+@pytest.mark.parametrize(
+    "change", [dict(proximal="much"), dict(proximal=-1.0), dict(recycling="some"), dict(new_fraction=2.0)]
+)
+def test_impossible_settings_are_refused(change):
+    with pytest.raises(ValueError, match=r"expected|must"):
+        AdaptationConfig(**change)
+
+
+def test_time_limited_sessions_can_be_adapted_to():
+    learner, meta, _ = case()
+    new = Replay(O, A, 2)
+    new.add(make_session(np.random.default_rng(0), "bottle", 20))
+    assert adapt(learner, meta, new, SMALL).recycling_updates == 6
