@@ -35,6 +35,25 @@ class Replay(SessionStorage):
         """[m] identifier of the block of each transition index, for instance to keep trials together in folds."""
         return self._block[np.asarray(indices)].astype(np.int64)
 
+    def subset(self, limit: int, rng: np.random.Generator) -> Replay:
+        """A replay of at most `limit` transitions: whole sessions, drawn evenly over tasks. For a compact bundle."""
+        turns: dict[int, int] = {}
+        order = []
+        for identifier in rng.permutation(self.identifiers).tolist():
+            task = self._sessions[identifier].task
+            turns[task] = turns.get(task, 0) + 1
+            order.append((turns[task], identifier))
+        kept, total = [], 0
+        for _, identifier in sorted(order, key=lambda turn: turn[0]):
+            length = self._sessions[identifier].length
+            if total + length <= limit:
+                kept.append(identifier)
+                total += length
+        smaller = Replay(self.observation_size, self.action_size, self.history_blocks, max(limit, 1))
+        for identifier in sorted(kept):
+            smaller.add(self.session(identifier))
+        return smaller
+
     def block_return(self, indices: ArrayLike) -> NDArray[np.float64]:
         """[m] sum of the rewards of the block that each transition index belongs to."""
         everything = self.transition_indices()

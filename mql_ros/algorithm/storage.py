@@ -224,17 +224,45 @@ class SessionStorage:
         column = np.maximum(counts[:, None] - 1 - np.arange(length), 0)
         return np.take_along_axis(backwards.T, column, axis=1), counts
 
+    @property
+    def identifiers(self) -> list[int]:
+        """Identifiers of the stored sessions, oldest first."""
+        return list(self._sessions)
+
+    def session(self, identifier: int) -> Session:
+        """A stored session as it was added; blocks are numbered without gaps."""
+        record = self._sessions[identifier]
+        slots, numbers = self._slots_of(record)
+        rows, split = self._items[slots], self.action_size
+        return Session(
+            task=self._tasks[record.task],
+            observation=self._observation[slots],
+            action=rows[:, :split],
+            reward=rows[:, split],
+            next_observation=rows[:, split + 1 : -1],
+            done=rows[:, -1] > 0.0,
+            terminal=self._terminal[slots],
+            block=numbers,
+            teacher_action=None if self._teacher is None else self._teacher[slots],
+        )
+
+    def _slots_of(self, record: _Record) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Slots of a session's transitions in order, and the block number of each."""
+        blocks = np.array(record.blocks)
+        window, counts = self._walk(blocks, self._table["length"][blocks])
+        numbers = np.repeat(np.arange(len(blocks)) + record.number - len(blocks) + 1, counts)
+        return window[np.arange(window.shape[1]) < counts[:, None]], numbers
+
     def state(self, float16: bool = False) -> dict[str, NDArray]:
-        """Everything as named arrays, sessions in order; `float16` halves it at the cost of the last digits."""
-        dtype = np.float16 if float16 else np.float32
-        order, lengths, numbers = [], [], []
-        for record in self._sessions.values():
-            blocks = np.array(record.blocks)
-            window, counts = self._walk(blocks, self._table["length"][blocks])
-            order.append(window[np.arange(window.shape[1]) < counts[:, None]])
-            lengths.append(len(order[-1]))
-            numbers.append(np.repeat(np.arange(len(blocks)) + record.number - len(blocks) + 1, counts))
-        slots = np.concatenate(order) if order else np.zeros(0, dtype=np.int64)
+        """Everything as named arrays, sessions in order; `float16` halves it at the cost of the last digits.
+
+        An observation that equals the one that followed the step before is not stored a second time.
+        """
+        parts = [self._slots_of(record) for record in self._sessions.values()]
+        lengths = np.array([len(slots) for slots, _ in parts], dtype=np.int64)
+        empty = np.zeros(0, dtype=np.int64)
+        slots = np.concatenate([slots for slots, _ in parts] or [empty])
+        numbers = np.concatenate([numbers for _, numbers in parts] or [empty])
         header = dict(
             sizes=[self.observation_size, self.action_size, self.history_blocks, self.capacity],
             tasks=self._tasks,
@@ -242,17 +270,25 @@ class SessionStorage:
             session_identifiers=list(self._sessions),
             next_session=self._next_session,
         )
+        items, observation = self._items[slots], self._observation[slots]
+        known = np.zeros(len(slots), dtype=np.bool_)
+        known[1:] = np.all(observation[1:] == items[:-1, self.action_size + 1 : -1], axis=1)
         arrays: dict[str, NDArray] = dict(
-            header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8).copy(),
-            items=self._items[slots][:, :-1].astype(dtype),
-            done=self._items[slots, -1].astype(np.uint8),
-            observation=self._observation[slots].astype(dtype),
+            items=np.ascontiguousarray(items[:, :-1]),
+            observation=observation[~known],
+            known=known.astype(np.uint8),
+            done=items[:, -1].astype(np.uint8),
             terminal=self._terminal[slots].astype(np.uint8),
-            block=(np.concatenate(numbers) if numbers else slots).astype(np.int32),
-            length=np.array(lengths, dtype=np.int64),
+            block=numbers.astype(np.int32),
+            length=lengths,
         )
         if self._teacher is not None:
-            arrays["teacher_action"] = self._teacher[slots].astype(dtype)
+            arrays["teacher_action"] = self._teacher[slots]
+        if float16:
+            most = np.finfo(np.float16).max
+            for name in {"items", "observation", "teacher_action"} & arrays.keys():
+                arrays[name] = np.clip(arrays[name], -most, most).astype(np.float16)
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8).copy()
         return arrays
 
     @classmethod
@@ -262,18 +298,22 @@ class SessionStorage:
         storage = cls(*header["sizes"])
         storage._tasks = list(header["tasks"])
         storage._task_ids = {name: task for task, name in enumerate(storage._tasks)}
-        split = storage.action_size
+        split, items = storage.action_size, state["items"]
+        # Without "known", every observation is there.
+        known = np.asarray(state.get("known", np.zeros(len(items))), dtype=np.bool_)
+        observation = np.empty((len(items), storage.observation_size), dtype=items.dtype)
+        observation[~known] = state["observation"]
+        observation[known] = items[np.flatnonzero(known) - 1, split + 1 :]
         columns = header["session_identifiers"], header["session_tasks"], state["length"]
         end = 0
         for identifier, task, length in zip(*columns, strict=True):
             begin, end = end, end + int(length)
-            items = state["items"][begin:end]
             session = Session(
                 task=storage._tasks[task],
-                observation=state["observation"][begin:end],
-                action=items[:, :split],
-                reward=items[:, split],
-                next_observation=items[:, split + 1 :],
+                observation=observation[begin:end],
+                action=items[begin:end, :split],
+                reward=items[begin:end, split],
+                next_observation=items[begin:end, split + 1 :],
                 done=state["done"][begin:end],
                 terminal=state["terminal"][begin:end],
                 block=state["block"][begin:end],

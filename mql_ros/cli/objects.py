@@ -1,8 +1,9 @@
-"""`mql objects`: what there is to grasp, and the proof that it can be grasped by whoever knows its hidden parameters."""
+"""`mql objects`: what there is to grasp, and the proof that whoever knows the hidden parameters can grasp it."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ def _check(names: list[str] | None, trials: int, robot: str, json_file: str | No
         row.right.add(successes(task, spec, spec, trials, seed), trials)
         for other in others:
             # The others share the trials of the cell.
-            share = max(1, trials // len(others))
+            share = math.ceil(trials / len(others))
             row.wrong.add(successes(task, spec, other, share, seed), share)
         rows.append(row)
     if names is None:

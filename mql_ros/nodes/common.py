@@ -21,11 +21,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_srvs.srv import SetBool, Trigger
 
 from mql_ros.errors import UserError
+from mql_ros.nodes.graph import EXIT_WITH_PARENT
 from mql_ros.nodes.parameters import ParameterSpec, parameter_table, unknown_parameter
 
 EXIT_USER_ERROR = 2
-EXIT_WITH_PARENT = "MQL_EXIT_WITH_PARENT"
-"""Environment variable: a node started with it ends when the process that started it does, however that ends."""
+
+
 
 RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 """Deep enough that nothing is lost while a subscriber loads a policy."""

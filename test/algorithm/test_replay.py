@@ -188,6 +188,38 @@ def test_saved_replay_samples_the_same(teacher):
     assert torch.equal(small.teacher_mask, one.teacher_mask)
 
 
+def test_saving_does_not_repeat_observations():
+    rng = np.random.default_rng(0)
+    replay = Replay(O, A, 2)
+    session = trials(rng, "mug", count=20)
+    session.observation[1:] = np.where(session.done[:-1, None], session.observation[1:], session.next_observation[:-1])
+    replay.add(session)
+    state = replay.state()
+    assert len(state["observation"]) == 20
+    stored = Replay.from_state(state).session(0)
+    for name in ("observation", "action", "reward", "next_observation", "done", "terminal", "block"):
+        np.testing.assert_array_equal(getattr(stored, name), getattr(session, name))
+
+
+def test_numbers_too_large_for_float16_are_kept_finite():
+    session = make_session(np.random.default_rng(0))
+    session.reward[0] = 1e6
+    replay = Replay(O, A, 2)
+    replay.add(session)
+    assert Replay.from_state(replay.state(float16=True)).session(0).reward[0] == 65504.0
+
+
+def test_subset_takes_whole_sessions_evenly_over_tasks():
+    rng = np.random.default_rng(0)
+    replay = Replay(O, A, 2)
+    for number in range(40):
+        replay.add(trials(rng, "much" if number % 10 else "little", count=2))
+    small = replay.subset(50, rng)
+    assert len(small) == 48
+    assert small.task_of(small.transition_indices()).count("little") == 4 * 6
+    assert len(replay.subset(10**6, rng)) == len(replay)
+
+
 def test_teacher_actions_are_masked_where_there_is_none():
     rng = np.random.default_rng(0)
     replay = Replay(O, A, 1)

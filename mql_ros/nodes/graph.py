@@ -1,0 +1,216 @@
+"""The one list of nodes, and their processes where no `ros2 launch` starts them (knows no rclpy)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+
+import yaml
+
+from mql_ros.errors import UserError
+from mql_ros.nodes.parameters import Value, parameter_table
+
+PACKAGE = "mql_ros"
+EXIT_WITH_PARENT = "MQL_EXIT_WITH_PARENT"
+"""Environment variable with a process number: a node ends when that process does, however that ends."""
+DOMAINS = range(1, 101)
+DOMAIN_PORT = 28_100
+"""Loopback port that stands for domain 0; a process that uses a domain holds its port."""
+STOP_SECONDS = {signal.SIGINT: 10.0, signal.SIGTERM: 3.0, signal.SIGKILL: 3.0}
+"""How long a node may take to end after each signal, s."""
+
+
+@dataclass(frozen=True)
+class NodeEntry:
+    """One node of the graph."""
+
+    name: str
+    """Also its executable, and its section in config/nodes.yaml."""
+    module: str
+    sim_only: bool = False
+    """Started with the simulator only; on hardware the arm's driver and perception take its place."""
+
+
+NODES = (
+    NodeEntry("arm_simulator", "mql_sim.arm_simulator", sim_only=True),
+    NodeEntry("grasp_monitor", "mql_ros.nodes.grasp_monitor"),
+    NodeEntry("context_encoder", "mql_ros.nodes.context_encoder"),
+    NodeEntry("policy_server", "mql_ros.nodes.policy_server"),
+    NodeEntry("adaptation_manager", "mql_ros.nodes.adaptation_manager"),
+)
+
+TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "joint_states": (("arm_simulator",), ("policy_server", "grasp_monitor")),
+    "object_pose": (("arm_simulator",), ("policy_server", "grasp_monitor")),
+    "wrench": (("arm_simulator",), ("policy_server", "grasp_monitor")),
+    "arm_controller/joint_trajectory": (("policy_server",), ("arm_simulator",)),
+    "gripper_controller/joint_trajectory": (("policy_server",), ("arm_simulator",)),
+    "grasp_reward": (("grasp_monitor",), ("policy_server",)),
+    "transition": (("policy_server",), ("context_encoder", "adaptation_manager")),
+    "context": (("context_encoder",), ("policy_server",)),
+    "policy": (("adaptation_manager",), ("policy_server", "context_encoder")),
+}
+"""Who publishes and who subscribes, by topic: what must be connected before trials can run."""
+
+SERVICES = (
+    "arm_simulator/reset", "grasp_monitor/begin_trial", "grasp_monitor/end_trial", "policy_server/start_session",
+    "policy_server/start_trials", "policy_server/stop", "policy_server/hold", "adaptation_manager/adapt",
+    "adaptation_manager/roll_back", "adaptation_manager/restore_initial",
+)  # fmt: skip
+
+
+def nodes_of(sim: bool) -> list[NodeEntry]:
+    """The nodes to start, with the simulator or for hardware."""
+    return [entry for entry in NODES if sim or not entry.sim_only]
+
+
+def parameters_of(name: str, given: Mapping[str, Value]) -> dict[str, Value]:
+    """Those of the given parameters that a node has, checked; UserError says what is wrong."""
+    chosen = {}
+    for spec in parameter_table()[name].values():
+        if spec.name in given:
+            chosen[spec.name] = spec.coerced(given[spec.name])
+            if (complaint := spec.complaint(chosen[spec.name])) is not None:
+                raise UserError(complaint)
+    return chosen
+
+
+def check_ros() -> None:
+    """Raise UserError, with what to install, where rclpy or the middleware is missing."""
+    how = (
+        "source the setup file of a ROS 2 distribution, or install the ROS 2 wheels: pip install 'mql_ros[ros]' "
+        "(or `make setup`)"
+    )
+    if find_spec("rclpy") is None:
+        raise UserError(f"ROS 2 is missing: the Python package 'rclpy' was not found; {how}")
+    probe = "import rclpy; rclpy.init(); rclpy.create_node('mql_probe').destroy_node(); rclpy.shutdown()"
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        wanted = os.environ.get("RMW_IMPLEMENTATION", "the default one")
+        reason = next((line for line in reversed(result.stderr.splitlines()) if line.strip()), "no reason given")
+        raise UserError(f"ROS 2 does not start with the middleware {wanted} ({reason.strip()[:200]}); {how}")
+
+
+class Domain:
+    """A ROS domain that no other process of this kind on this machine uses, in this process's environment.
+
+    A ROS_DOMAIN_ID that is set already is kept. Discovery stays on this machine unless the environment says otherwise.
+    """
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        if "ROS_DOMAIN_ID" in os.environ:
+            return
+        for number in DOMAINS:
+            claim = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            try:
+                claim.bind(("127.0.0.1", DOMAIN_PORT + number))
+            except OSError:
+                claim.close()
+                continue
+            self._socket = claim
+            os.environ["ROS_DOMAIN_ID"] = str(number)
+            return
+        raise UserError("no ROS domain is free (1 to 100 are in use here); choose one: export ROS_DOMAIN_ID=101")
+
+    def release(self) -> None:
+        """Give the domain back."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            os.environ.pop("ROS_DOMAIN_ID", None)
+
+
+class GraphProcesses:
+    """The nodes of the graph as processes of their own, each in its own process group; a context manager.
+
+    `given` are parameters by name; each node gets those that it has. What the nodes print goes to files in
+    `log_directory`. Leaving the context stops every process: SIGINT, then SIGTERM, then SIGKILL.
+    """
+
+    def __init__(
+        self, given: Mapping[str, Value], log_directory: str | Path, *, sim: bool = True, namespace: str = ""
+    ) -> None:
+        known = {name for table in parameter_table().values() for name in table}
+        if unknown := sorted(set(given) - known):
+            raise UserError(f"no node has the parameter '{unknown[0]}'; known are {', '.join(sorted(known))}")
+        self._entries = nodes_of(sim)
+        self._parameters = {entry.name: parameters_of(entry.name, given) for entry in self._entries}
+        self._logs = Path(log_directory).absolute()
+        self._namespace = namespace
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.exit_codes: dict[str, int] = {}
+        """By node name, once stopped: 0 is a clean exit, -9 a process that had to be killed."""
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process numbers of the nodes that were started."""
+        return {name: process.pid for name, process in self._processes.items()}
+
+    def start(self) -> None:
+        """Start all processes; returns at once (`GraphClient.wait_until_ready` waits)."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, EXIT_WITH_PARENT: str(os.getpid()), "ROS_LOG_DIR": str(self._logs / "ros")}
+        # One thread each: small networks only lose by more, and there are more processes than cores.
+        environment.setdefault("OMP_NUM_THREADS", "1")
+        for entry in self._entries:
+            with open(self.log_file(entry.name), "wb") as log:
+                self._processes[entry.name] = subprocess.Popen(
+                    self._command(entry),
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
+                )  # fmt: skip
+
+    def log_file(self, name: str) -> Path:
+        """Where a node's output goes."""
+        return self._logs / f"{name}.log"
+
+    def _command(self, entry: NodeEntry) -> list[str]:
+        file = self._logs / f"{entry.name}.yaml"
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": self._parameters[entry.name]}}))
+        command = [sys.executable, "-m", entry.module, "--ros-args", "--params-file", str(file)]
+        return command + (["-r", f"__ns:=/{self._namespace.strip('/')}"] if self._namespace else [])
+
+    def check(self) -> None:
+        """Raise UserError, with what it said last, when a node has ended by itself."""
+        for name, process in self._processes.items():
+            if (code := process.poll()) is not None:
+                lines = self.log_file(name).read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+                raise UserError(f"the node {name} has ended with code {code}: {lines[-1]} (see {self.log_file(name)})")
+
+    def stop(self) -> dict[str, int]:
+        """Stop all processes and return their exit codes; those that have ended already count too."""
+        for number, seconds in STOP_SECONDS.items():
+            running = [process for process in self._processes.values() if process.poll() is None]
+            for process in running:
+                os.killpg(process.pid, number)
+            deadline = time.monotonic() + seconds
+            for process in running:
+                try:
+                    process.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    continue
+        self.exit_codes = {name: process.returncode for name, process in self._processes.items()}
+        return self.exit_codes
+
+    def __enter__(self) -> GraphProcesses:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
