@@ -33,7 +33,8 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     centre = p + z * z / (2 * trials)
     spread = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    return (max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+    # At 0 and 1 the interval ends there; rounding must not leave the share itself outside.
+    return (min(p, max(0.0, (centre - spread) / scale)), max(p, min(1.0, (centre + spread) / scale)))
 
 
 def bootstrap_mean(values: ArrayLike, seed: int, resamples: int = RESAMPLES) -> Estimate:

@@ -16,15 +16,14 @@ from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.nodes.common import RELIABLE, GraspingNode, answer, run_node
 from mql_ros.nodes.conversions import (
     SECOND,
-    BadMessage,
-    Trajectory,
+    MessageError,
     image_message,
     joint_state_message,
     pose_message,
-    read_trajectory,
     time_message,
     wrench_message,
 )
+from mql_ros.nodes.trajectories import Trajectory, read_trajectory
 from mql_sim.simulated_driver import SimulatedDriver
 
 SAY_AGAIN = 1.0
@@ -82,8 +81,8 @@ class ArmSimulator(GraspingNode):
         try:
             trajectory = read_trajectory(message, joints)
             if part == "gripper" and trajectory.efforts.shape[1] == 0:
-                raise BadMessage("the gripper's trajectory has no effort: the force limit of each finger is needed")
-        except BadMessage as error:
+                raise MessageError("the gripper's trajectory has no effort: the force limit of each finger is needed")
+        except MessageError as error:
             self._counts["refused_messages"] += 1
             self.warn(f"refused: {error}")
             return

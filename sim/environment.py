@@ -71,7 +71,7 @@ class GraspTask:
 class GraspEnv(gymnasium.Env[Array, Array]):
     """One trial an episode, three decisions each. `reset(options={"object": spec})` changes the object."""
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 1}  # noqa: RUF012
 
     def __init__(self, spec: ObjectSpec | None = None, robot: str = "panda", render_mode: str | None = None) -> None:
         from mql_sim.catalogue import find_object
@@ -96,7 +96,7 @@ class GraspEnv(gymnasium.Env[Array, Array]):
         return observation, reward, done, False, {"is_success": done and spaces.is_success(observation)}
 
     def render(self) -> Any:
-        """An RGB picture [480, 640, 3] of the scene."""
+        """An RGB picture [360, 480, 3] of the scene."""
         from mql_sim.rendering import picture
 
         return picture(self.task.world)

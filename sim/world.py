@@ -72,7 +72,8 @@ class World:
 
     def close(self) -> None:
         """Disconnect from the physics server; the world cannot be used afterwards."""
-        self.client.disconnect()
+        if self.client.isConnected():
+            self.client.disconnect()
 
     @property
     def spec(self) -> ObjectSpec:

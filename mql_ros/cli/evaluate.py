@@ -117,7 +117,9 @@ def summarize(trials: list[Any], results: list[dict[str, Any]], arms: tuple[str,
     for arm in arms:
         won = np.array([result[arm]["successes"] for result in results], dtype=float)
         tail = won[:, -max(1, won.shape[1] // 3) :]
-        late[arm] = won.mean(axis=1)
+        # Seeds of one object depend on each other: the object is the unit that intervals are drawn over.
+        names = [trial.object_name for trial in trials]
+        late[arm] = np.array([won[[n == name for n in names]].mean() for name in dict.fromkeys(names)])
         report["arms"][arm] = {
             "success_rate": float(tail.mean()),
             "interval": list(wilson_interval(int(tail.sum()), tail.size)),
@@ -136,9 +138,11 @@ def summarize(trials: list[Any], results: list[dict[str, Any]], arms: tuple[str,
             entry["trials"] += len(result[arm]["successes"])
     for arm in arms:
         for other in arms:
-            if arm < other and len(results) > 1:
-                mean, interval = paired_difference(late[arm], late[other])
-                report["paired"][f"{arm} - {other}"] = {"difference": mean, "interval": list(interval)}
+            if arms.index(arm) > arms.index(other) and len(late[arm]) > 1:
+                estimate = paired_difference(late[arm], late[other], seed=0)
+                report["paired"][f"{arm} - {other}"] = {
+                    "difference": estimate.mean, "interval": [estimate.low, estimate.high]
+                }  # fmt: skip
     return report
 
 

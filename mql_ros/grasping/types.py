@@ -34,8 +34,14 @@ class Measurement:
     """Torque of that force about the tool frame's origin, along the tool's axes [3], N m."""
 
     def __post_init__(self) -> None:
-        for name in ("joint_positions", "joint_velocities", "object_position", "object_orientation",
-                     "contact_force", "contact_torque"):
+        for name in (
+            "joint_positions",
+            "joint_velocities",
+            "object_position",
+            "object_orientation",
+            "contact_force",
+            "contact_torque",
+        ):
             if not np.isfinite(getattr(self, name)).all():
                 raise ValueError(f"measurement: {name} is not finite; the driver must report finite numbers")
         if not (np.isfinite(self.finger_width) and np.isfinite(self.finger_effort) and np.isfinite(self.stamp)):

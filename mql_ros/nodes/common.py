@@ -27,7 +27,6 @@ from mql_ros.nodes.parameters import ParameterSpec, parameter_table, unknown_par
 EXIT_USER_ERROR = 2
 
 
-
 RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 """Deep enough that nothing is lost while a subscriber loads a policy."""
 SENSOR = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -52,7 +51,7 @@ class GraspingNode(Node):
                 raise UserError(complaint)
             self.declare_parameter(spec.name, value, _descriptor(spec), ignore_override=True)
         self._settings = {name: self.get_parameter(name).value for name in self._specs}
-        self.add_on_set_parameters_callback(self._set_parameters)
+        self.add_on_set_parameters_callback(self._accept_values)
         self.problem = ""
         """What is wrong now, in one sentence; reported as an error until it is empty again."""
         self.warning = ""
@@ -92,7 +91,7 @@ class GraspingNode(Node):
             self.get_logger().error(text)
         self.problem = text
 
-    def _set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+    def _accept_values(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
             spec = self._specs.get(parameter.name)
             if spec is None:

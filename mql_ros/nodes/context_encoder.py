@@ -10,7 +10,7 @@ from std_msgs.msg import Float64MultiArray, String
 from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.nodes.common import LATCHED, RELIABLE, GraspingNode, run_node
-from mql_ros.nodes.conversions import BadMessage
+from mql_ros.nodes.conversions import MessageError
 from mql_ros.nodes.policy_loading import Announcement, load_policy
 from mql_ros.nodes.records import ContextAnswer, context_message, read_transition
 from mql_ros.nodes.session_context import SessionContext
@@ -32,7 +32,7 @@ class ContextEncoder(GraspingNode):
     def _on_transition(self, message: Float64MultiArray) -> None:
         try:
             answer = self._session.add(read_transition(message))
-        except BadMessage as error:
+        except MessageError as error:
             self._refused += 1
             self.warn(f"refused: {error}")
             return
@@ -45,7 +45,7 @@ class ContextEncoder(GraspingNode):
         try:
             announcement = Announcement.from_json(message.data)
             policy = load_policy(announcement, self._robot)
-        except (BadMessage, UserError) as error:
+        except (MessageError, UserError) as error:
             self.fail(str(error))
             return
         self.problem = ""

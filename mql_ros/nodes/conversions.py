@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,15 +10,14 @@ import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from sensor_msgs.msg import Image, JointState
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.types import Array, Command, Measurement
+from mql_ros.grasping.types import Array, Measurement
 
 SECOND = 1_000_000_000
 
 
-class BadMessage(ValueError):
+class MessageError(ValueError):
     """A message that must not be acted on; says what is wrong with it."""
 
 
@@ -56,18 +54,6 @@ class WrenchSample:
     torque: Array
 
 
-@dataclass(frozen=True)
-class Trajectory:
-    """A joint trajectory with its joints in the order asked for; point k is due `times[k]` seconds after the start."""
-
-    stamp: int
-    times: Array
-    positions: Array
-    velocities: Array
-    efforts: Array
-    """Empty [m, 0] where the message gives none."""
-
-
 def nanoseconds(stamp: Time | Duration) -> int:
     """Time of a message."""
     return int(stamp.sec) * SECOND + int(stamp.nanosec)
@@ -78,19 +64,15 @@ def time_message(stamp: int) -> Time:
     return Time(sec=stamp // SECOND, nanosec=stamp % SECOND)
 
 
-def _duration_message(seconds: float) -> Duration:
-    total = round(seconds * SECOND)
-    return Duration(sec=total // SECOND, nanosec=total % SECOND)
-
-
-def _doubles(values: Array | Sequence[float]) -> array.array:
+def doubles(values: Array | Sequence[float]) -> array.array:
     """What message fields take without looking at each element."""
     return array.array("d", np.ascontiguousarray(values, dtype=np.float64).tobytes())
 
 
-def _finite(what: str, values: Array) -> Array:
+def finite(what: str, values: Array) -> Array:
+    """The values, unless one is not finite: MessageError says of what."""
     if not np.isfinite(values).all():
-        raise BadMessage(f"{what} holds a number that is not finite")
+        raise MessageError(f"{what} holds a number that is not finite")
     return values
 
 
@@ -104,24 +86,26 @@ class JointReader:
         self._order: list[int] = []
 
     def read(self, message: JointState) -> JointSample:
-        """The profile's joints; BadMessage names what is missing or not finite."""
+        """The profile's joints; MessageError names what is missing or not finite."""
         if message.name != self._seen:
             missing = [name for name in self._names if name not in message.name]
             if missing:
-                raise BadMessage(f"joint_states lacks {', '.join(missing)}; it has {', '.join(message.name) or 'none'}")
+                raise MessageError(
+                    f"joint_states lacks {', '.join(missing)}; it has {', '.join(message.name) or 'none'}"
+                )
             self._order = [message.name.index(name) for name in self._names]
             self._seen = list(message.name)
         count, n = len(self._seen), self._arm
         if len(message.position) != count or len(message.effort) != count or len(message.velocity) not in (0, count):
-            raise BadMessage(
+            raise MessageError(
                 f"joint_states names {count} joints, but has {len(message.position)} positions, "
                 f"{len(message.velocity)} velocities and {len(message.effort)} efforts (the fingers' are needed)"
             )
-        positions = _finite("joint_states position", np.array(message.position)[self._order])
+        positions = finite("joint_states position", np.array(message.position)[self._order])
         velocities = np.zeros(n)
         if len(message.velocity):
-            velocities = _finite("joint_states velocity", np.array(message.velocity)[self._order[:n]])
-        efforts = _finite("joint_states effort", np.array(message.effort)[self._order[n:]])
+            velocities = finite("joint_states velocity", np.array(message.velocity)[self._order[:n]])
+        efforts = finite("joint_states effort", np.array(message.effort)[self._order[n:]])
         return JointSample(
             nanoseconds(message.header.stamp),
             positions[:n],
@@ -137,9 +121,9 @@ def joint_state_message(profile: RobotProfile, measurement: Measurement, stamp: 
     message = JointState(name=[*profile.joint_names, *profile.finger_names])
     message.header.stamp = time_message(stamp)
     width = measurement.finger_width / fingers
-    message.position = _doubles([*measurement.joint_positions, *[width] * fingers])
-    message.velocity = _doubles([*measurement.joint_velocities, *[finger_speed] * fingers])
-    message.effort = _doubles([0.0] * len(profile.joint_names) + [measurement.finger_effort] * fingers)
+    message.position = doubles([*measurement.joint_positions, *[width] * fingers])
+    message.velocity = doubles([*measurement.joint_velocities, *[finger_speed] * fingers])
+    message.effort = doubles([0.0] * len(profile.joint_names) + [measurement.finger_effort] * fingers)
     return message
 
 
@@ -155,14 +139,14 @@ def pose_message(profile: RobotProfile, measurement: Measurement, stamp: int) ->
 
 
 def read_pose(message: PoseStamped, base_frame: str) -> PoseSample:
-    """The object's pose; BadMessage when it is in another frame, not finite, or no rotation."""
+    """The object's pose; MessageError when it is in another frame, not finite, or no rotation."""
     if message.header.frame_id != base_frame:
-        raise BadMessage(f"object_pose is in frame '{message.header.frame_id}'; expected '{base_frame}'")
+        raise MessageError(f"object_pose is in frame '{message.header.frame_id}'; expected '{base_frame}'")
     point, turn = message.pose.position, message.pose.orientation
-    position = _finite("object_pose", np.array([point.x, point.y, point.z]))
-    orientation = _finite("object_pose", np.array([turn.x, turn.y, turn.z, turn.w]))
+    position = finite("object_pose", np.array([point.x, point.y, point.z]))
+    orientation = finite("object_pose", np.array([turn.x, turn.y, turn.z, turn.w]))
     if abs(float(orientation @ orientation) - 1.0) > 1e-3:
-        raise BadMessage("object_pose has an orientation that is no unit quaternion")
+        raise MessageError("object_pose has an orientation that is no unit quaternion")
     return PoseSample(nanoseconds(message.header.stamp), position, orientation)
 
 
@@ -178,14 +162,14 @@ def wrench_message(profile: RobotProfile, measurement: Measurement, stamp: int) 
 
 
 def read_wrench(message: WrenchStamped, tool_frame: str) -> WrenchSample:
-    """Force and torque; BadMessage when they are in another frame or not finite."""
+    """Force and torque; MessageError when they are in another frame or not finite."""
     if message.header.frame_id != tool_frame:
-        raise BadMessage(f"wrench is in frame '{message.header.frame_id}'; expected '{tool_frame}'")
+        raise MessageError(f"wrench is in frame '{message.header.frame_id}'; expected '{tool_frame}'")
     force, torque = message.wrench.force, message.wrench.torque
     return WrenchSample(
         nanoseconds(message.header.stamp),
-        _finite("wrench", np.array([force.x, force.y, force.z])),
-        _finite("wrench", np.array([torque.x, torque.y, torque.z])),
+        finite("wrench", np.array([force.x, force.y, force.z])),
+        finite("wrench", np.array([torque.x, torque.y, torque.z])),
     )
 
 
@@ -204,62 +188,6 @@ def measurement_from(joints: JointSample, pose: PoseSample, wrench: WrenchSample
     )
 
 
-def arm_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
-    """A command's arm motion; `stamp` 0 means that it starts on arrival."""
-    message = JointTrajectory(joint_names=list(profile.joint_names))
-    message.header.stamp = time_message(stamp)
-    message.points = [
-        JointTrajectoryPoint(
-            positions=_doubles(position),
-            velocities=_doubles(velocity),
-            time_from_start=_duration_message((k + 1) * profile.control_period),
-        )
-        for k, (position, velocity) in enumerate(zip(command.points, command.velocities, strict=True))
-    ]
-    return message
-
-
-def gripper_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
-    """A command's gripper motion: each finger takes its share of the opening, with the force limit as effort."""
-    fingers = len(profile.finger_names)
-    message = JointTrajectory(joint_names=list(profile.finger_names))
-    message.header.stamp = time_message(stamp)
-    point = JointTrajectoryPoint(time_from_start=_duration_message(profile.control_period))
-    point.positions = _doubles([command.finger_target / fingers] * fingers)
-    point.effort = _doubles([command.finger_force] * fingers)
-    message.points = [point]
-    return message
-
-
-def read_trajectory(message: JointTrajectory, names: Sequence[str]) -> Trajectory:
-    """A trajectory for the joints `names`; BadMessage when it names others, or is not a proper trajectory."""
-    if sorted(message.joint_names) != sorted(names):
-        raise BadMessage(f"the trajectory is for {', '.join(message.joint_names)}; expected {', '.join(names)}")
-    if not message.points:
-        raise BadMessage("the trajectory has no points")
-    order = [message.joint_names.index(name) for name in names]
-    times = np.array([nanoseconds(point.time_from_start) / SECOND for point in message.points])
-    if not (np.diff(times) > 0).all() or times[0] < 0:
-        raise BadMessage("the times of the trajectory's points do not rise")
-    positions = _rows("positions", [point.positions for point in message.points], order)
-    velocities = _rows("velocities", [point.velocities for point in message.points], order)
-    efforts = _rows("effort", [point.effort for point in message.points], order)
-    if positions.shape[1] == 0:
-        raise BadMessage("the trajectory has no positions")
-    if velocities.shape[1] == 0:
-        velocities = np.zeros_like(positions)
-    return Trajectory(nanoseconds(message.header.stamp), times, positions, velocities, efforts)
-
-
-def _rows(what: str, rows: list, order: list[int]) -> Array:
-    lengths = {len(row) for row in rows}
-    if lengths == {0}:
-        return np.empty((len(rows), 0))
-    if lengths != {len(order)}:
-        raise BadMessage(f"the trajectory's {what} do not fit its {len(order)} joints")
-    return _finite(f"the trajectory's {what}", np.array(rows, dtype=np.float64)[:, order])
-
-
 def image_message(pixels: np.ndarray, stamp: int) -> Image:
     """An RGB picture [height, width, 3]."""
     height, width, _ = pixels.shape
@@ -273,8 +201,3 @@ def image_message(pixels: np.ndarray, stamp: int) -> Image:
 def read_stamp(text: str) -> int | None:
     """The nanoseconds that a service's reply carries as its message; None where it carries something else."""
     return int(text) if text.isascii() and text.isdigit() else None
-
-
-def is_finite(value: float) -> bool:
-    """Whether a number from a message may be used."""
-    return math.isfinite(value)

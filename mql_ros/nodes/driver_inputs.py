@@ -11,16 +11,14 @@ from sensor_msgs.msg import JointState
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.types import Measurement
 from mql_ros.nodes.common import RELIABLE, SENSOR, GraspingNode
-from mql_ros.nodes.conversions import BadMessage, JointReader, nanoseconds, read_pose, read_wrench
+from mql_ros.nodes.conversions import JointReader, MessageError, nanoseconds, read_pose, read_wrench
 from mql_ros.nodes.measurements import MeasurementAssembler
 
 
 class DriverInputs:
     """Calls `arrived(stamp in ns, measurement)` for each control period; refused messages become a warning."""
 
-    def __init__(
-        self, node: GraspingNode, profile: RobotProfile, arrived: Callable[[int, Measurement], None]
-    ) -> None:
+    def __init__(self, node: GraspingNode, profile: RobotProfile, arrived: Callable[[int, Measurement], None]) -> None:
         self._node, self._profile, self._arrived = node, profile, arrived
         self._joints = JointReader(profile)
         self.refused = 0
@@ -56,7 +54,7 @@ class DriverInputs:
     def _take(self, message: Any, read: Callable[[], Measurement | None]) -> None:
         try:
             measurement = read()
-        except BadMessage as error:
+        except MessageError as error:
             self.refused += 1
             self._node.warn(f"refused: {error}")
             return

@@ -84,6 +84,21 @@ def parameters_of(name: str, given: Mapping[str, Value]) -> dict[str, Value]:
     return chosen
 
 
+def implied_parameters(name: str, sim: bool) -> dict[str, Value]:
+    """What follows from having no simulator: a person prepares each trial."""
+    return {"reset_service": ""} if not sim and "reset_service" in parameter_table()[name] else {}
+
+
+def parameters_from_words(name: str, words: Mapping[str, str]) -> dict[str, Value]:
+    """Those of the given parameters that a node has, from words as launch arguments are; UserError for a wrong one."""
+    values: dict[str, Value] = {}
+    for spec in parameter_table()[name].values():
+        if spec.name in words:
+            value = words[spec.name] if isinstance(spec.default, str) else yaml.safe_load(words[spec.name])
+            values[spec.name] = value
+    return parameters_of(name, values)
+
+
 def check_ros() -> None:
     """Raise UserError, with what to install, where rclpy or the middleware is missing."""
     how = (
@@ -123,6 +138,14 @@ class Domain:
             return
         raise UserError("no ROS domain is free (1 to 100 are in use here); choose one: export ROS_DOMAIN_ID=101")
 
+    def __enter__(self) -> Domain:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
     def release(self) -> None:
         """Give the domain back."""
         if self._socket is not None:
@@ -145,7 +168,9 @@ class GraphProcesses:
         if unknown := sorted(set(given) - known):
             raise UserError(f"no node has the parameter '{unknown[0]}'; known are {', '.join(sorted(known))}")
         self._entries = nodes_of(sim)
-        self._parameters = {entry.name: parameters_of(entry.name, given) for entry in self._entries}
+        self._parameters = {
+            entry.name: implied_parameters(entry.name, sim) | parameters_of(entry.name, given) for entry in self._entries
+        }
         self._logs = Path(log_directory).absolute()
         self._namespace = namespace
         self._processes: dict[str, subprocess.Popen[bytes]] = {}

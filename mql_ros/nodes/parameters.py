@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ Value = bool | int | float | str
 
 _SECTION_KEYS = {"uses", "parameters"}
 _PARAMETER_KEYS = {"default", "description", "range", "choices", "fixed"}
+ADAPTATION = "adaptation."
+"""Prefix of the parameters that mirror AdaptationConfig."""
 _EVERY_NODE = ("use_sim_time", "start_type_description_service")
 """Parameters that rclpy declares itself."""
 
@@ -50,7 +52,7 @@ class ParameterSpec:
         if type(value) is not type(self.default):
             expected = {bool: "true or false", int: "an integer", float: "a number", str: "a word"}
             return f"parameter '{self.name}' is {value!r}; expected {expected[type(self.default)]}"
-        if self.range is not None and not self.range[0] <= value <= self.range[1]:
+        if self.range is not None and not self.range[0] <= float(value) <= self.range[1]:
             return f"parameter '{self.name}' is {value}; expected {self.range[0]} to {self.range[1]}"
         if self.choices and value not in self.choices:
             return f"parameter '{self.name}' is '{value}'; expected {' or '.join(self.choices)}"
@@ -58,9 +60,25 @@ class ParameterSpec:
 
 
 @cache
-def parameter_table(path: Path | None = None) -> dict[str, dict[str, ParameterSpec]]:
-    """Parameters by node and name; UserError names a key in the file that is wrong."""
-    path = path or share_path("config", "nodes.yaml")
+def parameter_table() -> dict[str, dict[str, ParameterSpec]]:
+    """Parameters by node and name; UserError names what is wrong in config/nodes.yaml or config/adaptation.yaml."""
+    table = read_table(share_path("config", "nodes.yaml"))
+    manager = table["adaptation_manager"]
+    for key, value in yaml.safe_load(share_path("config", "adaptation.yaml").read_text()).items():
+        name = ADAPTATION + key
+        if key == "exploration_noise":  # of the trials before an adaptation; whoever starts those sets it
+            continue
+        if name not in manager:
+            raise UserError(f"config/adaptation.yaml: unknown key '{key}'; known are those of adaptation_manager")
+        tuned = manager[name].coerced(0.0 if value is None else value)
+        if (complaint := manager[name].complaint(tuned)) is not None:
+            raise UserError(f"config/adaptation.yaml: {complaint}")
+        manager[name] = replace(manager[name], default=tuned)
+    return table
+
+
+def read_table(path: Path) -> dict[str, dict[str, ParameterSpec]]:
+    """Parameters by node and name, as a file in the form of config/nodes.yaml gives them."""
     try:
         data = yaml.safe_load(path.read_text())
         common = {name: _spec(name, entry) for name, entry in data.pop("common", {}).items()}

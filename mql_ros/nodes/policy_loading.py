@@ -1,22 +1,26 @@
-"""What `policy` announces, and the policy loaded from it (knows no rclpy; torch is imported when a policy is loaded)."""
+"""What `policy` announces, and the policy loaded from it (knows no rclpy, and torch only once a policy is loaded)."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mql_ros.errors import UserError
 from mql_ros.grasping import spaces
-from mql_ros.nodes.conversions import BadMessage
+from mql_ros.nodes.conversions import MessageError
 
 if TYPE_CHECKING:
     from mql_ros.algorithm.context import ContextTracker
-    from mql_ros.algorithm.policy_bundle import PolicyBundle
     from mql_ros.algorithm.td3 import TD3Learner
+
+BUNDLE_SCHEMA = 1
+"""That of mql_ros.algorithm.policy_bundle, which cannot be imported without torch."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,12 @@ class Announcement:
 
     @staticmethod
     def from_json(text: str) -> Announcement:
-        """From what `policy` carries; BadMessage when it is something else."""
+        """From what `policy` carries; MessageError when it is something else."""
         try:
             data = json.loads(text)
             return Announcement(str(data["bundle"]), int(data["version"]), str(data["hash"]))
         except (ValueError, TypeError, KeyError) as error:
-            raise BadMessage(f"policy is no JSON object with bundle, version and hash: {text[:80]!r}") from error
+            raise MessageError(f"policy is no JSON object with bundle, version and hash: {text[:80]!r}") from error
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,7 @@ class LoadedPolicy:
         """An empty history of this policy's length, with its encoder."""
         from mql_ros.algorithm.context import ContextTracker
 
-        return ContextTracker(
-            self.learner.encoder, self.history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE
-        )
+        return ContextTracker(self.learner.encoder, self.history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE)
 
 
 def load_policy(announcement: Announcement, robot: str) -> LoadedPolicy:
@@ -80,25 +82,57 @@ def load_policy(announcement: Announcement, robot: str) -> LoadedPolicy:
             f"policy bundle {announcement.bundle} has hash {bundle.hash[:12]}, but {announcement.hash[:12]} was "
             "announced; it was changed since; announce it anew"
         )
-    check_policy(bundle, robot)
+    _check_purpose(bundle.path, bundle.manifest, robot)
     import torch
 
     torch.set_num_threads(1)  # for one observation at a time, more threads only disturb the other nodes
     return LoadedPolicy(announcement.version, bundle.hash, bundle.make_learner(), bundle.history_blocks)
 
 
-def check_policy(bundle: PolicyBundle, robot: str) -> None:
+def check_bundle(path: Path, robot: str) -> Announcement:
+    """The announcement of a bundle whose files are as they were saved and that is for this robot; UserError otherwise.
+
+    For a node that passes policies on without using them: it looks at manifest and hashes, and needs no torch.
+    """
+    try:
+        raw = (path / "manifest.json").read_bytes()
+        manifest = json.loads(raw)
+        schema, version, files = manifest["schema"], int(manifest["version"]), dict(manifest["files"])
+        contents = {name: (path / Path(name).name).read_bytes() for name in files}
+    except OSError as error:
+        raise UserError(
+            f"{path} is not a policy bundle: {Path(str(error.filename)).name} cannot be read ({error.strerror}); "
+            "expected a directory that training or adaptation wrote; check the path"
+        ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"policy bundle {path} is damaged: its manifest.json cannot be used ({type(error).__name__}: {error}); "
+            "copy or train it anew"
+        ) from error
+    if schema != BUNDLE_SCHEMA:
+        raise UserError(f"policy bundle {path} has schema {schema!r}; expected {BUNDLE_SCHEMA}; train it anew")
+    for name, content in contents.items():
+        if hashlib.sha256(content).hexdigest() != files[name]:
+            raise UserError(
+                f"policy bundle {path} is damaged: the contents of {name} do not fit the hash in manifest.json; "
+                "copy or train it anew"
+            )
+    _check_purpose(path, manifest, robot)
+    return Announcement(str(path), version, hashlib.sha256(raw).hexdigest())
+
+
+def _check_purpose(path: Path, manifest: dict[str, Any], robot: str) -> None:
     """Raise UserError when a policy is for another robot or another task."""
-    trained_robot, trained_task = bundle.manifest["robot"].get("name"), bundle.manifest["task"].get("name")
+    trained_robot, trained_task = manifest["robot"].get("name"), manifest["task"].get("name")
     if trained_robot != robot:
         raise UserError(
-            f"policy bundle {bundle.path} was trained for robot '{trained_robot}', not for '{robot}'; choose another"
+            f"policy bundle {path} was trained for robot '{trained_robot}', not for '{robot}'; choose another bundle"
         )
-    network = bundle.network_config
-    sizes = network.observation_size, network.action_size
+    network = manifest["network"]
+    sizes = network.get("observation_size"), network.get("action_size")
     if trained_task != spaces.TASK_NAME or sizes != (spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE):
         raise UserError(
-            f"policy bundle {bundle.path} was trained for task '{trained_task}' with {sizes[0]} observations and "
-            f"{sizes[1]} actions; expected '{spaces.TASK_NAME}' with {spaces.OBSERVATION_SIZE} and "
-            f"{spaces.ACTION_SIZE}; choose another"
+            f"policy bundle {path} was trained for task '{trained_task}' with {sizes[0]} observations and {sizes[1]} "
+            f"actions; expected '{spaces.TASK_NAME}' with {spaces.OBSERVATION_SIZE} and {spaces.ACTION_SIZE}; "
+            "choose another bundle"
         )

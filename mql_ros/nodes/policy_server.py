@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from rclpy.client import Client
 from std_msgs.msg import Float64, Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.grasping.trial import TrialMachine
 from mql_ros.grasping.types import Command, Measurement
+from mql_ros.nodes.command_publisher import CommandPublisher
 from mql_ros.nodes.common import LATCHED, RELIABLE, GraspingNode, answer, run_node
-from mql_ros.nodes.conversions import BadMessage, arm_message, gripper_message, is_finite
+from mql_ros.nodes.conversions import MessageError
 from mql_ros.nodes.driver_inputs import DriverInputs
-from mql_ros.nodes.plan_tracker import PlanTracker
 from mql_ros.nodes.policy_loading import Announcement, LoadedPolicy, load_policy
 from mql_ros.nodes.records import Transition, read_context, transition_message
 from mql_ros.nodes.sequence import Runner
-from mql_ros.nodes.trial_sequence import Inbox, Reply, TrialSequence, TrialSettings
+from mql_ros.nodes.trial_ports import Inbox, Reply, TrialSettings
+from mql_ros.nodes.trial_sequence import TrialSequence
 
 
 class PolicyServer(GraspingNode):
@@ -34,24 +34,24 @@ class PolicyServer(GraspingNode):
         self._profile = load_profile(self.setting("robot"))
         self._lockstep = bool(self.setting("lockstep"))
         self._inbox = Inbox()
-        self._trials = TrialSequence(TrialMachine(self._profile), self._inbox, self, self.seconds)
+        self._machine = TrialMachine(self._profile)
+        self._trials = TrialSequence(self._machine, self._inbox, self, self.seconds)
         self._runner = Runner(self.seconds, self._ended)
-        self._plan = PlanTracker()
         self._held = False
-        self._last_command: Command | None = None
-        self._counts = {"commands": 0, "trials": 0, "aborted": 0}
+        self._refusals = 0
+        self._counts = {"starts": 0, "trials": 0, "aborted": 0}
 
-        self._arm = self.create_publisher(JointTrajectory, "arm_controller/joint_trajectory", RELIABLE)
-        self._gripper = self.create_publisher(JointTrajectory, "gripper_controller/joint_trajectory", RELIABLE)
+        self._commands = CommandPublisher(self, self._profile)
         self._transitions = self.create_publisher(Float64MultiArray, "transition", RELIABLE)
         self._state = self.create_publisher(String, "session_state", LATCHED)
         self.create_subscription(Float64, "grasp_reward", self._on_reward, RELIABLE)
         self.create_subscription(Float64MultiArray, "context", self._on_context, LATCHED)
         self._inputs = DriverInputs(self, self._profile, self._on_measurement)
-        reset = self.setting("reset_service")
-        self._reset_client = self.create_client(Trigger, reset) if reset else None
-        self._begin_client = self.create_client(Trigger, "grasp_monitor/begin_trial")
-        self._end_client = self.create_client(Trigger, "grasp_monitor/end_trial")
+        self._callable: dict[str, Client] = {
+            name: self.create_client(Trigger, f"grasp_monitor/{name}") for name in ("begin_trial", "end_trial")
+        }
+        if self.setting("reset_service"):
+            self._callable["reset"] = self.create_client(Trigger, self.setting("reset_service"))
         self.create_service(Trigger, "~/start_session", self._on_start_session)
         self.create_service(Trigger, "~/start_trials", self._on_start_trials)
         self.create_service(Trigger, "~/stop", self._on_stop)
@@ -68,7 +68,7 @@ class PolicyServer(GraspingNode):
         self._runner.poll()
 
     def _on_reward(self, message: Float64) -> None:
-        if not is_finite(message.data):
+        if not math.isfinite(message.data):
             self.warn("refused: grasp_reward is not finite")
             return
         self._inbox.rewards.append(message.data)
@@ -77,18 +77,21 @@ class PolicyServer(GraspingNode):
     def _on_context(self, message: Float64MultiArray) -> None:
         try:
             self._inbox.answer = read_context(message)
-        except BadMessage as error:
+        except MessageError as error:
             self.warn(f"refused: {error}")
         self._runner.poll()
 
     def _on_policy(self, message: String) -> None:
         try:
             self._inbox.announced = Announcement.from_json(message.data)
-            if self._trials.policy is None and not self._runner.running:
-                self._trials.use_first_policy()
-                self._say("idle")
-        except BadMessage as error:
+        except MessageError as error:
             self.fail(str(error))
+            return
+        if self._trials.policy is None and not self._runner.running:
+            self._trials.use_first_policy()
+            self._say("error" if self._trials.policy is None else "idle", self.problem)
+        else:
+            self._say()
 
     # What is asked for.
 
@@ -109,7 +112,7 @@ class PolicyServer(GraspingNode):
             return "no policy was announced yet; is the adaptation_manager running?"
         settings = TrialSettings(
             lockstep=self._lockstep,
-            has_reset=self._reset_client is not None,
+            has_reset="reset" in self._callable,
             use_monitor=self.setting("reward_source") == "monitor",
             stale_after=self.setting("stale_after"),
             context_deadline=self.setting("context_deadline"),
@@ -119,7 +122,8 @@ class PolicyServer(GraspingNode):
         if new_session:
             self._trials.new_session(settings)
         self.problem = ""
-        self._plan.forget()
+        self._commands.forget_plan()
+        self._counts["starts"] += 1
         self._say("running")
         self._runner.start(self._trials.run(self.setting("trials") if settings.has_reset else 1, settings))
         return None
@@ -155,57 +159,34 @@ class PolicyServer(GraspingNode):
 
     # What the sequence asks for (its Outlets).
 
-    def reset(self) -> Callable[[], Reply | None]:
-        """Call the service that prepares a trial."""
-        assert self._reset_client is not None
-        return self._call(self._reset_client)
-
-    def begin_rewards(self) -> Callable[[], Reply | None]:
-        """Call the grasp monitor's begin_trial."""
-        return self._call(self._begin_client)
-
-    def end_rewards(self) -> Callable[[], Reply | None]:
-        """Call the grasp monitor's end_trial."""
-        return self._call(self._end_client)
-
-    def _call(self, client: Client) -> Callable[[], Reply | None]:
-        future = client.call_async(Trigger.Request())
+    def call(self, service: str) -> Callable[[], Reply | None]:
+        """Call `reset`, `begin_trial` or `end_trial`; the function returned tells the reply."""
+        future = self._callable[service].call_async(Trigger.Request())
         future.add_done_callback(lambda _: self._runner.poll())
 
         def reply() -> Reply | None:
-            return Reply(future.result().success, future.result().message) if future.done() else None
+            response: Any = future.result() if future.done() else None
+            return None if response is None else Reply(response.success, response.message)
 
         return reply
 
     def send(self, command: Command, new_plan: bool) -> None:
-        """Publish a command: every period in lockstep, what departs from the plan in real time."""
-        self._last_command = command
-        self._counts["commands"] += 1
-        arm, gripper = (True, True) if self._lockstep else self._plan.changes(command, new_plan)
-        # In lockstep the stamp says which measurement is answered; a real driver starts on arrival at stamp 0.
-        stamp = self._inbox.stamp if self._lockstep else 0
-        if gripper:
-            self._gripper.publish(gripper_message(self._profile, command, stamp))
-        if arm:
-            self._arm.publish(arm_message(self._profile, command, stamp))
+        """Publish a command that answers the newest measurement."""
+        self._commands.send(command, self._inbox.stamp, new_plan)
 
     def _send_hold(self) -> None:
-        """Stop the arm where it was last seen; the fingers keep what they were told."""
-        measurement, last = self._inbox.measurement, self._last_command
-        if measurement is None:
-            return
-        position = measurement.joint_positions[None]
-        width = last.finger_target if last else measurement.finger_width
-        force = last.finger_force if last else 0.5 * self._profile.max_force
-        self._plan.forget()
-        self.send(Command(position, np.zeros_like(position), width, force), new_plan=True)
+        if self._inbox.measurement is not None:
+            self._commands.hold(self._inbox.measurement, self._inbox.stamp)
 
     def publish(self, transition: Transition) -> None:
         """Publish a transition."""
         self._transitions.publish(transition_message(transition))
         self._counts["trials"] += transition.done
+        if self._machine.refusals > self._refusals:
+            self._refusals = self._machine.refusals
+            self.warn(f"the safety filter held the arm: {self._machine.last_refusal}")
         if transition.done:
-            self._say("running")
+            self._say()
 
     def load(self, announcement: Announcement) -> LoadedPolicy:
         """Load a policy for this robot."""
@@ -220,11 +201,20 @@ class PolicyServer(GraspingNode):
 
     # What others see.
 
-    def _say(self, state: str, reason: str = "") -> None:
-        trials = self._trials
-        version = trials.policy.version if trials.policy else None
-        data = {"state": state, "session": trials.session, "trial": trials.trial, "policy_version": version}
-        self._state.publish(String(data=json.dumps({**data, "reason": reason})))
+    def _say(self, state: str = "", reason: str = "") -> None:
+        """Publish the session's state; without one, what changed beside it."""
+        if state:
+            self._said = {"state": state, "reason": reason}
+        trials, announced = self._trials, self._inbox.announced
+        data = {
+            **self._said,
+            "starts": self._counts["starts"],
+            "session": trials.session,
+            "trial": trials.trial,
+            "policy_version": trials.policy.version if trials.policy else None,
+            "announced_version": announced.version if announced else None,
+        }
+        self._state.publish(String(data=json.dumps(data)))
 
     def figures(self) -> dict[str, Any]:
         """For /diagnostics."""
@@ -235,6 +225,8 @@ class PolicyServer(GraspingNode):
             "decisions": trials.sequence + 1,
             "missed_context_deadlines": trials.missed_contexts,
             "missed_rewards": trials.missed_rewards,
+            "commands": self._commands.count,
+            "refused_commands": self._machine.refusals,
             **self._counts,
             **self._inputs.figures(),
         }

@@ -11,7 +11,7 @@ from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 
 from mql_ros.grasping.spaces import ACTION_SIZE, OBSERVATION_SIZE
 from mql_ros.grasping.types import Array
-from mql_ros.nodes.conversions import BadMessage
+from mql_ros.nodes.conversions import MessageError
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ def transition_message(transition: Transition) -> Float64MultiArray:
 
 
 def read_transition(message: Float64MultiArray) -> Transition:
-    """The transition of a message, its fields found by label; BadMessage says what is missing or not finite."""
+    """The transition of a message, its fields found by label; MessageError says what is missing or not finite."""
     values = _read(message)
     for name, size in _TRANSITION:
         if name not in values or len(values[name]) != size:
-            raise BadMessage(f"transition needs a field '{name}' of length {size}; it has {sorted(values)}")
+            raise MessageError(f"transition needs a field '{name}' of length {size}; it has {sorted(values)}")
         if not np.isfinite(values[name]).all():
-            raise BadMessage(f"transition's field '{name}' holds a number that is not finite")
+            raise MessageError(f"transition's field '{name}' holds a number that is not finite")
     whole = {n: int(values[n][0]) for n in ("sequence", "session", "trial", "step", "policy_version")}
     return Transition(
         **whole,
@@ -94,13 +94,13 @@ def context_message(answer: ContextAnswer) -> Float64MultiArray:
 
 
 def read_context(message: Float64MultiArray) -> ContextAnswer:
-    """The context of a message; BadMessage says what is missing or not finite."""
+    """The context of a message; MessageError says what is missing or not finite."""
     values = _read(message)
     missing = [name for name in ("sequence", "policy_version", "context") if name not in values]
     if missing:
-        raise BadMessage(f"context lacks {', '.join(missing)}; it has {', '.join(sorted(values)) or 'no fields'}")
+        raise MessageError(f"context lacks {', '.join(missing)}; it has {', '.join(sorted(values)) or 'no fields'}")
     if not all(np.isfinite(v).all() for v in values.values()):
-        raise BadMessage("context holds a number that is not finite")
+        raise MessageError("context holds a number that is not finite")
     sequence, version = int(values["sequence"][0]), int(values["policy_version"][0])
     return ContextAnswer(sequence, version, values["context"].astype(np.float32))
 
@@ -120,5 +120,5 @@ def _read(message: Float64MultiArray) -> dict[str, Array]:
         values[dimension.label] = data[begin : begin + dimension.size]
         begin += int(dimension.size)
     if begin != len(data) or any(len(v) == 0 for v in values.values()):
-        raise BadMessage(f"the layout describes {begin} numbers, the message has {len(data)}")
+        raise MessageError(f"the layout describes {begin} numbers, the message has {len(data)}")
     return values

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +11,12 @@ from numpy.typing import NDArray
 from mql_ros.errors import UserError
 from mql_ros.grasping import spaces
 from mql_ros.grasping.trial import TrialMachine
-from mql_ros.grasping.types import Array, Command, Measurement
+from mql_ros.grasping.types import Array, Measurement
 from mql_ros.nodes.conversions import read_stamp
-from mql_ros.nodes.policy_loading import Announcement, LoadedPolicy
+from mql_ros.nodes.policy_loading import LoadedPolicy
 from mql_ros.nodes.records import ContextAnswer, Transition
 from mql_ros.nodes.sequence import Sequence, SequenceError, Wait
+from mql_ros.nodes.trial_ports import Inbox, Outlets, TrialSettings
 
 Steps = Generator[Wait, Any, Any]
 
@@ -30,77 +29,6 @@ POLICY_SECONDS = 20.0
 LOCKSTEP_SECONDS = 10.0
 """Longest time for one control period in lockstep, where waiting costs nothing."""
 EXPLORATION_STREAM = 23
-
-
-@dataclass
-class Inbox:
-    """What has arrived; the node writes it, the sequence reads it."""
-
-    stamp: int = -1
-    """Nanoseconds of the newest measurement."""
-    measurement: Measurement | None = None
-    rewards: list[float] = field(default_factory=list)
-    """Since the trial began."""
-    answer: ContextAnswer | None = None
-    announced: Announcement | None = None
-    _stamps: deque[int] = field(default_factory=lambda: deque(maxlen=2000))
-
-    def put(self, stamp: int, measurement: Measurement) -> None:
-        """A measurement has arrived."""
-        if stamp < self.stamp:
-            self._stamps.clear()  # the driver has been started anew
-        self.stamp, self.measurement = stamp, measurement
-        self._stamps.append(stamp)
-
-    def count_after(self, stamp: int) -> int:
-        """How many measurements came after the one of `stamp`."""
-        return sum(1 for other in self._stamps if other > stamp)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The response of a Trigger service."""
-
-    success: bool
-    message: str
-
-
-class Outlets(Protocol):
-    """What the sequence asks of the node."""
-
-    def reset(self) -> Callable[[], Reply | None]:
-        """Call the service that prepares a trial; the function returned tells the reply once it is there."""
-
-    def begin_rewards(self) -> Callable[[], Reply | None]:
-        """Call the grasp monitor's begin_trial."""
-
-    def end_rewards(self) -> Callable[[], Reply | None]:
-        """Call the grasp monitor's end_trial."""
-
-    def send(self, command: Command, new_plan: bool) -> None:
-        """Publish a command that answers the newest measurement; `new_plan` when a decision starts with it."""
-
-    def publish(self, transition: Transition) -> None:
-        """Publish a transition."""
-
-    def load(self, announcement: Announcement) -> LoadedPolicy:
-        """Load a policy; UserError says why it cannot be used."""
-
-    def report(self, problem: str) -> None:
-        """Tell of something that went wrong but does not end the trials."""
-
-
-@dataclass(frozen=True)
-class TrialSettings:
-    """The policy server's parameters as they are when trials start."""
-
-    lockstep: bool
-    has_reset: bool
-    use_monitor: bool
-    stale_after: float
-    context_deadline: float
-    exploration_noise: float = 0.0
-    exploration_seed: int = 0
 
 
 class TrialSequence:
@@ -185,10 +113,10 @@ class TrialSequence:
         """Reset, and begin to count rewards; returns the measurement that the trial starts from."""
         inbox = self._inbox
         if settings.use_monitor:
-            yield Wait("the grasp_monitor's end_trial", self._outlets.end_rewards(), MONITOR_SECONDS)
+            yield Wait("the grasp_monitor's end_trial", self._outlets.call("end_trial"), MONITOR_SECONDS)
         before, wanted = inbox.stamp, None
         if settings.has_reset:
-            reply = yield Wait("the reset service", self._outlets.reset(), SERVICE_SECONDS)
+            reply = yield Wait("the reset service", self._outlets.call("reset"), SERVICE_SECONDS)
             if not reply.success:
                 raise SequenceError(f"the reset service refused: {reply.message}")
             wanted = read_stamp(reply.message)
@@ -212,7 +140,7 @@ class TrialSequence:
         deadline = self._clock() + MONITOR_SECONDS
         first = True
         while True:
-            reply = yield Wait("the grasp_monitor's begin_trial", self._outlets.begin_rewards(), MONITOR_SECONDS)
+            reply = yield Wait("the grasp_monitor's begin_trial", self._outlets.call("begin_trial"), MONITOR_SECONDS)
             begun = read_stamp(reply.message) if reply.success else None
             if begun is not None and first:
                 # Rewards come for every measurement after this one, also when the monitor must begin once more.
@@ -255,7 +183,9 @@ class TrialSequence:
                     next_observation=following,
                 )
             )
-            deadline = max(settings.context_deadline, MONITOR_SECONDS) if settings.lockstep else settings.context_deadline
+            deadline = (
+                max(settings.context_deadline, MONITOR_SECONDS) if settings.lockstep else settings.context_deadline
+            )
             answer = yield from self._context_for(self.policy, deadline, optional=not settings.lockstep)
             self.missed_contexts += answer is None
             observation, step = following, step + 1
@@ -273,29 +203,33 @@ class TrialSequence:
 
     def _decide(self, action: Array, measurement: Measurement, settings: TrialSettings) -> Steps:
         """Carry out one decision; returns the measurement at its end."""
-        inbox, machine = self._inbox, self._machine
+        machine = self._machine
         seconds = LOCKSTEP_SECONDS if settings.lockstep else settings.stale_after
         try:
             machine.decide(action, measurement)
             new_plan = True
             while (command := machine.command(measurement)) is not None:
-                stamp = inbox.stamp
+                answered = self._inbox.stamp
                 self._outlets.send(command, new_plan)
                 new_plan = False
-                yield Wait("the next measurement", lambda stamp=stamp: inbox.stamp != stamp or None, seconds)
-                assert inbox.measurement is not None
-                measurement = inbox.measurement
+                measurement = yield from self._measurement_after(answered, seconds)
         except ValueError as error:
             raise SequenceError(str(error)) from error
         return measurement
+
+    def _measurement_after(self, stamp: int, seconds: float) -> Steps:
+        def newer() -> Measurement | None:
+            return self._inbox.measurement if self._inbox.stamp != stamp else None
+
+        return (yield Wait("the next measurement", newer, seconds))
 
     def _reward(self, counted: int, settings: TrialSettings) -> Steps:
         """The rewards of the measurements since there were `counted` of them, summed in order."""
         rewards = self._inbox.rewards
         if not settings.use_monitor:
-            heard = list(rewards)
+            total = self._inbox.reward_total(0)
             rewards.clear()
-            return _total(heard)
+            return total
         wanted = self._inbox.count_after(self._rewards_from)
         seconds = MONITOR_SECONDS if settings.lockstep else settings.context_deadline
         yield Wait(
@@ -305,12 +239,4 @@ class TrialSequence:
             optional=not settings.lockstep,
         )
         self.missed_rewards += max(0, wanted - len(rewards))
-        return _total(rewards[counted:wanted])
-
-
-def _total(rewards: list[float]) -> float:
-    """Sum in order, rounded at each step as in one process; `sum` compensates its rounding from Python 3.12 on."""
-    total = 0.0
-    for reward in rewards:
-        total += reward
-    return total
+        return self._inbox.reward_total(counted, wanted)

@@ -1,0 +1,233 @@
+"""`mql demo`: the whole ROS 2 graph on objects never seen in training, with a report."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HELP = "bring the ROS 2 graph up in simulation, try new objects, adapt, try them again, and write a report"
+
+DEFAULT_OBJECTS = ("bottle", "jug", "carafe")
+PICTURE_TRIALS = 2
+"""Trials of the phases before and after adaptation from which pictures are taken."""
+CAMERA_PERIODS = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "--object",
+        action="append",
+        metavar="NAME|FILE.urdf",
+        help=f"object to grasp; may be given several times (default: {', '.join(DEFAULT_OBJECTS)})",
+    )
+    parser.add_argument("--trials", type=int, default=10, metavar="N", help="trials before, new, and after (default: 10)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of placements and noise (default: 1)")
+    parser.add_argument("--policy", help="policy bundle (default: the shipped one)")
+    parser.add_argument("--out", default="out/demo", metavar="DIR", help="where the report goes (default: out/demo)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the verb."""
+    from mql_ros.errors import UserError
+    from mql_ros.nodes.graph import check_ros
+    from mql_ros.resources import share_path
+    from mql_sim.catalogue import find_object
+
+    started = time.monotonic()
+    out = Path(arguments.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not empty; give --out a new directory, or remove it")
+    if not 1 <= arguments.trials <= 200:
+        raise UserError(f"--trials is {arguments.trials}; expected 1 to 200")
+    if not 0 <= arguments.seed <= 1_000_000:
+        raise UserError(f"--seed is {arguments.seed}; expected 0 to 1000000")
+    names = list(dict.fromkeys(arguments.object or DEFAULT_OBJECTS))
+    for name in names:
+        find_object(name)
+    policy = Path(arguments.policy) if arguments.policy else share_path("models", "grasp")
+    check_ros()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Everything is written beside the place and renamed at the end: a demo that fails leaves nothing half-written.
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    os.chmod(work, 0o755)
+    try:
+        Demo(names, arguments.trials, arguments.seed, policy, work, started).run()
+        if out.exists():
+            out.rmdir()
+        work.rename(out)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    print(f"report: {out / 'report.html'}   numbers: {out / 'result.json'}")
+    return 0
+
+
+class Demo:
+    """One run of the demo."""
+
+    def __init__(self, names: list[str], trials: int, seed: int, policy: Path, folder: Path, started: float) -> None:
+        from mql_ros.algorithm.policy_bundle import load_bundle
+        from mql_sim.catalogue import find_object, training_names
+
+        self._names, self._trials, self._seed = names, trials, seed
+        self._policy, self._folder, self._started = policy, folder, started
+        self._manifest = load_bundle(policy).manifest
+        known = self._manifest["training_objects"]
+        self._classes = {name: find_object(name).category for name in known if name in set(training_names())}
+        self._runs: list[Any] = []
+
+    def run(self) -> None:
+        """Bring the graph up, go through the objects, and write the results."""
+        from mql_ros.nodes.client import GraphClient
+        from mql_ros.nodes.graph import Domain, GraphProcesses
+
+        given = {"lockstep": True, "bundle": str(self._policy.absolute()), "certificate_trials": self._trials}
+        print(f"starting the graph: policy {self._policy.name}, objects {', '.join(self._names)}", flush=True)
+        with Domain() as _, GraphProcesses(given, self._folder / "logs") as processes:
+            with GraphClient(processes) as graph:
+                graph.wait_until_ready()
+                print(f"graph ready after {time.monotonic() - self._started:.1f} s", flush=True)
+                for name in self._names:
+                    self._try_object(graph, name)
+                transport = graph.transport()
+        self._write(transport, processes.exit_codes)
+
+    def _try_object(self, graph: Any, name: str) -> None:
+        from mql_ros.cli.report import ObjectRun
+        from mql_sim.catalogue import find_object
+
+        spec = find_object(name)
+        held_out = spec.name not in self._manifest["training_objects"]
+        description = (
+            f"{spec.category} object, {spec.mass:.2f} kg, friction {spec.friction:.2f}, gives way at "
+            f"{spec.crush_force:.1f} N; {'never' if held_out else 'WAS'} in the training set. The policy knows none of this."
+        )
+        run = ObjectRun(spec.name, held_out, description)
+        self._runs.append(run)
+        print(f"\n{spec.name}: {description}", flush=True)
+        graph.restore_initial()
+        self._phase(graph, run, "zero-shot", name, new_session=True)
+        noise = float(self._exploration_noise())
+        graph.set_parameters("policy_server", exploration_noise=noise, exploration_seed=self._seed)
+        self._phase(graph, run, "exploration", name)
+        graph.set_parameters("policy_server", exploration_noise=0.0)
+        self._phase(graph, run, "context", name)
+        new_trials = 2 * self._trials
+        graph.set_parameters("adaptation_manager", first_trials=new_trials)
+        run.adaptation = outcome = graph.adapt()
+        print(
+            f"  adapted on {outcome['new_trials']} trials in {outcome['seconds']:.1f} s: effective sample size "
+            f"{outcome['effective_sample_size']:.3f}, proximal coefficient {outcome['proximal_coefficient']:.3f}",
+            flush=True,
+        )
+        self._phase(graph, run, "adapted", name)
+        run.adaptation = graph.outcome()
+        if run.adaptation.get("rolled_back"):
+            print(f"  rolled back: {run.adaptation.get('reason', '')}", flush=True)
+
+    def _exploration_noise(self) -> float:
+        from mql_ros.cli.adaptation_settings import load_adaptation
+
+        return load_adaptation()[1]
+
+    def _phase(self, graph: Any, run: Any, phase: str, name: str, new_session: bool = False) -> None:
+        """Run the trials of one phase; all but exploration stand the object at the same places."""
+        from mql_ros.cli.report import PHASE_TITLES, PhaseRun
+        from mql_ros.grasping.spaces import is_success
+
+        seed = self._seed + (1_000_000 if phase == "exploration" else 0)
+        graph.set_parameters("arm_simulator", object=name, seed=seed)
+        record = run.phases[phase] = PhaseRun(phase)
+        total = 0.0
+
+        def on_transition(transition: Any) -> None:
+            nonlocal total
+            total = transition.reward + (0.0 if transition.step == 0 else total)
+            if not transition.done:
+                return
+            record.successes.append(is_success(transition.next_observation))
+            record.returns.append(total)
+            print(
+                f"  {PHASE_TITLES[phase]}: trial {len(record.successes)}/{self._trials}  reward {total:+.2f}  "
+                f"{'lifted' if record.successes[-1] else 'failed'}  so far {sum(record.successes)}",
+                flush=True,
+            )
+
+        pictured = PICTURE_TRIALS if phase in ("zero-shot", "adapted") else 0
+        pictured = min(pictured, self._trials)
+        if pictured:
+            graph.set_parameters("arm_simulator", camera_periods=CAMERA_PERIODS)
+            graph.run_trials(pictured, new_session=new_session, on_transition=on_transition)
+            graph.set_parameters("arm_simulator", camera_periods=0)
+            run.pictures += self._pictures(graph.take_pictures(), record)
+        if self._trials > pictured:
+            graph.run_trials(self._trials - pictured, new_session=new_session and not pictured, on_transition=on_transition)
+
+    def _pictures(self, taken: list[Any], record: Any) -> list[tuple[str, bytes]]:
+        """The decisive moments of the last pictured trial: fingers closed, and the end."""
+        raise NotImplementedError
+
+    def _write(self, transport: dict[str, Any], exit_codes: dict[str, int]) -> None:
+        from mql_ros.cli.report import build_report
+
+        objects = []
+        for run in self._runs:
+            info = run.adaptation
+            names = (
+                "new_trials", "new_transitions", "effective_sample_size", "proximal_coefficient", "classifier_accuracy",
+                "seconds", "mean_importance_ratio",
+            )  # fmt: skip
+            objects.append(
+                {
+                    "name": run.name,
+                    "held_out": run.held_out,
+                    "zero_shot": _counts(run.phases["zero-shot"]),
+                    "context_only": _counts(run.phases["context"]),
+                    "adaptation": {key: info.get(key) for key in names},
+                    "adapted": _counts(run.phases["adapted"]),
+                    "rolled_back": bool(info.get("rolled_back")),
+                }
+            )
+        seconds = time.monotonic() - self._started
+        result = {
+            "schema": 1, "transport": transport, "objects": objects, "seconds_total": round(seconds, 1),
+            "seed": self._seed, "trials": self._trials, "exit_codes": exit_codes,
+        }  # fmt: skip
+        (self._folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+        messages = ", ".join(f"{topic} {count}" for topic, count in transport["messages"].items())
+        facts = {
+            "policy": f"{self._policy.name}, {self._manifest['training'].get('shipped_policy', 'stage unknown')}; "
+            f"{len(self._manifest['training_objects'])} training objects",
+            "transport": f"{transport['rmw']}, {transport['processes']} processes; messages: {messages}",
+            "placements": f"seed {self._seed}, the same for all three rows of a curve",
+            "duration": f"{seconds:.0f} s",
+        }
+        (self._folder / "report.html").write_text(build_report(self._runs, facts, self._classes))
+        for run in self._runs:
+            before, after = run.phases["zero-shot"], run.phases["adapted"]
+            print(
+                f"{run.name:12} before {sum(before.successes)}/{len(before.successes)}  "
+                f"control {sum(run.phases['context'].successes)}/{len(run.phases['context'].successes)}  "
+                f"adapted {sum(after.successes)}/{len(after.successes)}"
+            )
+
+
+def _counts(phase: Any) -> dict[str, int]:
+    return {"successes": int(sum(phase.successes)), "trials": len(phase.successes)}
+
+
+def png(pixels: Any) -> bytes:
+    """PNG of an RGB picture [height, width, 3]."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,65 @@
+"""What the robot has experienced in the present session (knows no rclpy)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mql_ros.nodes.records import Transition
+
+
+class SessionMemory:
+    """The present session's transitions in order; another session's begin anew."""
+
+    def __init__(self) -> None:
+        self._transitions: list[Transition] = []
+        self.missing = 0
+        """Gaps in the sequence."""
+
+    def __len__(self) -> int:
+        return len(self._transitions)
+
+    @property
+    def session(self) -> int:
+        """Number of the session; 0 before any."""
+        return self._transitions[-1].session if self._transitions else 0
+
+    @property
+    def trials(self) -> int:
+        """Trials that were finished."""
+        return sum(transition.done for transition in self._transitions)
+
+    def add(self, transition: Transition) -> bool:
+        """Take in a transition; False when it is there already."""
+        if self._transitions:
+            last = self._transitions[-1]
+            if transition.session != last.session or transition.sequence < last.sequence:
+                self._transitions.clear()
+            elif transition.sequence == last.sequence:
+                return False
+            elif transition.sequence > last.sequence + 1:
+                self.missing += 1
+        self._transitions.append(transition)
+        return True
+
+    def trial_returns(self) -> list[tuple[int, float]]:
+        """(policy version, sum of rewards) of each finished trial, in order."""
+        returns, total = [], 0.0
+        for transition in self._transitions:
+            total = transition.reward + (0.0 if transition.step == 0 else total)
+            if transition.done:
+                returns.append((transition.policy_version, total))
+        return returns
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Columns by name, as `algorithm.session.Session` takes them; a trial is a block."""
+        rows = self._transitions
+        return {
+            "observation": np.array([t.observation for t in rows], dtype=np.float32),
+            "action": np.array([t.action for t in rows], dtype=np.float32),
+            "reward": np.array([t.reward for t in rows], dtype=np.float32),
+            "next_observation": np.array([t.next_observation for t in rows], dtype=np.float32),
+            "done": np.array([t.done for t in rows]),
+            "terminal": np.array([t.terminal for t in rows]),
+            "block": np.array([t.trial for t in rows], dtype=np.int64),
+        }

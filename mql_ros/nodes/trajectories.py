@@ -1,0 +1,87 @@
+"""Commands as joint trajectories, and back: the topics of ros2_control's joint_trajectory_controller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.types import Array, Command
+from mql_ros.nodes.conversions import SECOND, MessageError, doubles, finite, nanoseconds, time_message
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A joint trajectory with its joints in the order asked for; point k is due `times[k]` seconds after the start."""
+
+    stamp: int
+    times: Array
+    positions: Array
+    velocities: Array
+    efforts: Array
+    """Empty [m, 0] where the message gives none."""
+
+
+def _duration_message(seconds: float) -> Duration:
+    total = round(seconds * SECOND)
+    return Duration(sec=total // SECOND, nanosec=total % SECOND)
+
+
+def arm_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
+    """A command's arm motion; `stamp` 0 means that it starts on arrival."""
+    message = JointTrajectory(joint_names=list(profile.joint_names))
+    message.header.stamp = time_message(stamp)
+    message.points = [
+        JointTrajectoryPoint(
+            positions=doubles(position),
+            velocities=doubles(velocity),
+            time_from_start=_duration_message((k + 1) * profile.control_period),
+        )
+        for k, (position, velocity) in enumerate(zip(command.points, command.velocities, strict=True))
+    ]
+    return message
+
+
+def gripper_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
+    """A command's gripper motion: each finger takes its share of the opening, with the force limit as effort."""
+    fingers = len(profile.finger_names)
+    message = JointTrajectory(joint_names=list(profile.finger_names))
+    message.header.stamp = time_message(stamp)
+    point = JointTrajectoryPoint(time_from_start=_duration_message(profile.control_period))
+    point.positions = doubles([command.finger_target / fingers] * fingers)
+    point.effort = doubles([command.finger_force] * fingers)
+    message.points = [point]
+    return message
+
+
+def read_trajectory(message: JointTrajectory, names: Sequence[str]) -> Trajectory:
+    """A trajectory for the joints `names`; MessageError when it names others, or is not a proper trajectory."""
+    if sorted(message.joint_names) != sorted(names):
+        raise MessageError(f"the trajectory is for {', '.join(message.joint_names)}; expected {', '.join(names)}")
+    if not message.points:
+        raise MessageError("the trajectory has no points")
+    order = [message.joint_names.index(name) for name in names]
+    times = np.array([nanoseconds(point.time_from_start) / SECOND for point in message.points])
+    if not (np.diff(times) > 0).all() or times[0] < 0:
+        raise MessageError("the times of the trajectory's points do not rise")
+    positions = _rows("positions", [point.positions for point in message.points], order)
+    velocities = _rows("velocities", [point.velocities for point in message.points], order)
+    efforts = _rows("effort", [point.effort for point in message.points], order)
+    if positions.shape[1] == 0:
+        raise MessageError("the trajectory has no positions")
+    if velocities.shape[1] == 0:
+        velocities = np.zeros_like(positions)
+    return Trajectory(nanoseconds(message.header.stamp), times, positions, velocities, efforts)
+
+
+def _rows(what: str, rows: list, order: list[int]) -> Array:
+    lengths = {len(row) for row in rows}
+    if lengths == {0}:
+        return np.empty((len(rows), 0))
+    if lengths != {len(order)}:
+        raise MessageError(f"the trajectory's {what} do not fit its {len(order)} joints")
+    return finite(f"the trajectory's {what}", np.array(rows, dtype=np.float64)[:, order])

@@ -1,0 +1,63 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from mql_ros.grasping import spaces
+from mql_ros.grasping.motion import straight_line
+from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.safety import SafetyFilter
+from mql_ros.grasping.types import Array
+
+
+def speeds(profile: RobotProfile, start: Array, points: Array) -> Array:
+    return np.abs(np.diff(points, axis=0, prepend=start[None])) / profile.control_period
+
+
+@pytest.mark.parametrize("target", [[0.6, 0.15, 0.03], [0.45, -0.2, 0.3], [0.5, 0.0, 0.36]])
+@pytest.mark.parametrize("yaw", [0.0, 0.8, 2.5])
+def test_a_line_starts_at_the_measured_position_and_ends_at_rest(
+    panda: RobotProfile, target: list[float], yaw: float
+) -> None:
+    wanted = np.array(target)
+    points, velocities = straight_line(panda, panda.home, wanted, yaw, 0.3)
+    assert (speeds(panda, panda.home, points) <= panda.velocity).all()
+    assert (np.abs(velocities) <= panda.velocity).all()
+    # From rest to rest: the first and the last steps are the shortest.
+    assert np.abs(points[0] - panda.home).max() <= np.abs(np.diff(points, axis=0)).max() + 1e-9
+    assert not velocities[-1].any()
+    position, turn = panda.chain.forward(points[-1])
+    assert np.allclose(position, wanted, atol=1e-3)
+    heading = np.arctan2(turn[1, 0], turn[0, 0])
+    assert abs(np.sin(heading - yaw)) < 5e-3, "the same heading, or the opposite one: the gripper is symmetric"
+
+
+def test_the_tool_stays_on_the_line(panda: RobotProfile) -> None:
+    start, end = panda.chain.forward(panda.home)[0], np.array([0.62, -0.12, 0.05])
+    points, _ = straight_line(panda, panda.home, end, 0.3, 0.3)
+    way = (end - start) / np.linalg.norm(end - start)
+    off = panda.chain.positions(points) - start
+    assert np.linalg.norm(off - np.outer(off @ way, way), axis=1).max() < 1e-3
+
+
+def test_the_target_is_kept_inside_the_workspace(panda: RobotProfile) -> None:
+    points, _ = straight_line(panda, panda.home, np.array([0.5, 0.0, -1.0]), 0.0, 0.3)
+    assert panda.chain.forward(points[-1])[0][2] == pytest.approx(panda.workspace_lower[2], abs=1e-3)
+
+
+def test_all_that_actions_can_ask_for_is_allowed(panda: RobotProfile) -> None:
+    """Object at the edges of where it is put, actions at their corners: no motion breaks a limit or falls short."""
+    safety = SafetyFilter(panda)
+    for x, y, yaw, a0, a1 in itertools.product((0.47, 0.53), (-0.03, 0.03), (-0.35, 0.35), (-1, 1), (-1, 1)):
+        place = spaces.place_from_action(np.array([a0, a1, 0, 0]))
+        along = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+        joints = panda.home
+        above = np.array([x, y, panda.home_position[2]]) + place.x * along
+        below = np.array([above[0], above[1], place.z])
+        corrected = np.clip(below + spaces.CORRECTION * (a0 * along + [0, 0, a1]), panda.workspace_lower, 1.0)
+        lifted = corrected + [0, 0, spaces.LIFT_HEIGHT]
+        for target, speed in ((above, 0.5), (below, 0.32), (corrected, 0.15), (lifted, spaces.SPEED_HIGH)):
+            points, velocities = straight_line(panda, joints, target, yaw, speed)
+            assert safety.plan_fault(points, velocities, joints, target) == ""
+            assert (speeds(panda, joints, points) <= panda.velocity).all()
+            joints = points[-1]

@@ -1,0 +1,124 @@
+import itertools
+
+import numpy as np
+import pytest
+from grasping_cases import carry_out, measured, turned
+
+from mql_ros.grasping import spaces
+from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.spaces import OBSERVATION_NAMES, Phase, Place
+from mql_ros.grasping.trial import CLOSING_PERIODS, RETREAT, TrialMachine
+
+UP = np.array([0.0, 0.0, 1.0])
+HIT = {"contact_force": -30.0 * UP, "contact_torque": np.array([0.0, 0.6, 0.0])}
+
+
+def begun(panda: RobotProfile, **changes: object) -> tuple[TrialMachine, object]:
+    machine = TrialMachine(panda)
+    start = measured(panda.home, **changes)
+    machine.begin(start)
+    return machine, start
+
+
+def seen(machine: TrialMachine, measurement, name: str) -> float:
+    return machine.observation(measurement)[OBSERVATION_NAMES.index(name)]
+
+
+def test_a_trial_places_closes_and_lifts(panda: RobotProfile) -> None:
+    yaw = 0.3
+    machine, now = begun(panda, object_orientation=turned(yaw))
+    x_axis = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+
+    place = carry_out(machine, spaces.action_for(place=Place(0.06, 0.10)), now)
+    tool = panda.chain.forward(place[1].joint_positions)[0]
+    assert np.allclose(tool, np.array([0.5, 0.0, 0.10]) + 0.06 * x_axis, atol=1e-3)
+    assert {command.finger_target for _, command in place[0]} == {panda.max_width}
+    assert machine.phase is Phase.CLOSE and not machine.done
+
+    close = carry_out(machine, spaces.action_for(correction=Place(-0.02, 0.01), force=12.0), place[1])
+    corrected = panda.chain.forward(close[1].joint_positions)[0]
+    assert np.allclose(corrected, tool - 0.02 * x_axis + 0.01 * UP, atol=1e-3)
+    targets = [command.finger_target for _, command in close[0]]
+    assert targets[-CLOSING_PERIODS:] == [0.0] * CLOSING_PERIODS
+    assert set(targets[:-CLOSING_PERIODS]) == {panda.max_width}, "the fingers close after the correction"
+    assert close[0][-1][1].finger_force == pytest.approx(12.0)
+    assert machine.phase is Phase.LIFT and not machine.done
+
+    lift = carry_out(machine, spaces.action_for(force=20.0, speed=0.2), close[1])
+    lifted = panda.chain.forward(lift[1].joint_positions)[0]
+    assert np.allclose(lifted, corrected + spaces.LIFT_HEIGHT * UP, atol=1e-3)
+    assert {(c.finger_target, round(c.finger_force, 6)) for _, c in lift[0]} == {(0.0, 20.0)}
+    assert machine.done and machine.refusals == 0
+
+
+def test_a_plan_is_sent_from_its_next_point_on(panda: RobotProfile) -> None:
+    machine, now = begun(panda)
+    done, _ = carry_out(machine, np.zeros(4), now)
+    for (_, before), (_, after) in itertools.pairwise(done):
+        assert np.array_equal(before.points[1:], after.points)
+    assert not done[-1][1].velocities.any()
+
+
+def test_the_guard_stops_the_descent_and_backs_off(panda: RobotProfile) -> None:
+    machine, now = begun(panda)
+    done, after = carry_out(
+        machine, spaces.action_for(place=Place(0.0, 0.02)), now, lambda k, _: HIT if k == 12 else {}
+    )
+    hit_at = panda.chain.forward(done[12][0].joint_positions)[0]
+    assert np.allclose(panda.chain.forward(after.joint_positions)[0], hit_at + RETREAT * UP, atol=1e-3)
+    assert seen(machine, after, "guard_stop") == 1.0
+    assert seen(machine, after, "contact_peak") == pytest.approx(np.log1p(30.0) / 3.0)
+    assert seen(machine, after, "contact_x") == pytest.approx(0.02 / 0.03)
+    assert machine.phase is Phase.CLOSE and machine.refusals == 0
+
+
+def test_the_guard_backs_off_once(panda: RobotProfile) -> None:
+    """Contact that lasts must not start one retreat after another."""
+    machine, now = begun(panda)
+    done, _ = carry_out(machine, spaces.action_for(place=Place(0.0, 0.02)), now, lambda k, _: HIT if k >= 12 else {})
+    assert len(done) < 30
+
+
+def test_lifting_is_not_guarded(panda: RobotProfile) -> None:
+    machine, now = begun(panda)
+    for _ in range(2):
+        _, now = carry_out(machine, np.zeros(4), now)
+    _, after = carry_out(machine, np.zeros(4), now, lambda k, _: {"contact_force": 40.0 * UP})
+    start = panda.chain.forward(now.joint_positions)[0]
+    assert np.allclose(panda.chain.forward(after.joint_positions)[0], start + spaces.LIFT_HEIGHT * UP, atol=1e-3)
+    assert seen(machine, after, "lifted_weight") == 5.0, "40 N are beyond the scale"
+
+
+def test_a_new_trial_forgets_the_guard(panda: RobotProfile) -> None:
+    machine, now = begun(panda)
+    _, after = carry_out(machine, np.zeros(4), now, lambda k, _: HIT)
+    assert seen(machine, after, "guard_stop") == 1.0
+    machine.begin(now)
+    assert seen(machine, now, "guard_stop") == 0.0
+    assert machine.phase is Phase.PLACE
+
+
+def test_an_action_that_is_not_finite_moves_nothing(panda: RobotProfile) -> None:
+    machine, now = begun(panda)
+    with pytest.raises(ValueError, match="not finite"):
+        machine.decide(np.array([0.0, np.nan, 0.0, 0.0]), now)
+    assert machine.phase is Phase.PLACE
+
+
+def test_observations_are_bounded_whatever_is_measured(panda: RobotProfile) -> None:
+    machine, now = begun(panda)
+    wild = measured(
+        panda.upper, finger_width=9.0, finger_effort=1e9, object_position=np.full(3, 1e6), contact_force=np.full(3, 1e6)
+    )
+    carry_out(machine, np.ones(4), now)
+    machine.command(wild)
+    observation = machine.observation(wild)
+    assert observation.shape == (spaces.OBSERVATION_SIZE,) and observation.dtype == np.float64
+    assert np.isfinite(observation).all() and np.abs(observation).max() <= 5.0
+
+
+@pytest.mark.parametrize("name", ["joint_positions", "object_position", "contact_torque", "finger_width"])
+def test_a_measurement_that_is_not_finite_is_refused(panda: RobotProfile, name: str) -> None:
+    bad = np.nan if name == "finger_width" else np.array([np.nan] * (7 if name == "joint_positions" else 3))
+    with pytest.raises(ValueError, match="finite"):
+        measured(panda.home, **{name: bad})
