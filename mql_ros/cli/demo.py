@@ -15,9 +15,10 @@ from typing import Any
 HELP = "bring the ROS 2 graph up in simulation, try new objects, adapt, try them again, and write a report"
 
 DEFAULT_OBJECTS = ("bottle", "jug", "carafe")
-PICTURE_TRIALS = 2
-"""Trials of the phases before and after adaptation from which pictures are taken."""
+PICTURED = {"zero-shot": "first trial", "adapted": "first adapted trial"}
+"""Phases whose first trial is pictured, and how the pictures call it."""
 CAMERA_PERIODS = 4
+"""Control periods between two pictures."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE.urdf",
         help=f"object to grasp; may be given several times (default: {', '.join(DEFAULT_OBJECTS)})",
     )
-    parser.add_argument("--trials", type=int, default=10, metavar="N", help="trials before, new, and after (default: 10)")
+    parser.add_argument(
+        "--trials", type=int, default=10, metavar="N", help="trials before, new, and after (default: 10)"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of placements and noise (default: 1)")
     parser.add_argument("--policy", help="policy bundle (default: the shipped one)")
     parser.add_argument("--out", default="out/demo", metavar="DIR", help="where the report goes (default: out/demo)")
@@ -89,7 +92,11 @@ class Demo:
         from mql_ros.nodes.client import GraphClient
         from mql_ros.nodes.graph import Domain, GraphProcesses
 
-        given = {"lockstep": True, "bundle": str(self._policy.absolute()), "certificate_trials": self._trials}
+        given: dict[str, bool | int | float | str] = {
+            "lockstep": True,
+            "bundle": str(self._policy.absolute()),
+            "certificate_trials": self._trials,
+        }
         print(f"starting the graph: policy {self._policy.name}, objects {', '.join(self._names)}", flush=True)
         with Domain() as _, GraphProcesses(given, self._folder / "logs") as processes:
             with GraphClient(processes) as graph:
@@ -129,7 +136,7 @@ class Demo:
             flush=True,
         )
         self._phase(graph, run, "adapted", name)
-        run.adaptation = graph.outcome()
+        run.adaptation = graph.adaptation
         if run.adaptation.get("rolled_back"):
             print(f"  rolled back: {run.adaptation.get('reason', '')}", flush=True)
 
@@ -161,19 +168,25 @@ class Demo:
                 flush=True,
             )
 
-        pictured = PICTURE_TRIALS if phase in ("zero-shot", "adapted") else 0
-        pictured = min(pictured, self._trials)
+        pictured = min(1, self._trials) if phase in PICTURED else 0
         if pictured:
-            graph.set_parameters("arm_simulator", camera_periods=CAMERA_PERIODS)
-            graph.run_trials(pictured, new_session=new_session, on_transition=on_transition)
-            graph.set_parameters("arm_simulator", camera_periods=0)
-            run.pictures += self._pictures(graph.take_pictures(), record)
+            graph.set_camera(CAMERA_PERIODS)
+            graph.pictures.clear()
+            transitions = graph.run_trials(pictured, new_session=new_session, on_transition=on_transition)
+            graph.set_camera(0)
+            self._keep_pictures(graph.pictures, transitions, run, PICTURED[phase], record.successes[-1])
         if self._trials > pictured:
-            graph.run_trials(self._trials - pictured, new_session=new_session and not pictured, on_transition=on_transition)
+            graph.run_trials(
+                self._trials - pictured, new_session=new_session and not pictured, on_transition=on_transition
+            )
 
-    def _pictures(self, taken: list[Any], record: Any) -> list[tuple[str, bytes]]:
-        """The decisive moments of the last pictured trial: fingers closed, and the end."""
-        raise NotImplementedError
+    def _keep_pictures(self, taken: Any, transitions: list[Any], run: Any, when: str, lifted: bool) -> None:
+        """The decisive moments of a trial: where the fingers closed, and what came of the lift."""
+        moments = {1: "fingers closed", 2: "lifted" if lifted else "not lifted"}
+        for transition in transitions:
+            if transition.step in moments and taken:
+                _, pixels = min(taken, key=lambda picture: abs(picture[0] - transition.stamp))
+                run.pictures.append((f"{when}: {moments[transition.step]}", png(pixels)))
 
     def _write(self, transport: dict[str, Any], exit_codes: dict[str, int]) -> None:
         from mql_ros.cli.report import build_report

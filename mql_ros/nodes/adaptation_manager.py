@@ -127,10 +127,11 @@ class AdaptationManager(GraspingNode):
         for leftover in (files["result"], output):
             if leftover.exists():
                 raise UserError(f"{leftover} exists already; choose another work_directory or empty it")
-        np.savez(files["npz"], **self._memory.arrays())  # type: ignore[arg-type]
+        first = int(self.setting("first_trials"))
+        np.savez(files["npz"], **self._memory.arrays(first))  # type: ignore[arg-type]
         request = AdaptationRequest(
             bundle=start.bundle, hash=start.hash, task=f"session-{self._memory.session}", session=str(files["npz"]),
-            new_trials=self._memory.trials, output=str(output), version=version, result=str(files["result"]),
+            new_trials=min(self._memory.trials, first or self._memory.trials), output=str(output), version=version, result=str(files["result"]),
             settings=settings,
         )  # fmt: skip
         request.write(files["request"])
