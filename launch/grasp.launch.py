@@ -3,11 +3,11 @@
 The nodes come from the same table as those of `mql demo`, mql_ros.nodes.graph.NODES.
 """
 
-from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from launch import LaunchContext, LaunchDescription
 from mql_ros.nodes.graph import PACKAGE, implied_parameters, nodes_of, parameters_from_words
 from mql_ros.nodes.parameters import parameter_table
 
@@ -17,7 +17,8 @@ PARAMETERS = {"robot": "policy_server", "bundle": "adaptation_manager", "object"
 
 
 def _start(context: LaunchContext) -> list[Node]:
-    given = {name: LaunchConfiguration(name).perform(context) for name in ("sim", "namespace", "params_file", *PARAMETERS)}
+    names = ("sim", "namespace", "params_file", *PARAMETERS)
+    given = {name: LaunchConfiguration(name).perform(context) for name in names}
     sim = given["sim"].lower() == "true"
     words = {name: given[name] for name in PARAMETERS}
     return [

@@ -48,9 +48,9 @@ def _soccer_ball() -> ObjectSpec:
 
 
 def _bottle() -> ObjectSpec:
-    """A full bottle of water, wider than the gripper: only its neck can be held."""
+    """A full bottle of water, wet: wider than the gripper, heavier and more slippery than anything in training."""
     return make_object(
-        "bottle", "top", body_radius=0.044, body_height=0.200, mass=0.65, friction=0.55, window=3.0, neck_radius=0.014,
+        "bottle", "top", body_radius=0.044, body_height=0.200, mass=1.05, friction=0.36, window=1.9, neck_radius=0.014,
         neck_length=0.055, color=(0.35, 0.62, 0.85, 1.0),
     )  # fmt: skip
 
@@ -64,10 +64,18 @@ def _jug() -> ObjectSpec:
 
 
 def _carafe() -> ObjectSpec:
-    """A tall neck set off to one side."""
+    """A neck farther off to one side than any in training."""
     return make_object(
-        "carafe", "top", body_radius=0.052, body_height=0.170, mass=0.45, friction=0.45, window=3.0, neck_radius=0.016,
-        neck_length=0.060, neck_offset=0.035, color=(0.60, 0.45, 0.70, 1.0),
+        "carafe", "top", body_radius=0.052, body_height=0.150, mass=0.60, friction=0.42, window=2.4, neck_radius=0.016,
+        neck_length=0.060, neck_offset=-0.029, color=(0.60, 0.45, 0.70, 1.0),
+    )  # fmt: skip
+
+
+def _thermos() -> ObjectSpec:
+    """A smooth steel body, wider, heavier and more slippery than the narrow bodies in training."""
+    return make_object(
+        "thermos", "narrow", body_radius=0.036, body_height=0.220, mass=0.90, friction=0.33, window=1.8,
+        color=(0.62, 0.66, 0.70, 1.0),
     )  # fmt: skip
 
 
@@ -89,8 +97,10 @@ def _can() -> ObjectSpec:
 TRAINING_NAMED: dict[str, Callable[[], ObjectSpec]] = {
     "mug": _mug, "soccer-ball": _soccer_ball, "can": _can, "kettle": _kettle,
 }  # fmt: skip
-HELD_OUT_NAMED: dict[str, Callable[[], ObjectSpec]] = {"bottle": _bottle, "jug": _jug, "carafe": _carafe}
-"""Never in a training set. The demo's objects."""
+HELD_OUT_NAMED: dict[str, Callable[[], ObjectSpec]] = {
+    "bottle": _bottle, "carafe": _carafe, "thermos": _thermos, "jug": _jug,
+}  # fmt: skip
+"""Never in a training set. The first three are the demo's: chosen so that the context alone does not master them."""
 
 
 def procedural(number: int) -> ObjectSpec:
@@ -128,24 +138,34 @@ def procedural(number: int) -> ObjectSpec:
 
 
 def beyond(number: int) -> ObjectSpec:
-    """Member `number` of a family just past the training range: taller necks, necks farther off, farther handles."""
+    """Member `number` of a family just past the training range.
+
+    By turns: taller necks, necks farther off, farther handles, and heavy, slippery necks and narrow bodies.
+    """
     rng = np.random.default_rng([20_250_302, number])
-    name = f"beyond-{number:04d}"
-    kind = int(rng.integers(3))
-    friction, window = float(rng.uniform(0.4, 0.9)), float(rng.uniform(2.8, 4.0))
+    name, kind = f"beyond-{number:04d}", number % 5
     if kind == 2:
         return make_object(
             name, "handle", body_radius=float(rng.uniform(0.044, 0.052)), body_height=0.105,
-            mass=float(rng.uniform(0.12, 0.22)), friction=max(friction, 0.7), window=window,
-            handle_x=float(rng.uniform(0.103, 0.112)), handle_z=float(rng.uniform(0.06, 0.08)), handle_length=0.085,
-            center_of_mass_x=0.025,
+            mass=float(rng.uniform(0.12, 0.22)), friction=float(rng.uniform(0.7, 0.9)),
+            window=float(rng.uniform(2.0, 3.0)), handle_x=float(rng.uniform(0.103, 0.112)),
+            handle_z=float(rng.uniform(0.06, 0.08)), handle_length=0.085, center_of_mass_x=0.025,
         )  # fmt: skip
+    heavy = kind >= 3
+    mass, friction = float(rng.uniform(0.8, 1.1) if heavy else rng.uniform(0.3, 0.7)), float(rng.uniform(0.34, 0.45))
+    window = float(rng.uniform(1.8, 2.2) if heavy else rng.uniform(2.2, 3.0))
+    if kind == 4:
+        return make_object(
+            name, "narrow", body_radius=float(rng.uniform(0.028, 0.036)), body_height=float(rng.uniform(0.12, 0.22)),
+            mass=mass, friction=friction, window=window,
+        )  # fmt: skip
+    side = float(rng.choice([-1, 1]))
     return make_object(
         name, "top", body_radius=float(rng.uniform(0.043, 0.056)),
-        body_height=float(rng.uniform(0.175, 0.21) if kind == 0 else rng.uniform(0.08, 0.16)),
-        mass=float(rng.uniform(0.2, 0.7)), friction=friction, window=window,
-        neck_radius=float(rng.uniform(0.011, 0.018)), neck_length=float(rng.uniform(0.045, 0.06)),
-        neck_offset=float(rng.uniform(-0.01, 0.02) if kind == 0 else rng.choice([-1, 1]) * rng.uniform(0.026, 0.034)),
+        body_height=float(rng.uniform(0.175, 0.21) if kind == 0 else rng.uniform(0.08, 0.18)),
+        mass=mass, friction=friction, window=window, neck_radius=float(rng.uniform(0.011, 0.018)),
+        neck_length=float(rng.uniform(0.045, 0.06)),
+        neck_offset=side * float(rng.uniform(0.026, 0.033)) if kind == 1 else float(rng.uniform(-0.01, 0.02)),
     )  # fmt: skip
 
 

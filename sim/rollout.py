@@ -117,9 +117,7 @@ class PolicyBehaviour:
 
     def __init__(self, learner: TD3Learner, history_blocks: int, noise: float = 0.0, seed: int = 0) -> None:
         self._learner = learner
-        self._tracker = ContextTracker(
-            learner.encoder, history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE
-        )
+        self._tracker = ContextTracker(learner.encoder, history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE)
         self._noise = noise
         self._rng = np.random.default_rng([seed, 23])
 

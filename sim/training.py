@@ -251,7 +251,9 @@ class Training:
         )
         for session in self._newest_sessions(config.replay_sessions):
             replay.add(replace(session, teacher_action=None))
-        stage = "cloned from the scripted teacher" if best.name == "cloned" else "TD3 with context, started from the clone"
+        stage = (
+            "cloned from the scripted teacher" if best.name == "cloned" else "TD3 with context, started from the clone"
+        )
         save_bundle(
             path,
             learner,

@@ -48,7 +48,9 @@ class Policy:
 
         learner = TD3Learner(self.network)
         for name in ("actor", "encoder"):
-            state = {k.removeprefix(name + "."): torch.from_numpy(v) for k, v in self.weights.items() if k.startswith(name)}
+            state = {
+                k.removeprefix(name + "."): torch.from_numpy(v) for k, v in self.weights.items() if k.startswith(name)
+            }
             learner.networks[name].load_state_dict(state)
         return learner
 

@@ -14,7 +14,7 @@ from typing import Any
 
 HELP = "bring the ROS 2 graph up in simulation, try new objects, adapt, try them again, and write a report"
 
-DEFAULT_OBJECTS = ("bottle", "jug", "carafe")
+DEFAULT_OBJECTS = ("bottle", "carafe", "thermos")
 PICTURED = {"zero-shot": "first trial", "adapted": "first adapted trial"}
 """Phases whose first trial is pictured, and how the pictures call it."""
 CAMERA_PERIODS = 4

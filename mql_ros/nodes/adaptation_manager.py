@@ -127,13 +127,19 @@ class AdaptationManager(GraspingNode):
         for leftover in (files["result"], output):
             if leftover.exists():
                 raise UserError(f"{leftover} exists already; choose another work_directory or empty it")
-        first = int(self.setting("first_trials"))
-        np.savez(files["npz"], **self._memory.arrays(first))  # type: ignore[arg-type]
+        trials = min(self._memory.trials, self.setting("first_trials") or self._memory.trials)
+        np.savez(files["npz"], **self._memory.arrays(trials))  # type: ignore[arg-type]
         request = AdaptationRequest(
-            bundle=start.bundle, hash=start.hash, task=f"session-{self._memory.session}", session=str(files["npz"]),
-            new_trials=min(self._memory.trials, first or self._memory.trials), output=str(output), version=version, result=str(files["result"]),
+            bundle=start.bundle,
+            hash=start.hash,
+            task=f"session-{self._memory.session}",
+            session=str(files["npz"]),
+            new_trials=trials,
+            output=str(output),
+            version=version,
+            result=str(files["result"]),
             settings=settings,
-        )  # fmt: skip
+        )
         request.write(files["request"])
         self._request, self._certificate = request, None
         command = [sys.executable, "-m", "mql_ros.nodes.adaptation_job", str(files["request"])]

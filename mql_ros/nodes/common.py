@@ -33,6 +33,8 @@ SENSOR = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
 """For subscribers to a driver's streams: takes what reliable and best-effort publishers send."""
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Late subscribers get the newest message."""
+LATCHED_FEW = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""The same, and none is passed over where several follow each other closely."""
 
 
 class GraspingNode(Node):
@@ -145,7 +147,7 @@ def run_node(name: str, make: Callable[[], GraspingNode]) -> int:
         try:
             rclpy.init()
         except RuntimeError as error:
-            raise UserError(f"ROS 2 cannot be started with these arguments: {_first_line(error)}") from error
+            raise UserError(f"ROS 2 cannot be started with these arguments: {_reason(error)}") from error
         node = make()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
@@ -176,5 +178,6 @@ def _end_with_parent() -> None:
         raise KeyboardInterrupt  # it has died already
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
+def _reason(error: BaseException) -> str:
+    """The first line of an error of rcl, without the places in its source."""
+    return str(error).strip().split("\n")[0].split(", at ")[0]

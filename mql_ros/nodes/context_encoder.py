@@ -9,7 +9,7 @@ from std_msgs.msg import Float64MultiArray, String
 
 from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import load_profile
-from mql_ros.nodes.common import LATCHED, RELIABLE, GraspingNode, run_node
+from mql_ros.nodes.common import LATCHED, LATCHED_FEW, RELIABLE, GraspingNode, run_node
 from mql_ros.nodes.conversions import MessageError
 from mql_ros.nodes.policy_loading import Announcement, load_policy
 from mql_ros.nodes.records import ContextAnswer, context_message, read_transition
@@ -25,20 +25,20 @@ class ContextEncoder(GraspingNode):
         self._session = SessionContext()
         self._answers = 0
         self._refused = 0
-        self._contexts = self.create_publisher(Float64MultiArray, "context", LATCHED)
+        self._contexts = self.create_publisher(Float64MultiArray, "context", LATCHED_FEW)
         self.create_subscription(Float64MultiArray, "transition", self._on_transition, RELIABLE)
         self.create_subscription(String, "policy", self._on_policy, LATCHED)
 
     def _on_transition(self, message: Float64MultiArray) -> None:
         try:
-            answer = self._session.add(read_transition(message))
+            answers = self._session.add(read_transition(message))
         except MessageError as error:
             self._refused += 1
             self.warn(f"refused: {error}")
             return
-        if answer is None:
+        if not answers:
             self.warn("a transition came before any policy; no context can be given")
-        else:
+        for answer in answers:
             self._publish(answer)
 
     def _on_policy(self, message: String) -> None:

@@ -17,7 +17,7 @@ from types import TracebackType
 import yaml
 
 from mql_ros.errors import UserError
-from mql_ros.nodes.parameters import Value, parameter_table
+from mql_ros.nodes.parameters import Value, parameter_table, unknown_parameter
 
 PACKAGE = "mql_ros"
 EXIT_WITH_PARENT = "MQL_EXIT_WITH_PARENT"
@@ -164,12 +164,12 @@ class GraphProcesses:
     def __init__(
         self, given: Mapping[str, Value], log_directory: str | Path, *, sim: bool = True, namespace: str = ""
     ) -> None:
-        known = {name for table in parameter_table().values() for name in table}
-        if unknown := sorted(set(given) - known):
-            raise UserError(f"no node has the parameter '{unknown[0]}'; known are {', '.join(sorted(known))}")
+        if (complaint := unknown_parameter(given)) is not None:
+            raise UserError(complaint)
         self._entries = nodes_of(sim)
         self._parameters = {
-            entry.name: implied_parameters(entry.name, sim) | parameters_of(entry.name, given) for entry in self._entries
+            entry.name: implied_parameters(entry.name, sim) | parameters_of(entry.name, given)
+            for entry in self._entries
         }
         self._logs = Path(log_directory).absolute()
         self._namespace = namespace

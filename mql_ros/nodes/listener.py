@@ -21,7 +21,7 @@ from std_msgs.msg import Float64, Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.errors import UserError
-from mql_ros.nodes.common import LATCHED, RELIABLE
+from mql_ros.nodes.common import LATCHED, LATCHED_FEW, RELIABLE
 from mql_ros.nodes.conversions import nanoseconds
 from mql_ros.nodes.graph import GraphProcesses
 from mql_ros.nodes.records import Transition, read_transition
@@ -49,7 +49,13 @@ class GraphListener:
         self._processes = processes
         self._context = Context()
         self._context.init()
-        self._node = Node("mql_client", context=self._context, namespace=namespace)
+        self._node = Node(
+            "mql_client",
+            context=self._context,
+            namespace=namespace,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self.counts: dict[str, int] = {}
@@ -70,7 +76,7 @@ class GraphListener:
         self.on_picture: Callable[[float, NDArray[np.uint8]], None] | None = None
         for topic, kind in _COUNTED.items():
             self._subscribe(kind, topic, lambda message: None, raw=True)
-        self._subscribe(Float64MultiArray, "context", lambda message: None, LATCHED, raw=True)
+        self._subscribe(Float64MultiArray, "context", lambda message: None, LATCHED_FEW, raw=True)
         self._subscribe(Float64MultiArray, "transition", self._hear_transition)
         self._subscribe(String, "session_state", self._keep("state"), LATCHED)
         self._subscribe(String, "policy", self._keep("policy"), LATCHED)
@@ -108,8 +114,11 @@ class GraphListener:
             self.on_picture(*picture)
 
     def _hear_diagnostics(self, message: DiagnosticArray) -> None:
+        prefix = self._node.get_namespace().strip("/")
         for status in message.status:
-            self.diagnostics[status.name.rpartition("/")[2]] = status
+            namespace, _, name = status.name.rpartition("/")
+            if namespace == prefix:  # /diagnostics is one topic for all namespaces
+                self.diagnostics[name] = status
 
     # Waiting.
 

@@ -16,7 +16,7 @@ from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.grasping.trial import TrialMachine
 from mql_ros.grasping.types import Command, Measurement
 from mql_ros.nodes.command_publisher import CommandPublisher
-from mql_ros.nodes.common import LATCHED, RELIABLE, GraspingNode, answer, run_node
+from mql_ros.nodes.common import LATCHED, LATCHED_FEW, RELIABLE, GraspingNode, answer, run_node
 from mql_ros.nodes.conversions import MessageError
 from mql_ros.nodes.driver_inputs import DriverInputs
 from mql_ros.nodes.policy_loading import Announcement, LoadedPolicy, load_policy
@@ -45,7 +45,7 @@ class PolicyServer(GraspingNode):
         self._transitions = self.create_publisher(Float64MultiArray, "transition", RELIABLE)
         self._state = self.create_publisher(String, "session_state", LATCHED)
         self.create_subscription(Float64, "grasp_reward", self._on_reward, RELIABLE)
-        self.create_subscription(Float64MultiArray, "context", self._on_context, LATCHED)
+        self.create_subscription(Float64MultiArray, "context", self._on_context, LATCHED_FEW)
         self._inputs = DriverInputs(self, self._profile, self._on_measurement)
         self._callable: dict[str, Client] = {
             name: self.create_client(Trigger, f"grasp_monitor/{name}") for name in ("begin_trial", "end_trial")
@@ -76,7 +76,7 @@ class PolicyServer(GraspingNode):
 
     def _on_context(self, message: Float64MultiArray) -> None:
         try:
-            self._inbox.answer = read_context(message)
+            self._inbox.hear(read_context(message))
         except MessageError as error:
             self.warn(f"refused: {error}")
         self._runner.poll()
@@ -130,7 +130,7 @@ class PolicyServer(GraspingNode):
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         was_running = self._runner.running
-        self._abort("stopped" if was_running else "")
+        self._abort("stopped")
         return answer(response, None, "stopped" if was_running else "nothing was under way")
 
     def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -145,10 +145,9 @@ class PolicyServer(GraspingNode):
         running = self._runner.running
         self._runner.stop()
         if running or always_hold:
+            self._counts["aborted"] += running
             self._send_hold()
-        if running:
-            self._counts["aborted"] += 1
-        self._say("held" if self._held else "idle", reason)
+            self._say("held" if self._held else "idle", reason)
 
     def _ended(self, problem: str | None) -> None:
         if problem is not None:

@@ -14,20 +14,23 @@ if TYPE_CHECKING:
 
 
 class SessionContext:
-    """Keeps the session's transitions, so that a new policy's encoder can go over all of them again."""
+    """Keeps the session's transitions, so that a new policy's encoder can go over all of them again.
+
+    A policy that is announced in the middle of a trial is used from the next one on. Until then each transition is
+    answered by two encoders: that of the policy that acts, and that of the one to come.
+    """
 
     def __init__(self) -> None:
-        self._policy: LoadedPolicy | None = None
-        self._tracker: ContextTracker | None = None
+        self._trackers: dict[int, ContextTracker] = {}
+        self._newest: int | None = None
         self._history: list[Transition] = []
-        self._last: Transition | None = None
         self.missing = 0
         """Transitions that were skipped in the sequence, so that the context lacks them."""
 
     @property
     def version(self) -> int | None:
-        """Version of the policy in use."""
-        return self._policy.version if self._policy else None
+        """Version of the newest policy."""
+        return self._newest
 
     @property
     def length(self) -> int:
@@ -35,37 +38,39 @@ class SessionContext:
         return len(self._history)
 
     def use(self, policy: LoadedPolicy) -> ContextAnswer:
-        """Change to a policy; its context of the history so far."""
+        """Take in a new policy; its context of the history so far."""
+        acting = self._history[-1].policy_version if self._history else None
         tracker = policy.new_tracker()
         for transition in self._history:
             _append(tracker, transition)
-        self._policy, self._tracker = policy, tracker
-        return self._answer()
+        self._trackers = {version: kept for version, kept in self._trackers.items() if version == acting}
+        self._trackers[policy.version] = tracker
+        self._newest = policy.version
+        return self._answers()[-1]
 
-    def add(self, transition: Transition) -> ContextAnswer | None:
-        """Take in a transition; None while there is no policy. A repeated one is answered again."""
-        last = self._last
+    def add(self, transition: Transition) -> list[ContextAnswer]:
+        """Take in a transition; its answers, none while there is no policy. A repeated one is answered again."""
+        last = self._history[-1] if self._history else None
         begins = last is None or transition.session != last.session or transition.sequence < last.sequence
         if last is not None and not begins and transition.sequence == last.sequence:
-            return self._answer() if self._policy else None
-        if begins:
-            self._history.clear()
-            if self._tracker is not None:
-                self._tracker.reset()
-        skipped = last is not None and transition.sequence > last.sequence + 1
+            return self._answers()
+        skipped = last is not None and not begins and transition.sequence > last.sequence + 1
         if skipped or (begins and (transition.trial or transition.step)):
             self.missing += 1
-        self._last = transition
+        if begins:
+            self._history.clear()
+            for tracker in self._trackers.values():
+                tracker.reset()
         self._history.append(transition)
-        if self._tracker is None:
-            return None
-        _append(self._tracker, transition)
-        return self._answer()
+        if transition.policy_version == self._newest:
+            self._trackers = {self._newest: self._trackers[self._newest]}
+        for tracker in self._trackers.values():
+            _append(tracker, transition)
+        return self._answers()
 
-    def _answer(self) -> ContextAnswer:
-        assert self._policy is not None and self._tracker is not None
-        sequence = self._last.sequence if self._last else -1
-        return ContextAnswer(sequence, self._policy.version, self._tracker.context)
+    def _answers(self) -> list[ContextAnswer]:
+        sequence = self._history[-1].sequence if self._history else -1
+        return [ContextAnswer(sequence, version, tracker.context) for version, tracker in self._trackers.items()]
 
 
 def _append(tracker: ContextTracker, transition: Transition) -> None:

@@ -51,11 +51,13 @@ class SessionMemory:
                 returns.append((transition.policy_version, total))
         return returns
 
-    def arrays(self, first_trials: int = 0) -> dict[str, NDArray]:
-        """Columns by name, as `algorithm.session.Session` takes them; a trial is a block. 0 takes all trials."""
-        finished = np.cumsum([transition.done for transition in self._transitions])
-        rows = [t for t, n in zip(self._transitions, finished - [t.done for t in self._transitions], strict=True)
-                if first_trials == 0 or n < first_trials]  # fmt: skip
+    def arrays(self, trials: int | None = None) -> dict[str, NDArray]:
+        """Columns by name, as `algorithm.session.Session` takes them, of the first so many finished trials or of all.
+
+        A trial is a block.
+        """
+        ends = [number + 1 for number, transition in enumerate(self._transitions) if transition.done]
+        rows = self._transitions if trials is None else self._transitions[: ends[trials - 1]]
         return {
             "observation": np.array([t.observation for t in rows], dtype=np.float32),
             "action": np.array([t.action for t in rows], dtype=np.float32),

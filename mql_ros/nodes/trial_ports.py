@@ -21,7 +21,8 @@ class Inbox:
     measurement: Measurement | None = None
     rewards: list[float] = field(default_factory=list)
     """Since the trial began."""
-    answer: ContextAnswer | None = None
+    answers: dict[tuple[int, int], ContextAnswer] = field(default_factory=dict)
+    """Contexts by sequence and policy version."""
     announced: Announcement | None = None
     _stamps: deque[int] = field(default_factory=lambda: deque(maxlen=2000))
 
@@ -31,6 +32,14 @@ class Inbox:
             self._stamps.clear()  # the driver has been started anew
         self.stamp, self.measurement = stamp, measurement
         self._stamps.append(stamp)
+
+    def hear(self, answer: ContextAnswer) -> None:
+        """A context has arrived."""
+        self.answers[answer.sequence, answer.policy_version] = answer
+
+    def forget_answers(self) -> None:
+        """Before a transition is published: nothing can have answered it yet, and those before it are over."""
+        self.answers.clear()
 
     def count_after(self, stamp: int) -> int:
         """How many measurements came after the one of `stamp`."""

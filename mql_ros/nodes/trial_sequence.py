@@ -96,10 +96,7 @@ class TrialSequence:
 
     def _context_for(self, policy: LoadedPolicy, seconds: float, optional: bool) -> Steps:
         def ready() -> ContextAnswer | None:
-            answer = self._inbox.answer
-            if answer is None or answer.sequence != self.sequence or answer.policy_version != policy.version:
-                return None
-            return answer
+            return self._inbox.answers.get((self.sequence, policy.version))
 
         what = f"the context_encoder's context for transition {self.sequence} by policy version {policy.version}"
         answer = yield Wait(what, ready, seconds, optional)
@@ -167,6 +164,7 @@ class TrialSequence:
             reward = yield from self._reward(counted, settings)
             self.trial_reward += reward
             self.sequence += 1
+            self._inbox.forget_answers()
             self._outlets.publish(
                 Transition(
                     sequence=self.sequence,

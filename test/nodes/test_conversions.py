@@ -1,0 +1,140 @@
+"""Messages and plain data: nothing is lost on the way, and what must not be acted on is refused."""
+
+import array
+
+import numpy as np
+import pytest
+from node_cases import some_measurement
+from sensor_msgs.msg import JointState
+
+from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.types import Command, Measurement
+from mql_ros.nodes import conversions, trajectories
+from mql_ros.nodes.conversions import JointReader, MessageError
+
+
+def same(first: Measurement, second: Measurement) -> bool:
+    """Equal to the last bit, but for the clock."""
+    names = [name for name in vars(first) if name != "stamp"]
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in names)
+
+
+def read(panda: RobotProfile, joints: JointState, measurement: Measurement, stamp: int) -> Measurement:
+    return conversions.measurement_from(
+        JointReader(panda).read(joints),
+        conversions.read_pose(conversions.pose_message(panda, measurement, stamp), panda.base_frame),
+        conversions.read_wrench(conversions.wrench_message(panda, measurement, stamp), panda.tool_frame),
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_measurement_survives_the_messages_to_the_last_bit(panda: RobotProfile, seed: int) -> None:
+    measurement = some_measurement(panda, np.random.default_rng(seed))
+    joints = conversions.joint_state_message(panda, measurement, 7, 0.01)
+    assert same(read(panda, joints, measurement, 7), measurement)
+
+
+def test_joints_are_found_by_name_in_any_order_among_others(panda: RobotProfile) -> None:
+    measurement = some_measurement(panda, np.random.default_rng(1))
+    message = conversions.joint_state_message(panda, measurement, 7, 0.01)
+    order = np.random.default_rng(2).permutation(len(message.name))
+    shuffled = JointState(name=["elevator", *(message.name[k] for k in order)])
+    for field in ("position", "velocity", "effort"):
+        setattr(shuffled, field, array.array("d", [99.0, *(getattr(message, field)[k] for k in order)]))
+    assert same(read(panda, shuffled, measurement, 7), measurement)
+
+
+def spoiled(panda: RobotProfile, **changes: object) -> JointState:
+    message = conversions.joint_state_message(panda, some_measurement(panda, np.random.default_rng(1)), 7, 0.0)
+    for field, value in changes.items():
+        setattr(message, field, value)
+    return message
+
+
+def test_joint_states_that_must_not_be_acted_on_are_refused(panda: RobotProfile) -> None:
+    names = [*panda.joint_names, *panda.finger_names]
+    bad = {
+        "lacks panda_joint1": spoiled(panda, name=["joint_a", *names[1:]]),
+        "position holds a number that is not finite": spoiled(panda, position=[float("nan")] * 9),
+        "velocity holds": spoiled(panda, velocity=[float("inf")] * 9),
+        "effort holds": spoiled(panda, effort=[float("nan")] * 9),
+        "8 positions": spoiled(panda, position=[0.0] * 8),
+        "0 efforts": spoiled(panda, effort=[]),
+    }
+    for words, message in bad.items():
+        with pytest.raises(MessageError, match=words):
+            JointReader(panda).read(message)
+
+
+def test_joints_of_another_message_are_looked_up_anew(panda: RobotProfile) -> None:
+    reader = JointReader(panda)
+    first = spoiled(panda)
+    reader.read(first)
+    with pytest.raises(MessageError, match="lacks"):
+        reader.read(spoiled(panda, name=[f"x{k}" for k in range(9)]))
+    assert np.array_equal(reader.read(first).positions, np.array(first.position)[:7])
+
+
+def test_missing_velocities_are_zero(panda: RobotProfile) -> None:
+    assert not JointReader(panda).read(spoiled(panda, velocity=[])).velocities.any()
+
+
+def test_poses_and_wrenches_in_other_frames_are_refused(panda: RobotProfile) -> None:
+    measurement = some_measurement(panda, np.random.default_rng(1))
+    pose, wrench = (
+        conversions.pose_message(panda, measurement, 1),
+        conversions.wrench_message(panda, measurement, 1),
+    )
+    with pytest.raises(MessageError, match="expected 'camera'"):
+        conversions.read_pose(pose, "camera")
+    with pytest.raises(MessageError, match="expected 'wrist'"):
+        conversions.read_wrench(wrench, "wrist")
+    pose.pose.orientation.w += 0.5
+    with pytest.raises(MessageError, match="no unit quaternion"):
+        conversions.read_pose(pose, panda.base_frame)
+    pose.pose.position.x = float("nan")
+    with pytest.raises(MessageError, match="not finite"):
+        conversions.read_pose(pose, panda.base_frame)
+
+
+def test_a_command_survives_the_messages_to_the_last_bit(panda: RobotProfile) -> None:
+    rng = np.random.default_rng(3)
+    command = Command(rng.normal(size=(5, 7)), rng.normal(size=(5, 7)), 0.0371, 12.3456789)
+    arm = trajectories.read_trajectory(trajectories.arm_message(panda, command, 5), panda.joint_names)
+    gripper = trajectories.read_trajectory(trajectories.gripper_message(panda, command, 5), panda.finger_names)
+    assert arm.stamp == gripper.stamp == 5
+    assert np.array_equal(arm.positions, command.points)
+    assert np.array_equal(arm.velocities, command.velocities)
+    assert np.array_equal(arm.times, np.arange(1, 6) * 50_000_000 / 1e9)
+    assert gripper.positions.sum() == command.finger_target
+    assert (gripper.efforts == command.finger_force).all()
+
+
+def test_trajectories_are_read_by_joint_name(panda: RobotProfile) -> None:
+    command = Command(np.arange(7.0)[None], np.zeros((1, 7)), 0.0, 1.0)
+    message = trajectories.arm_message(panda, command, 0)
+    message.joint_names = list(reversed(message.joint_names))
+    read_back = trajectories.read_trajectory(message, panda.joint_names)
+    assert np.array_equal(read_back.positions[0], np.arange(7.0)[::-1])
+
+
+def test_trajectories_that_are_none_are_refused(panda: RobotProfile) -> None:
+    def message():
+        return trajectories.arm_message(panda, Command(np.zeros((2, 7)), np.zeros((2, 7)), 0.0, 1.0), 0)
+
+    empty, late, short, nan = message(), message(), message(), message()
+    empty.points = []
+    late.points = list(reversed(late.points))
+    short.points[0].positions = [0.0]
+    nan.points[0].positions = [float("nan")] * 7
+    bad = {"no points": empty, "do not rise": late, "do not fit": short, "not finite": nan}
+    for words, wrong in bad.items():
+        with pytest.raises(MessageError, match=words):
+            trajectories.read_trajectory(wrong, panda.joint_names)
+    with pytest.raises(MessageError, match="expected panda_finger"):
+        trajectories.read_trajectory(message(), panda.finger_names)
+
+
+def test_a_stamp_is_read_from_a_reply_only_where_it_is_one() -> None:
+    assert conversions.read_stamp("150000000") == 150_000_000
+    assert [conversions.read_stamp(text) for text in ("", "done", "-1", "1.5", "²")] == [None] * 5

@@ -1,0 +1,91 @@
+"""The simulated arm as a driver: placements, and trajectories followed by its own time."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from mql_ros.errors import UserError
+from mql_ros.grasping.robot_profile import RobotProfile
+from mql_sim.catalogue import find_object
+from mql_sim.environment import placement
+from mql_sim.simulated_driver import SimulatedDriver
+from mql_sim.world import World
+from sim_cases import numbers
+
+
+@pytest.fixture(scope="module")
+def driver(panda: RobotProfile) -> Iterator[SimulatedDriver]:
+    made = SimulatedDriver(panda, "can", 3)
+    yield made
+    made.close()
+
+
+def placements(panda: RobotProfile, name: str, seed: int, count: int) -> list[np.ndarray]:
+    world = World(panda)
+    world.set_object(find_object(name))
+    rows = [numbers(world.reset(*placement(seed, number))) for number in range(count)]
+    world.close()
+    return rows
+
+
+def test_placements_count_from_zero_for_each_object_and_seed(driver: SimulatedDriver, panda: RobotProfile) -> None:
+    def resets(count: int) -> list[np.ndarray]:
+        return [numbers(driver.reset()) for _ in range(count)]
+
+    driver.set_seed(3)
+    assert np.array_equal(resets(3), placements(panda, "can", 3, 3))
+    driver.set_object("mug")
+    driver.set_seed(4)
+    assert np.array_equal(resets(2), placements(panda, "mug", 4, 2))
+    driver.set_object("can")
+    assert np.array_equal(resets(1), placements(panda, "can", 4, 1))
+
+
+def test_an_unknown_object_changes_nothing(driver: SimulatedDriver, panda: RobotProfile) -> None:
+    driver.set_object("can")
+    driver.set_seed(3)
+    driver.reset()
+    with pytest.raises(UserError, match="did you mean 'bottle'"):
+        driver.set_object("bottel")
+    assert np.array_equal(numbers(driver.reset()), placements(panda, "can", 3, 2)[1])
+
+
+def test_a_trajectory_is_followed_as_it_is_stepped(driver: SimulatedDriver, panda: RobotProfile) -> None:
+    points = panda.home + np.linspace(0.01, 0.08, 8)[:, None]
+    velocities = np.full_like(points, 0.2)
+    velocities[-1] = 0.0
+    driver.set_seed(3)
+    driver.reset()
+    driver.grip(0.04, 10.0)
+    stepped = [numbers(driver.step(*row)) for row in zip(points, velocities, strict=True)]
+    driver.set_seed(3)
+    driver.reset()
+    driver.grip(0.04, 10.0)
+    driver.follow(np.arange(1, 9) * panda.control_period, points, velocities)
+    ticked = [numbers(driver.tick()) for _ in range(8)]
+    assert np.allclose(ticked, stepped, atol=1e-12)
+    rest = [driver.tick() for _ in range(10)][-1]
+    assert np.abs(rest.joint_positions - points[-1]).max() < 0.005
+
+
+def test_points_of_any_spacing_are_interpolated(driver: SimulatedDriver, panda: RobotProfile) -> None:
+    driver.set_seed(3)
+    driver.reset()
+    goal = panda.home + 0.1
+    driver.follow(np.array([0.6]), goal[None], np.zeros((1, 7)))
+    halfway = [driver.tick() for _ in range(6)][-1].joint_positions
+    assert np.all((halfway > panda.home + 0.02) & (halfway < goal - 0.02))
+    assert np.abs([driver.tick() for _ in range(12)][-1].joint_positions - goal).max() < 0.005
+
+
+def test_a_trajectory_that_starts_at_once_may_give_its_start(driver: SimulatedDriver, panda: RobotProfile) -> None:
+    driver.set_seed(3)
+    driver.reset()
+    driver.follow(np.array([0.0, 0.5]), np.stack([panda.home, panda.home + 0.1]), np.zeros((2, 7)))
+    assert np.abs([driver.tick() for _ in range(20)][-1].joint_positions - panda.home - 0.1).max() < 0.005
+
+
+def test_the_gripper_is_not_stronger_than_the_profile_says(driver: SimulatedDriver, panda: RobotProfile) -> None:
+    driver.grip(0.02, 1000.0)
+    assert driver._gripper == (0.02, panda.max_force)

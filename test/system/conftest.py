@@ -1,0 +1,44 @@
+"""The whole graph as processes over DDS, in a ROS domain of its own; one graph serves most tests."""
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from system_cases import Graph, make_bundle
+
+from mql_ros.nodes.graph import Domain
+
+collect_ignore_glob = [] if find_spec("rclpy") else ["test_*.py"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def domain() -> Iterator[None]:
+    import torch
+
+    torch.set_num_threads(1)  # as in the nodes: equal to the last bit is what is tested
+    with Domain():
+        yield
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small policy that was not trained, with something to recycle."""
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "policy")
+
+
+@pytest.fixture(scope="session")
+def make_graph(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Graph]:
+    def make(namespace: str = "", **parameters) -> Graph:
+        settings = {"bundle": str(bundle), "adaptation.batch_blocks": 16, "adaptation.recycling_updates": 20}
+        return Graph({**settings, **parameters}, tmp_path_factory.mktemp("logs"), namespace)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def graph(make_graph: Callable[..., Graph]) -> Iterator[Graph]:
+    """In lockstep; a test begins a session of its own with `graph.begin`."""
+    with make_graph(lockstep=True) as running:
+        yield running
+    assert set(running.processes.exit_codes.values()) == {0}
