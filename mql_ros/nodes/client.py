@@ -53,12 +53,13 @@ class GraphClient(GraphListener):
         self.wait_for(
             lambda: self.state.get("policy_version") or self.state.get("state") == "error", seconds, "the policy"
         )
-        self._raise_error()
+        if not self.state.get("policy_version"):
+            self._raise_error()
         self.wait_for(lambda: self.counts["context"], seconds, "the context_encoder's policy")
 
     def _connected(self, topic: str, publishers: tuple[str, ...], subscribers: tuple[str, ...], sim: bool) -> bool:
-        senders = {info.node_name for info in self._node.get_publishers_info_by_topic(topic)}
-        takers = {info.node_name for info in self._node.get_subscriptions_info_by_topic(topic)}
+        senders = {info.node_name for info in self.node.get_publishers_info_by_topic(topic)}
+        takers = {info.node_name for info in self.node.get_subscriptions_info_by_topic(topic)}
         absent = set() if sim else {"arm_simulator"}
         return set(publishers) - absent <= senders and set(subscribers) - absent <= takers
 
@@ -70,7 +71,7 @@ class GraphClient(GraphListener):
 
     def _client(self, kind: Any, service: str) -> Any:
         if service not in self._clients:
-            self._clients[service] = self._node.create_client(kind, service)
+            self._clients[service] = self.node.create_client(kind, service)
         return self._clients[service]
 
     def call(self, service: str, *, data: bool | None = None, seconds: float = 30.0) -> str:

@@ -124,6 +124,8 @@ class Domain:
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        if os.environ.get("ROS_DISTRO") == "humble":  # knows only the older name, which the newer ones warn about
+            os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
         if "ROS_DOMAIN_ID" in os.environ:
             return
         for number in DOMAINS:

@@ -49,7 +49,7 @@ class GraphListener:
         self._processes = processes
         self._context = Context()
         self._context.init()
-        self._node = Node(
+        self.node = Node(
             "mql_client",
             context=self._context,
             namespace=namespace,
@@ -57,7 +57,7 @@ class GraphListener:
             start_parameter_services=False,
         )
         self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
+        self._executor.add_node(self.node)
         self.counts: dict[str, int] = {}
         """Messages that arrived here, by topic."""
         self.transitions: list[Transition] = []
@@ -95,7 +95,7 @@ class GraphListener:
             self.counts[topic] += 1
             hear(message)
 
-        self._node.create_subscription(kind, topic, counted, quality, raw=raw)
+        self.node.create_subscription(kind, topic, counted, quality, raw=raw)
 
     def _keep(self, attribute: str) -> Callable[[String], None]:
         return lambda message: setattr(self, attribute, json.loads(message.data))
@@ -114,7 +114,7 @@ class GraphListener:
             self.on_picture(*picture)
 
     def _hear_diagnostics(self, message: DiagnosticArray) -> None:
-        prefix = self._node.get_namespace().strip("/")
+        prefix = self.node.get_namespace().strip("/")
         for status in message.status:
             namespace, _, name = status.name.rpartition("/")
             if namespace == prefix:  # /diagnostics is one topic for all namespaces
@@ -140,7 +140,7 @@ class GraphListener:
     def close(self) -> None:
         """Leave the graph."""
         self._executor.shutdown()
-        self._node.destroy_node()
+        self.node.destroy_node()
         self._context.try_shutdown()
 
     def __enter__(self: Listener) -> Listener:

@@ -134,10 +134,10 @@ class PolicyServer(GraspingNode):
         return answer(response, None, "stopped" if was_running else "nothing was under way")
 
     def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._held = request.data
+        was_held, self._held = self._held, request.data
         if request.data:
             self._abort("held", always_hold=True)
-        else:
+        elif was_held:
             self._say("idle")
         return answer(response, None, "held" if request.data else "released")
 

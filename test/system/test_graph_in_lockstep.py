@@ -66,8 +66,10 @@ def test_a_held_arm_stays_and_refuses_to_start(graph: Graph) -> None:
 
 def test_stopping_gives_up_the_trials(graph: Graph) -> None:
     client = graph.begin("mug", 1)
-    with GraphClient() as other, pytest.raises(GraphError, match=r"the trials were stopped after \d+ of 50"):
-        client.run_trials(50, new_session=True, on_transition=lambda _: other.call("policy_server/stop"))
+    with GraphClient() as other:
+        other.wait_until_ready()
+        with pytest.raises(GraphError, match=r"the trials were stopped after \d+ of 50"):
+            client.run_trials(50, new_session=True, on_transition=lambda _: other.call("policy_server/stop"))
 
 
 def test_what_cannot_be_set_is_refused_with_a_reason(graph: Graph) -> None:

@@ -88,6 +88,7 @@ def test_and_when_the_policy_changes_within_a_trial(graph: Graph, bundle: Path) 
     policies = {1: load_policy(check_bundle(bundle, "panda"), "panda")}
     policies[outcome["version"]] = load_policy(check_bundle(Path(outcome["bundle"]), "panda"), "panda")
     with GraphClient() as other:
+        other.wait_until_ready()
 
         def roll_back(transition: Transition) -> None:
             if transition.step == 0 and transition.trial == 2:

@@ -116,6 +116,21 @@ def test_in_real_time_trials_run_and_two_interrupts_end_every_node_cleanly(
     assert not any(alive(pid) for pid in pids.values())
 
 
+def test_a_driver_that_falls_silent_ends_the_trial_with_a_hold(make_graph: Callable[..., Graph]) -> None:
+    with make_graph("silent", lockstep=False, object="can", seed=4, stale_after=0.3) as graph:
+        client, simulator = graph.client, graph.processes.pids["arm_simulator"]
+        client.call("policy_server/start_session")
+        client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"], 10, "the first motion")
+        sent = client.counts["arm_controller/joint_trajectory"]
+        os.kill(simulator, signal.SIGSTOP)
+        client.wait_for(lambda: client.state["state"] == "error", 5, "the end of the trial")
+        assert client.state["reason"] == "waited 0.3 s in vain for the next measurement"
+        client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"] > sent, 5, "the hold")
+        os.kill(simulator, signal.SIGCONT)
+        # It can be started again.
+        assert len(client.run_trials(1)) == 3
+
+
 def test_a_node_that_ends_is_named(bundle: Path, tmp_path: Path) -> None:
     processes = GraphProcesses({"bundle": str(bundle), "object": "bottel"}, tmp_path, namespace="ending")
     with processes, pytest.raises(UserError, match=r"arm_simulator has ended with code 2: .*did you mean 'bottle'"):
