@@ -21,7 +21,7 @@ from mql_sim.environment import GraspTask
 from mql_sim.rollout import PolicyBehaviour, run_session, successes
 
 ARMS = ("no-context", "context", "fine-tune", "uniform-replay", "replay-only", "mql")
-"""`no-context`: the actor with its context zeroed; `context`: no adaptation; the others see `adaptation.control_arms`."""
+"""`no-context`: the actor with its context zeroed; `context`: no adaptation; the others: `adaptation.control_arms`."""
 
 
 @dataclass(frozen=True)

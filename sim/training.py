@@ -144,7 +144,7 @@ class Training:
         return learner
 
     def _reinforce(self, cloned: TD3Learner) -> tuple[Path, float]:
-        """Rounds of collecting and updating; returns the best checkpoint (the cloned policy may be it) and its score."""
+        """Rounds of collecting and updating; returns the best checkpoint, perhaps the clone itself, and its score."""
         config = self.config
         best = self.folder / "cloned"
         best_score = float(load_bundle(best).manifest["extra"]["score"])
@@ -223,7 +223,8 @@ class Training:
 
     def _validate(self, learner: TD3Learner) -> Score:
         policy = Policy.of(learner, self.config.history_blocks)
-        return evaluate_policy(self._workers, policy, development_names(), VALIDATION_TRIALS, seed=90)
+        names = development_names()[: self.config.validation_objects]
+        return evaluate_policy(self._workers, policy, names, VALIDATION_TRIALS, seed=90)
 
     # -- results -----------------------------------------------------------------------------------------------------
 
@@ -233,7 +234,7 @@ class Training:
         learner = load_bundle(best).make_learner(self.device)
         policy = Policy.of(learner, config.history_blocks)
         clone_policy = Policy.of(load_bundle(self.folder / "cloned").make_learner(self.device), config.history_blocks)
-        training_sample = self._objects[:204]
+        training_sample = self._objects[: config.measured_objects]
         measured: dict[str, Any] = {"development_score": best_score}
         for name, candidate, seed in (
             ("training_objects", policy, 91),

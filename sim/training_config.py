@@ -46,6 +46,10 @@ class TrainingConfig:
     """TD3 updates of critics and encoder alone before the actor follows."""
     validate_every: int = 2
     """Rounds between two validations on the development objects."""
+    validation_objects: int = 60
+    """Development objects of a validation."""
+    measured_objects: int = 204
+    """Training objects on which the finished policy is measured."""
     replay_sessions: int = 200
     """Sessions that the bundle carries for adaptation, the newest first."""
     network: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Sessions collected by worker processes. What is collected depends on the seeds alone, not on the number of workers."""
+"""Sessions collected by worker processes; what is collected depends on the seeds alone, not on how many work."""
 
 from __future__ import annotations
 

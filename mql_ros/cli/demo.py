@@ -98,13 +98,12 @@ class Demo:
             "certificate_trials": self._trials,
         }
         print(f"starting the graph: policy {self._policy.name}, objects {', '.join(self._names)}", flush=True)
-        with Domain() as _, GraphProcesses(given, self._folder / "logs") as processes:
-            with GraphClient(processes) as graph:
-                graph.wait_until_ready()
-                print(f"graph ready after {time.monotonic() - self._started:.1f} s", flush=True)
-                for name in self._names:
-                    self._try_object(graph, name)
-                transport = graph.transport()
+        with Domain(), GraphProcesses(given, self._folder / "logs") as processes, GraphClient(processes) as graph:
+            graph.wait_until_ready()
+            print(f"graph ready after {time.monotonic() - self._started:.1f} s", flush=True)
+            for name in self._names:
+                self._try_object(graph, name)
+            transport = graph.transport()
         self._write(transport, processes.exit_codes)
 
     def _try_object(self, graph: Any, name: str) -> None:
@@ -115,7 +114,8 @@ class Demo:
         held_out = spec.name not in self._manifest["training_objects"]
         description = (
             f"{spec.category} object, {spec.mass:.2f} kg, friction {spec.friction:.2f}, gives way at "
-            f"{spec.crush_force:.1f} N; {'never' if held_out else 'WAS'} in the training set. The policy knows none of this."
+            f"{spec.crush_force:.1f} N; {'never' if held_out else 'WAS'} in the training set. "
+            "The policy knows none of this."
         )
         run = ObjectRun(spec.name, held_out, description)
         self._runs.append(run)

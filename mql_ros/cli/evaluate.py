@@ -66,7 +66,8 @@ def main(arguments: argparse.Namespace) -> int:
     print(file=sys.stderr)
     report = summarize(trials, results, arms)
     report["settings"] = {
-        "policy": Path(policy).name, "objects": arguments.objects, "limit": arguments.limit, "new_trials": arguments.trials,
+        "policy": Path(policy).name, "objects": arguments.objects, "limit": arguments.limit,
+        "new_trials": arguments.trials,
         "test_trials": arguments.test_trials, "seeds": arguments.seeds, "seconds": round(time.monotonic() - started, 1),
         "noise": noise, "overrides": arguments.set,
     }  # fmt: skip

@@ -84,9 +84,10 @@ def _section(run: ObjectRun, classes: dict[str, str]) -> str:
         f"<h3>Success per trial</h3>{_svg(_curves(run))}"
         f"<h3>Which old data resemble it</h3>"
         f"<p>Mean importance ratio &beta; = P(new | x) / P(old | x) of each training object's stored data, from the "
-        f"propensity classifier (held-out balanced accuracy {_figure(info.get('classifier_accuracy'))}; effective sample "
-        f"size {_figure(info.get('effective_sample_size'))}, so the proximal coefficient is "
-        f"{_figure(info.get('proximal_coefficient'))}). Above 1: drawn on more than at random.</p>{bars}{notes}</section>"
+        f"propensity classifier (held-out balanced accuracy {_figure(info.get('classifier_accuracy'))}; effective "
+        f"sample size {_figure(info.get('effective_sample_size'))}, so the proximal coefficient is "
+        f"{_figure(info.get('proximal_coefficient'))}). "
+        f"Old data are drawn in proportion to it.</p>{bars}{notes}</section>"
     )
 
 
@@ -160,17 +161,18 @@ def _svg(figure: Any) -> str:
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Learning to grasp new objects</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; color: #22252a; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ font-size: 1.7rem; margin-bottom: .3rem; }} h2 {{ margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem; }}
+h1 {{ font-size: 1.7rem; margin-bottom: .3rem; }} 
+h2 {{ margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem; }}
 table {{ border-collapse: collapse; margin: 1rem 0; }} th, td {{ text-align: left; padding: .25rem .8rem .25rem 0; }}
 .summary td, .summary th {{ border-bottom: 1px solid #e3e3e3; }}
-.pictures {{ display: flex; flex-wrap: wrap; gap: .6rem; }} figure {{ margin: 0; width: 19rem; }}
+.pictures {{ display: flex; flex-wrap: wrap; gap: .6rem; }} figure {{ margin: 0; width: 14.3rem; }}
 figure img {{ width: 100%; border-radius: 4px; }} figcaption {{ font-size: .8rem; color: #555; }}
 svg {{ max-width: 100%; height: auto; }} .note {{ color: #8a4b12; }} small {{ color: #777; }}
 </style></head><body>
 <h1>Learning to grasp new objects</h1>
 <p>A policy that was meta-trained on other objects meets each object below for the first time. It tries with an empty
-context (before), collects a few trials with exploration noise, and adapts with Meta-Q-Learning: the propensity of the old
-data for the new object decides which of them are used again. The control goes on with the same history and the same
+context (before), collects a few trials with exploration noise, and adapts with Meta-Q-Learning: the propensity of the
+old data for the new object decides which of them are used again. The control goes on with the same history and the same
 placements, but without adaptation. Everything that arm, reward and adaptation exchanged went over ROS 2 topics.</p>
 {summary}
 <table>{facts}</table>

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from sim_cases import numbers
 
 from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import RobotProfile
@@ -11,7 +12,6 @@ from mql_sim.catalogue import find_object
 from mql_sim.environment import placement
 from mql_sim.simulated_driver import SimulatedDriver
 from mql_sim.world import World
-from sim_cases import numbers
 
 
 @pytest.fixture(scope="module")

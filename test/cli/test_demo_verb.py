@@ -1,0 +1,95 @@
+"""`mql demo` and `mql evaluate`: bad input is refused in one sentence, and the report holds what it was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mql_ros.cli import main as cli
+from mql_ros.cli.adaptation_settings import load_adaptation
+from mql_ros.cli.evaluate import summarize
+from mql_ros.cli.report import ObjectRun, PhaseRun, build_report
+from mql_ros.errors import UserError
+from mql_sim.evaluation import Trial
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--object", "botle"], "did you mean 'bottle'"),
+        (["--object", "missing.urdf"], "missing.urdf"),
+        (["--trials", "0"], "expected 1 to 200"),
+        (["--seed", "-1"], "expected 0 to"),
+        (["--policy", "nowhere"], "not a policy bundle"),
+    ],
+)
+def test_bad_input_leaves_nothing(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = cli.main(["demo", "--out", str(tmp_path / "out"), *arguments])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_occupied_directory_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("keep me")
+    assert cli.main(["demo", "--out", str(tmp_path)]) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert (tmp_path / "mine.txt").read_text() == "keep me"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--arms", "magic"], "unknown arm"), (["--objects", "botle"], "did you mean"), (["--seeds", "0"], "at least 1")],
+)
+def test_evaluate_refuses(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_adaptation_settings_name_a_wrong_key() -> None:
+    with pytest.raises(UserError, match="did you mean 'new_updates'"):
+        load_adaptation(["new_update=3"])
+    config, noise = load_adaptation(["new_updates=3", "exploration_noise=0.1"])
+    assert (config.new_updates, noise) == (3, 0.1)
+
+
+def test_the_summary_counts_the_last_third_and_pairs_by_object() -> None:
+    config = load_adaptation()[0]
+    arms = ("context", "mql")
+    trials = [Trial("b", name, seed, arms, 5, 3, 0.1, config) for seed in range(2) for name in ("a", "b")]
+    lost, won = {"successes": [True, False, False], "adaptation": None}, {"successes": [True] * 3, "adaptation": None}
+    report = summarize(trials, [{"context": lost, "mql": won} for _ in trials], arms)
+    assert report["arms"]["context"]["success_rate"] == 0.0
+    assert report["arms"]["context"]["by_trial"] == [1.0, 0.0, 0.0]
+    assert report["arms"]["mql"]["success_rate"] == 1.0
+    assert report["paired"]["mql - context"]["difference"] == pytest.approx(2 / 3)
+    assert report["objects"]["a"]["context"] == {"successes": 2, "trials": 6}
+
+
+def test_the_report_is_one_page_with_everything() -> None:
+    run = ObjectRun("vase <1>", True, "fragile & tall")
+    for name in ("zero-shot", "context", "adapted"):
+        run.phases[name] = PhaseRun(name, [True, False], [0.9, -0.2])
+    run.adaptation = {"new_trials": 4, "effective_sample_size": 0.25, "proximal_coefficient": 0.75}
+    run.adaptation |= {"mean_importance_ratio": {"mug": 1.5, "procedural-0001": 0.1}, "messages": ["nothing skipped"]}
+    run.pictures.append(("closed", b"\x89PNG"))
+    page = build_report([run], {"policy": "grasp"}, {"mug": "handle", "procedural-0001": "top"})
+    for expected in (
+        "vase &lt;1&gt;",
+        "fragile &amp; tall",
+        "1 of 2",
+        "data:image/png;base64,",
+        "0.75",
+        "nothing skipped",
+    ):
+        assert expected in page
+    assert page.count("<svg") == 2
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
