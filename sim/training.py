@@ -261,7 +261,12 @@ class Training:
             robot={"name": config.robot},
             task=task_specification(),
             replay=replay,
-            training={**config.as_dict(), "shipped_policy": stage, "teacher_actions_until_the_end": True},
+            training={
+                **config.as_dict(),
+                "shipped_policy": stage,
+                "checkpoint": load_bundle(best).manifest["extra"],
+                "teacher_actions_until_the_end": config.clone_weight(config.rounds - 1) > 0.0,
+            },
             seeds={"training": config.seed},
             measured=measured,
             training_objects=self._objects,
