@@ -305,9 +305,25 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     return [Measurement("adaptation", time.process_time() - start, "CPU s", ADAPTATION_GOAL, "goal")]
 
 
+def graph(subject: Subject) -> list[Measurement] | str:
+    """The five nodes as processes over DDS."""
+    if subject.bundle is None:
+        return "no bundle: train one, or name one with --bundle"
+    from mql_ros.cli.bench_graph import MEMORY_GOAL, READY_GOAL, graph_figures
+
+    figures = graph_figures(str(subject.bundle.path.absolute()))
+    in_process = simulator_speed(subject, trials=6)[1].value
+    return [
+        Measurement("graph_ready", figures["ready"], "s", READY_GOAL, "goal"),
+        Measurement("graph_trial", figures["trial"], "ms", in_process, "CPU time of a scripted trial in one process"),
+        Measurement("graph_memory", figures["memory"], "GB, peak", MEMORY_GOAL, "goal"),
+    ]
+
+
 BENCHMARKS: dict[str, Callable[[Subject], list[Measurement] | str]] = {
     "simulator": simulator_speed,
     "action": action_time,
     "update": update_time,
     "adaptation": adaptation_time,
+    "graph": graph,
 }
