@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from mql_ros.algorithm.networks import NetworkConfig
+from mql_ros.algorithm.td3 import TD3Config
 from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import check_keys
 
@@ -91,6 +93,8 @@ def load_training_config(path: str) -> TrainingConfig:
                 data[f.name] = float(value)
             elif not isinstance(value, wanted):
                 raise UserError(f"training configuration {path}: {f.name} is {value!r}; expected {wanted.__name__}")
+    for name, kind in (("network", NetworkConfig), ("clone", TD3Config), ("td3", TD3Config)):
+        check_keys(f"training configuration {path}: {name}", data.get(name, {}), {f.name for f in fields(kind)})
     if "hidden_sizes" in data.get("network", {}):
         data["network"]["hidden_sizes"] = tuple(data["network"]["hidden_sizes"])
     return TrainingConfig(**data)

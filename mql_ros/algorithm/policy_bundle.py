@@ -42,7 +42,7 @@ OPTIMIZER_SETTINGS = "optimizer.json"
 REPLAY = "replay.safetensors"
 
 _OPTIMIZERS = ("actor_optimizer", "critic_optimizer")
-_REQUIRED = ("network", "td3", "files", "history_blocks", "robot", "task", "version")
+_REQUIRED = ("network", "td3", "files", "history_blocks", "robot", "task", "version", "training_objects")
 _Config = TypeVar("_Config")
 
 

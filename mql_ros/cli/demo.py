@@ -17,6 +17,7 @@ HELP = "bring the ROS 2 graph up in simulation, try new objects, adapt, try them
 DEFAULT_OBJECTS = ("bottle", "carafe", "thermos")
 PICTURED = {"zero-shot": "first trial", "adapted": "first adapted trial"}
 """Phases whose first trial is pictured, and how the pictures call it."""
+ROBOT = "panda"
 CAMERA_PERIODS = 4
 """Control periods between two pictures."""
 
@@ -41,6 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from mql_ros.errors import UserError
     from mql_ros.nodes.graph import check_ros
+    from mql_ros.nodes.policy_loading import check_bundle
     from mql_ros.resources import share_path
     from mql_sim.catalogue import find_object
 
@@ -56,8 +58,12 @@ def main(arguments: argparse.Namespace) -> int:
     for name in names:
         find_object(name)
     policy = Path(arguments.policy) if arguments.policy else share_path("models", "grasp")
+    check_bundle(policy, ROBOT)
     check_ros()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be made ({error.strerror}); choose another directory") from error
     # Everything is written beside the place and renamed at the end: a demo that fails leaves nothing half-written.
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     os.chmod(work, 0o755)
@@ -66,11 +72,24 @@ def main(arguments: argparse.Namespace) -> int:
         if out.exists():
             out.rmdir()
         work.rename(out)
-    except BaseException:
+    except UserError as error:
+        # What the nodes said is all that explains such an error: it is kept, but not where results are expected.
+        raise UserError(_keep_logs(str(error), work)) from error
+    finally:
         shutil.rmtree(work, ignore_errors=True)
-        raise
     print(f"report: {out / 'report.html'}   numbers: {out / 'result.json'}")
     return 0
+
+
+def _keep_logs(message: str, work: Path) -> str:
+    """Move the logs of a failed run to a temporary directory; the message with their new place."""
+    logs = work / "logs"
+    if not logs.is_dir():
+        return message
+    kept = Path(tempfile.mkdtemp(prefix="mql_demo_")) / "logs"
+    shutil.move(logs, kept)
+    changed = message.replace(str(logs.absolute()), str(kept))
+    return changed if str(kept) in changed else f"{changed} (logs: {kept})"
 
 
 class Demo:
@@ -135,7 +154,10 @@ class Demo:
             f"{outcome['effective_sample_size']:.3f}, proximal coefficient {outcome['proximal_coefficient']:.3f}",
             flush=True,
         )
+        heard = graph.counts["adaptation"]
         self._phase(graph, run, "adapted", name)
+        # The verdict on the adapted policy follows its last trial.
+        graph.wait_for(lambda: graph.counts["adaptation"] > heard, 10.0, "the verdict on the adapted policy")
         run.adaptation = graph.adaptation
         if run.adaptation.get("rolled_back"):
             print(f"  rolled back: {run.adaptation.get('reason', '')}", flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -37,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from mql_ros.cli.adaptation_settings import load_adaptation
+    from mql_ros.cli.output import check_writable, write_json
     from mql_ros.errors import UserError
+    from mql_ros.nodes.policy_loading import check_bundle
     from mql_ros.resources import share_path
     from mql_sim.evaluation import ARMS, Trial
     from mql_sim.workers import Workers
@@ -50,6 +51,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError("--seeds, --test-trials and --workers must be at least 1, and --trials not negative")
     names = _objects(arguments.objects)[: arguments.limit or None]
     policy = arguments.policy or str(share_path("models", "grasp"))
+    check_bundle(Path(policy), "panda")
+    check_writable(arguments.json)
     settings, noise = load_adaptation(arguments.set)
     trials = [
         Trial(policy, name, seed, arms, arguments.trials, arguments.test_trials, noise, settings)
@@ -73,8 +76,7 @@ def main(arguments: argparse.Namespace) -> int:
     }  # fmt: skip
     _print(report)
     if arguments.json:
-        Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")
+        write_json(arguments.json, report)
     return 0
 
 
@@ -114,13 +116,13 @@ def summarize(trials: list[Any], results: list[dict[str, Any]], arms: tuple[str,
     from mql_ros.statistics import paired_difference, wilson_interval
 
     report: dict[str, Any] = {"schema": 1, "arms": {}, "paired": {}, "objects": {}}
-    late: dict[str, np.ndarray] = {}
+    by_object: dict[str, np.ndarray] = {}
     for arm in arms:
         won = np.array([result[arm]["successes"] for result in results], dtype=float)
         tail = won[:, -max(1, won.shape[1] // 3) :]
         # Seeds of one object depend on each other: the object is the unit that intervals are drawn over.
         names = [trial.object_name for trial in trials]
-        late[arm] = np.array([won[[n == name for n in names]].mean() for name in dict.fromkeys(names)])
+        by_object[arm] = np.array([won[[n == name for n in names]].mean() for name in dict.fromkeys(names)])
         report["arms"][arm] = {
             "success_rate": float(tail.mean()),
             "interval": list(wilson_interval(int(tail.sum()), tail.size)),
@@ -139,8 +141,8 @@ def summarize(trials: list[Any], results: list[dict[str, Any]], arms: tuple[str,
             entry["trials"] += len(result[arm]["successes"])
     for arm in arms:
         for other in arms:
-            if arms.index(arm) > arms.index(other) and len(late[arm]) > 1:
-                estimate = paired_difference(late[arm], late[other], seed=0)
+            if arms.index(arm) > arms.index(other) and len(by_object[arm]) > 1:
+                estimate = paired_difference(by_object[arm], by_object[other], seed=0)
                 report["paired"][f"{arm} - {other}"] = {
                     "difference": estimate.mean, "interval": [estimate.low, estimate.high]
                 }  # fmt: skip
@@ -153,6 +155,10 @@ def _print(report: dict[str, Any]) -> None:
         low, high = row["interval"]
         trials = " ".join(f"{v:.2f}" for v in row["by_trial"])
         print(f"{arm:16} {row['success_rate']:10.3f}   [{low:.3f}, {high:.3f}] {row['all_trials']:6.3f}   {trials}")
+    for arm, row in report["arms"].items():
+        if len(row["by_trial"]) >= 3:
+            low, high = row["by_trial_interval"][2]
+            print(f"{arm}: third trial {row['by_trial'][2]:.3f}, 95 % Wilson interval [{low:.3f}, {high:.3f}]")
     for name, row in report["paired"].items():
         low, high = row["interval"]
         print(f"{name:34} {row['difference']:+.3f} [{low:+.3f}, {high:+.3f}]  (mean over all test trials, paired)")

@@ -26,6 +26,10 @@ def main(arguments: argparse.Namespace) -> int:
 
     if arguments.workers < 1:
         raise UserError(f"--workers is {arguments.workers}; expected 1 or more")
+    try:
+        torch.device(arguments.device)
+    except RuntimeError:
+        raise UserError(f"--device {arguments.device} is no device; expected cpu or cuda") from None
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu")
     config = load_training_config(arguments.config)

@@ -19,6 +19,10 @@ TRAVEL_SPEED = 0.50
 DESCENT_SPEED = 0.32
 CORRECTION_SPEED = 0.15
 CLOSING_PERIODS = 7
+HOME_TOLERANCE = 0.05
+"""A trial starts with the tool within this distance of its home, m."""
+UPRIGHT = 0.9
+"""Cosine of the largest tilt with which an object counts as standing."""
 RETREAT = 0.008
 """How far the tool backs off after the guard has stopped it, m."""
 
@@ -47,7 +51,12 @@ class TrialMachine:
         return self._safety.last_refusal
 
     def begin(self, measurement: Measurement) -> None:
-        """Start a trial from where arm and object are now."""
+        """Start a trial from where arm and object are now.
+
+        Raises ValueError, and starts nothing, unless the tool is at home, above everything, and the object stands
+        within the workspace: the first motion crosses over at the height at which the tool is.
+        """
+        self._check_start(measurement)
         self.phase = Phase.PLACE
         self.done = False
         self._origin = measurement.object_position.copy()
@@ -58,6 +67,22 @@ class TrialMachine:
         self._finger_target = self.profile.max_width
         self._guarded = False
         self._start_decision()
+
+    def _check_start(self, measurement: Measurement) -> None:
+        profile = self.profile
+        tool, _ = profile.chain.forward(measurement.joint_positions)
+        away = float(np.linalg.norm(tool - profile.home_position))
+        if away > HOME_TOLERANCE:
+            raise ValueError(
+                f"the tool is {away:.2f} m from its home {profile.home_position.tolist()}; a trial starts there: "
+                "bring the arm home first"
+            )
+        x, y, z = (float(v) for v in measurement.object_position)
+        lower, upper = profile.workspace_lower, profile.workspace_upper
+        if not (lower[0] <= x <= upper[0] and lower[1] <= y <= upper[1] and -0.05 <= z <= upper[2]):
+            raise ValueError(f"the object is said to stand at ({x:.2f}, {y:.2f}, {z:.2f}), outside the workspace")
+        if quaternion_to_matrix(measurement.object_orientation)[2, 2] < UPRIGHT:
+            raise ValueError("the object does not stand upright; a trial starts with a standing object")
 
     def _start_decision(self) -> None:
         self._effort_peak = 0.0

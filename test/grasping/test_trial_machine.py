@@ -5,6 +5,7 @@ import pytest
 from grasping_cases import carry_out, measured, turned
 
 from mql_ros.grasping import spaces
+from mql_ros.grasping.kinematics import tool_down
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.spaces import OBSERVATION_NAMES, Phase, Place
 from mql_ros.grasping.trial import CLOSING_PERIODS, RETREAT, TrialMachine
@@ -122,3 +123,26 @@ def test_a_measurement_that_is_not_finite_is_refused(panda: RobotProfile, name: 
     bad = np.nan if name == "finger_width" else np.array([np.nan] * (7 if name == "joint_positions" else 3))
     with pytest.raises(ValueError, match="finite"):
         measured(panda.home, **{name: bad})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"object_position": np.array([5.0, 5.0, 0.0])}, "outside the workspace"),
+        ({"object_position": np.array([0.5, 0.0, -3.0])}, "outside the workspace"),
+        ({"object_orientation": np.array([0.7071068, 0.0, 0.0, 0.7071068])}, "does not stand upright"),
+    ],
+)
+def test_an_impossible_object_pose_starts_nothing(panda: RobotProfile, changes: dict, message: str) -> None:
+    machine = TrialMachine(panda)
+    with pytest.raises(ValueError, match=message):
+        machine.begin(measured(panda.home, **changes))
+    assert machine.done
+
+
+def test_a_trial_starts_at_home_only(panda: RobotProfile) -> None:
+    machine = TrialMachine(panda)
+    low, _ = panda.chain.inverse(np.array([0.42, -0.1, 0.03]), tool_down(0.0), panda.home, iterations=100)
+    with pytest.raises(ValueError, match="bring the arm home first"):
+        machine.begin(measured(low))
+    assert machine.done
