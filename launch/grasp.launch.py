@@ -8,8 +8,9 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
+from mql_ros.errors import UserError
 from mql_ros.nodes.graph import PACKAGE, implied_parameters, nodes_of, parameters_from_words
-from mql_ros.nodes.parameters import parameter_table
+from mql_ros.nodes.parameters import contradiction, parameter_table
 
 PARAMETERS = {"robot": "policy_server", "bundle": "adaptation_manager", "object": "arm_simulator",
               "lockstep": "arm_simulator", "seed": "arm_simulator"}  # fmt: skip
@@ -21,6 +22,8 @@ def _start(context: LaunchContext) -> list[Node]:
     given = {name: LaunchConfiguration(name).perform(context) for name in names}
     sim = given["sim"].lower() == "true"
     words = {name: given[name] for name in PARAMETERS}
+    if problem := contradiction(sim, parameters_from_words("policy_server", words)):
+        raise UserError(problem)
     return [
         Node(
             package=PACKAGE,

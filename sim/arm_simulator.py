@@ -78,6 +78,9 @@ class ArmSimulator(GraspingNode):
         return answer(response, None, str(self._stamp))
 
     def _on_trajectory(self, part: str, message: JointTrajectory, joints: tuple[str, ...]) -> None:
+        if part == "arm" and not message.points and not self._lockstep:
+            self._driver.stop()
+            return
         try:
             trajectory = read_trajectory(message, joints)
             if part == "gripper" and trajectory.efforts.shape[1] == 0:

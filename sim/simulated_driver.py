@@ -68,6 +68,11 @@ class SimulatedDriver:
         self._velocities = np.concatenate([np.zeros_like(start), velocities]) if begin else velocities
         self._elapsed = 0
 
+    def stop(self) -> None:
+        """Stay where the arm is."""
+        here = self.measurement.joint_positions[None]
+        self.follow(np.zeros(1), here, np.zeros_like(here))
+
     def grip(self, width: float, force: float) -> None:
         """Move the fingers to an opening (m) with at most a force (N)."""
         self._gripper = width, min(force, self.profile.max_force)

@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"object to grasp; may be given several times (default: {', '.join(DEFAULT_OBJECTS)})",
     )
     parser.add_argument(
-        "--trials", type=int, default=10, metavar="N", help="trials before, new, and after (default: 10)"
+        "--trials",
+        type=int,
+        default=10,
+        metavar="N",
+        help="trials before and after adaptation, and twice as many new ones between (default: 10)",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of placements and noise (default: 1)")
     parser.add_argument("--policy", help="policy bundle (default: the shipped one)")
@@ -143,11 +147,11 @@ class Demo:
         self._phase(graph, run, "zero-shot", name, new_session=True)
         noise = float(self._exploration_noise())
         graph.set_parameters("policy_server", exploration_noise=noise, exploration_seed=self._seed)
-        self._phase(graph, run, "exploration", name)
+        # The session that the rest belongs to: from here on the robot keeps everything it has felt.
+        self._phase(graph, run, "exploration", name, new_session=True)
         graph.set_parameters("policy_server", exploration_noise=0.0)
         self._phase(graph, run, "context", name)
-        new_trials = 2 * self._trials
-        graph.set_parameters("adaptation_manager", first_trials=new_trials)
+        graph.set_parameters("adaptation_manager", first_trials=self._length("exploration"))
         run.adaptation = outcome = graph.adapt()
         print(
             f"  adapted on {outcome['new_trials']} trials in {outcome['seconds']:.1f} s: effective sample size "
@@ -162,6 +166,10 @@ class Demo:
         if run.adaptation.get("rolled_back"):
             print(f"  rolled back: {run.adaptation.get('reason', '')}", flush=True)
 
+    def _length(self, phase: str) -> int:
+        """Trials of a phase: adaptation is given twice as many as it is judged by."""
+        return 2 * self._trials if phase == "exploration" else self._trials
+
     def _exploration_noise(self) -> float:
         from mql_ros.cli.adaptation_settings import load_adaptation
 
@@ -175,6 +183,7 @@ class Demo:
         seed = self._seed + (1_000_000 if phase == "exploration" else 0)
         graph.set_parameters("arm_simulator", object=name, seed=seed)
         record = run.phases[phase] = PhaseRun(phase)
+        trials = self._length(phase)
         total = 0.0
 
         def on_transition(transition: Any) -> None:
@@ -185,22 +194,20 @@ class Demo:
             record.successes.append(is_success(transition.next_observation))
             record.returns.append(total)
             print(
-                f"  {PHASE_TITLES[phase]}: trial {len(record.successes)}/{self._trials}  reward {total:+.2f}  "
+                f"  {PHASE_TITLES[phase]}: trial {len(record.successes)}/{trials}  reward {total:+.2f}  "
                 f"{'lifted' if record.successes[-1] else 'failed'}  so far {sum(record.successes)}",
                 flush=True,
             )
 
-        pictured = min(1, self._trials) if phase in PICTURED else 0
+        pictured = 1 if phase in PICTURED else 0
         if pictured:
             graph.set_camera(CAMERA_PERIODS)
             graph.pictures.clear()
             transitions = graph.run_trials(pictured, new_session=new_session, on_transition=on_transition)
             graph.set_camera(0)
             self._keep_pictures(graph.pictures, transitions, run, PICTURED[phase], record.successes[-1])
-        if self._trials > pictured:
-            graph.run_trials(
-                self._trials - pictured, new_session=new_session and not pictured, on_transition=on_transition
-            )
+        if trials > pictured:
+            graph.run_trials(trials - pictured, new_session=new_session and not pictured, on_transition=on_transition)
 
     def _keep_pictures(self, taken: Any, transitions: list[Any], run: Any, when: str, lifted: bool) -> None:
         """The decisive moments of a trial: where the fingers closed, and what came of the lift."""

@@ -17,6 +17,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool, Trigger
 
 from mql_ros.errors import UserError
@@ -24,7 +25,8 @@ from mql_ros.nodes.graph import EXIT_WITH_PARENT
 from mql_ros.nodes.parameters import ParameterSpec, parameter_table, unknown_parameter
 
 EXIT_USER_ERROR = 2
-
+SIGNAL_SECONDS = 0.05
+"""Longest time until a node heeds a signal, s."""
 
 RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 """Deep enough that nothing is lost while a subscriber loads a policy."""
@@ -141,16 +143,22 @@ def run_node(name: str, make: Callable[[], GraspingNode]) -> int:
     """Run a node until it is interrupted; its exit code: 0, or 2 when the user can mend what is wrong."""
     node: GraspingNode | None = None
     code = 0
+    signals: list[int] = []
+    # rclpy's own handlers would shut the context down before the node could send its last words.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, frame: signals.append(caught))
     try:
         _end_with_parent()
         try:
-            rclpy.init()
+            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         except RuntimeError as error:
             raise UserError(f"ROS 2 cannot be started with these arguments: {_reason(error)}") from error
         node = make()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        executor.spin()
+        node.create_timer(SIGNAL_SECONDS, lambda: None, clock=node.wall_clock)
+        while not signals:
+            executor.spin_once()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except UserError as error:
@@ -158,7 +166,8 @@ def run_node(name: str, make: Callable[[], GraspingNode]) -> int:
         code = EXIT_USER_ERROR
     finally:
         # A second interrupt, which Ctrl-C under `ros2 launch` brings, must not break the way out.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         if node is not None:
             node.close()
             node.destroy_node()

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any
 
-from mql_ros.grasping.types import Measurement
+from mql_ros.grasping.types import Array, Measurement
 from mql_ros.nodes.conversions import SECOND, JointSample, PoseSample, WrenchSample, measurement_from
 
 PENDING = 50
 """Instants that may wait for their other parts."""
+FRESH = 0.1
+"""Joint positions to hold at, and a wrench beside joint states, are no older than this, s."""
+ARRIVALS = 40
+"""Joint samples whose arrival is compared: twice what may lie waiting in the queue of a subscription."""
+
+
+class NewestJoints:
+    """The newest joint sample and its age, also where the driver has another clock and samples lay waiting.
+
+    The time of arrival alone tells nothing after a pause of this process: all that lay waiting arrives at once. So a
+    sample is as old as it came later, after its stamp, than the promptest of the last ones did.
+    """
+
+    def __init__(self) -> None:
+        self._positions: Array | None = None
+        self._stamp = 0
+        self._delays: deque[float] = deque(maxlen=ARRIVALS)
+
+    def put(self, sample: JointSample, now: float) -> None:
+        """A sample has arrived at `now`, s of a clock that only moves forward."""
+        if sample.stamp < self._stamp:
+            self._delays.clear()  # the driver has been started anew
+        self._positions, self._stamp = sample.positions, sample.stamp
+        self._delays.append(now - sample.stamp / SECOND)
+
+    def positions(self, now: float) -> Array | None:
+        """Arm positions [n], or None where none are fresh."""
+        if self._positions is None or now - self._stamp / SECOND - min(self._delays) > FRESH:
+            return None
+        return self._positions
 
 
 class MeasurementAssembler:
@@ -17,7 +47,8 @@ class MeasurementAssembler:
 
     `exact` joins by equal stamps, so that nothing depends on the order of arrival. Otherwise a measurement is made of
     the first joint sample in each control period and the newest pose and wrench, none older than `stale_after`
-    seconds; the periods are counted from time zero, so that two nodes choose the same samples.
+    seconds and the wrench, by which the arm is stopped, no older than FRESH; the periods are counted from time zero, so
+    that two nodes choose the same samples.
     """
 
     def __init__(self, *, exact: bool, use_wrench: bool, control_period: float, stale_after: float) -> None:
@@ -39,7 +70,8 @@ class MeasurementAssembler:
             return None
         limit = sample.stamp - self.stale_after * SECOND
         pose, wrench = self._newest.get("pose"), self._newest.get("wrench")
-        if pose is None or pose.stamp < limit or (self._use_wrench and (wrench is None or wrench.stamp < limit)):
+        wrench_limit = max(limit, sample.stamp - FRESH * SECOND)
+        if pose is None or pose.stamp < limit or (self._use_wrench and (wrench is None or wrench.stamp < wrench_limit)):
             self.stale += 1
             return None
         self._last = sample.stamp

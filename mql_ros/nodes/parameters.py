@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -122,4 +122,11 @@ def unknown_parameter(given: Iterable[str]) -> str | None:
         near = difflib.get_close_matches(name, sorted(known), n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}"
         return f"unknown parameter '{name}'; {hint}"
+    return None
+
+
+def contradiction(sim: bool, given: Mapping[str, Value]) -> str | None:
+    """A sentence about parameters of the graph that cannot go together; None when they can."""
+    if not sim and given.get("lockstep"):
+        return "lockstep:=true needs the simulator, for a real arm does not wait; leave it out where sim:=false"
     return None

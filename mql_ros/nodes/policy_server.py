@@ -46,7 +46,7 @@ class PolicyServer(GraspingNode):
         self._state = self.create_publisher(String, "session_state", LATCHED)
         self.create_subscription(Float64, "grasp_reward", self._on_reward, RELIABLE)
         self.create_subscription(Float64MultiArray, "context", self._on_context, LATCHED_FEW)
-        self._inputs = DriverInputs(self, self._profile, self._on_measurement)
+        self._inputs = DriverInputs(self, self._profile, self._on_measurement, self._commands.settle)
         self._callable: dict[str, Client] = {
             name: self.create_client(Trigger, f"grasp_monitor/{name}") for name in ("begin_trial", "end_trial")
         }
@@ -146,14 +146,14 @@ class PolicyServer(GraspingNode):
         self._runner.stop()
         if running or always_hold:
             self._counts["aborted"] += running
-            self._send_hold()
+            self._commands.hold(self._inputs.joints())
             self._say("held" if self._held else "idle", reason)
 
     def _ended(self, problem: str | None) -> None:
         if problem is not None:
             self.fail(problem)
             self._counts["aborted"] += 1
-            self._send_hold()
+            self._commands.hold(self._inputs.joints())
         self._say("idle" if problem is None else "error", problem or "")
 
     # What the sequence asks for (its Outlets).
@@ -172,10 +172,6 @@ class PolicyServer(GraspingNode):
     def send(self, command: Command, new_plan: bool) -> None:
         """Publish a command that answers the newest measurement."""
         self._commands.send(command, self._inbox.stamp, new_plan)
-
-    def _send_hold(self) -> None:
-        if self._inbox.measurement is not None:
-            self._commands.hold(self._inbox.measurement, self._inbox.stamp)
 
     def publish(self, transition: Transition) -> None:
         """Publish a transition."""
@@ -229,6 +225,12 @@ class PolicyServer(GraspingNode):
             **self._counts,
             **self._inputs.figures(),
         }
+
+    def close(self) -> None:
+        """Leave no arm behind that goes on unguarded."""
+        if self._runner.running:
+            self._abort("stopped because policy_server ended")
+            self._commands.flush()
 
     def change(self, name: str, value: Any) -> str | None:
         """Act on a new value of a parameter."""

@@ -80,11 +80,11 @@ class Runner:
     def _advance(self) -> bool:
         assert self._sequence is not None
         value, wait = None, self._wait
-        if wait is not None:
-            value = wait.ready()
-            if value is None and self._clock() < self._deadline:
-                return False
         try:
+            if wait is not None:
+                value = wait.ready()
+                if value is None and self._clock() < self._deadline:
+                    return False
             if wait is not None and value is None and not wait.optional:
                 raise SequenceError(f"waited {wait.seconds:g} s in vain for {wait.what}")
             self._wait = self._sequence.send(value)
@@ -93,6 +93,8 @@ class Runner:
             self._finish(None)
         except SequenceError as error:
             self._finish(str(error))
+        except Exception as error:  # whoever listens to the end stops the arm, whatever the error is
+            self._finish(f"{type(error).__name__}: {error}")
         return True
 
     def _finish(self, reason: str | None) -> None:

@@ -46,6 +46,20 @@ def arm_message(profile: RobotProfile, command: Command, stamp: int) -> JointTra
     return message
 
 
+def hold_message(profile: RobotProfile, positions: Array | None, seconds: float) -> JointTrajectory:
+    """Come to rest at joint positions [n] within so many seconds; without them an empty trajectory, which says: stop.
+
+    Many drivers stop where they are at an empty trajectory. The joint_trajectory_controller of ros2_control did; since
+    the end of 2023 it refuses one and goes on with what it has, so it is no hold by itself.
+    """
+    message = JointTrajectory(joint_names=list(profile.joint_names))
+    if positions is not None:
+        point = JointTrajectoryPoint(positions=doubles(positions), time_from_start=_duration_message(seconds))
+        point.velocities = doubles([0.0] * len(positions))
+        message.points = [point]
+    return message
+
+
 def gripper_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
     """A command's gripper motion: each finger takes its share of the opening, with the force limit as effort."""
     fingers = len(profile.finger_names)

@@ -66,6 +66,13 @@ def test_joint_states_that_must_not_be_acted_on_are_refused(panda: RobotProfile)
             JointReader(panda).read(message)
 
 
+def test_efforts_are_needed_of_the_fingers_only(panda: RobotProfile) -> None:
+    nan = float("nan")
+    assert JointReader(panda).read(spoiled(panda, effort=[nan] * 7 + [3.0, 5.0])).finger_effort == 4.0
+    with pytest.raises(MessageError, match="effort holds"):
+        JointReader(panda).read(spoiled(panda, effort=[0.0] * 7 + [3.0, nan]))
+
+
 def test_joints_of_another_message_are_looked_up_anew(panda: RobotProfile) -> None:
     reader = JointReader(panda)
     first = spoiled(panda)
@@ -116,6 +123,14 @@ def test_trajectories_are_read_by_joint_name(panda: RobotProfile) -> None:
     message.joint_names = list(reversed(message.joint_names))
     read_back = trajectories.read_trajectory(message, panda.joint_names)
     assert np.array_equal(read_back.positions[0], np.arange(7.0)[::-1])
+
+
+def test_a_hold_is_a_point_to_rest_at_or_an_empty_trajectory(panda: RobotProfile) -> None:
+    hold = trajectories.read_trajectory(trajectories.hold_message(panda, panda.home, 0.1), panda.joint_names)
+    assert np.array_equal(hold.positions, panda.home[None]) and not hold.velocities.any()
+    assert (hold.stamp, hold.times.tolist()) == (0, [0.1])
+    empty = trajectories.hold_message(panda, None, 0.1)
+    assert empty.joint_names == list(panda.joint_names) and not empty.points
 
 
 def test_trajectories_that_are_none_are_refused(panda: RobotProfile) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mql_ros.nodes.graph import NODES, SERVICES, TOPICS, implied_parameters, nodes_of
+from mql_ros.nodes.graph import NODES, SERVICES, TOPICS, implied_parameters, nodes_of, parameters_from_words
+from mql_ros.nodes.parameters import contradiction
 
 FILE = Path(__file__).resolve().parents[2] / "launch" / "grasp.launch.py"
 
@@ -22,6 +23,15 @@ def test_the_tables_speak_of_the_same_nodes() -> None:
     assert {entry.name for entry in nodes_of(sim=False)} == names - {"arm_simulator"}
     assert implied_parameters("policy_server", sim=False) == {"reset_service": ""}
     assert implied_parameters("policy_server", sim=True) == implied_parameters("grasp_monitor", sim=False) == {}
+
+
+def test_a_real_arm_is_never_in_lockstep() -> None:
+    sentence = contradiction(False, parameters_from_words("policy_server", {"lockstep": "true"}))
+    assert sentence is not None and "lockstep:=true needs the simulator" in sentence
+    for sim, word in ((True, "true"), (True, "false"), (False, "false")):
+        assert contradiction(sim, parameters_from_words("policy_server", {"lockstep": word})) is None
+    calls = [ast.unparse(n.func) for n in ast.walk(ast.parse(FILE.read_text())) if isinstance(n, ast.Call)]
+    assert "contradiction" in calls
 
 
 def test_its_arguments_are_described() -> None:

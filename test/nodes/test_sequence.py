@@ -90,3 +90,18 @@ def test_stopping_is_no_end_and_a_poll_from_within_is_ignored() -> None:
     bench.runner.stop()
     assert closed == [True] and bench.ends == [] and not bench.runner.running
     bench.runner.poll()
+
+
+def test_any_other_error_ends_it_in_the_same_way() -> None:
+    def failing():
+        yield Wait("a number", lambda: 1 / 0, 1.0)
+
+    def mistaken():
+        yield Wait("nothing", lambda: True, 1.0)
+        raise KeyError("width")
+
+    bench = Bench()
+    bench.runner.start(failing())
+    bench.runner.start(mistaken())
+    assert bench.ends == ["ZeroDivisionError: division by zero", "KeyError: 'width'"]
+    assert not bench.runner.running
