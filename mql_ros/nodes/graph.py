@@ -110,9 +110,13 @@ def check_ros() -> None:
     probe = "import rclpy; rclpy.init(); rclpy.create_node('mql_probe').destroy_node(); rclpy.shutdown()"
     result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        wanted = os.environ.get("RMW_IMPLEMENTATION", "the default one")
+        if wanted := os.environ.get("RMW_IMPLEMENTATION"):
+            raise UserError(
+                f"ROS 2 does not start with the middleware {wanted}, which RMW_IMPLEMENTATION names; install it, or "
+                f"unset RMW_IMPLEMENTATION to use the default one; {how}"
+            )
         reason = next((line for line in reversed(result.stderr.splitlines()) if line.strip()), "no reason given")
-        raise UserError(f"ROS 2 does not start with the middleware {wanted} ({reason.strip()[:200]}); {how}")
+        raise UserError(f"ROS 2 does not start ({reason.strip()[:200]}); {how}")
 
 
 class Domain:

@@ -71,8 +71,9 @@ class PolicyServer(GraspingNode):
         if not math.isfinite(message.data):
             self.warn("refused: grasp_reward is not finite")
             return
-        self._inbox.rewards.append(message.data)
-        self._runner.poll()
+        if self._runner.running:  # between two runs nobody counts them
+            self._inbox.rewards.append(message.data)
+            self._runner.poll()
 
     def _on_context(self, message: Float64MultiArray) -> None:
         try:
