@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from mql_ros.algorithm.adaptation import AdaptationConfig, adapt, control_arms
 from mql_ros.algorithm.networks import NetworkConfig
-from mql_ros.algorithm.policy_bundle import load_bundle
+from mql_ros.algorithm.policy_bundle import PolicyBundle, load_bundle
 from mql_ros.algorithm.replay import Replay
 from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner
@@ -39,9 +41,16 @@ class Trial:
     adaptation: AdaptationConfig
 
 
+@lru_cache(maxsize=1)
+def _bundle_and_replay(path: str) -> tuple[PolicyBundle, Callable[[], Replay]]:
+    """A worker meets the same bundle in every trial, and only reads its replay, which is made when first needed."""
+    bundle = load_bundle(Path(path))
+    return bundle, lru_cache(maxsize=1)(bundle.make_replay)
+
+
 def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:
     """Success of each test trial for each arm, and what each adaptation found."""
-    bundle = load_bundle(Path(trial.bundle))
+    bundle, meta_replay = _bundle_and_replay(trial.bundle)
     learner = bundle.make_learner()
     spec = find_object(trial.object_name)
     base = zlib.crc32(trial.object_name.encode()) % 1_000_000 * 1000 + 2 * trial.seed
@@ -57,7 +66,7 @@ def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:
             acting = _without_context(learner)
         elif arm != "context" and history is not None:
             acting = bundle.make_learner()
-            found = adapt(acting, bundle.make_replay(), _replay_of(history, bundle.history_blocks), arms[arm])
+            found = adapt(acting, meta_replay(), _replay_of(history, bundle.history_blocks), arms[arm])
         behaviour = PolicyBehaviour(acting, bundle.history_blocks)
         if history is not None:
             behaviour.remember(history)

@@ -102,8 +102,7 @@ class Training:
         with self._workers:
             self._demonstrate()
             cloned = self._clone()
-            best, best_score = self._reinforce(cloned)
-            return self._finish(cloned, best, best_score)
+            return self._finish(self._reinforce(cloned))
 
     # -- pieces ------------------------------------------------------------------------------------------------------
 
@@ -143,8 +142,8 @@ class Training:
         self._checkpoint(path, learner, {"round": 0, "score": score.value})
         return learner
 
-    def _reinforce(self, cloned: TD3Learner) -> tuple[Path, float]:
-        """Rounds of collecting and updating; returns the best checkpoint, perhaps the clone itself, and its score."""
+    def _reinforce(self, cloned: TD3Learner) -> Path:
+        """Rounds of collecting and updating; returns the best checkpoint, perhaps the clone itself."""
         config = self.config
         best = self.folder / "cloned"
         best_score = float(load_bundle(best).manifest["extra"]["score"])
@@ -184,7 +183,7 @@ class Training:
                 self._checkpoint(best, learner, extra)
             self._checkpoint(newest, learner, extra)
             self._say(line)
-        return best, best_score
+        return best
 
     def _round_file(self, number: int) -> Path:
         return self.folder / "rounds" / f"{number:06d}.npz"
@@ -228,14 +227,17 @@ class Training:
 
     # -- results -----------------------------------------------------------------------------------------------------
 
-    def _finish(self, cloned: TD3Learner, best: Path, best_score: float) -> Path:
+    def _finish(self, best: Path) -> Path:
         """Measure the chosen policy and write it with the data that adaptation needs."""
         config, path = self.config, self.folder / "bundle"
-        learner = load_bundle(best).make_learner(self.device)
+        held_out = set(HELD_OUT_NAMED) & set(self._objects)
+        assert not held_out, f"held-out objects were trained on: {held_out}"
+        bundle = load_bundle(best)
+        checkpoint, learner = bundle.manifest["extra"], bundle.make_learner(self.device)
         policy = Policy.of(learner, config.history_blocks)
         clone_policy = Policy.of(load_bundle(self.folder / "cloned").make_learner(self.device), config.history_blocks)
         training_sample = self._objects[: config.measured_objects]
-        measured: dict[str, Any] = {"development_score": best_score}
+        measured: dict[str, Any] = {"development_score": checkpoint["score"]}
         for name, candidate, seed in (
             ("training_objects", policy, 91),
             ("training_objects_context_zeroed", policy.without_context(), 91),
@@ -264,7 +266,7 @@ class Training:
             training={
                 **config.as_dict(),
                 "shipped_policy": stage,
-                "checkpoint": load_bundle(best).manifest["extra"],
+                "checkpoint": checkpoint,
                 "teacher_actions_until_the_end": config.clone_weight(config.rounds - 1) > 0.0,
             },
             seeds={"training": config.seed},
@@ -272,8 +274,6 @@ class Training:
             training_objects=self._objects,
             overwrite=True,
         )
-        held_out = set(HELD_OUT_NAMED) & set(self._objects)
-        assert not held_out, f"held-out objects were trained on: {held_out}"
         self._say(f"wrote {path} ({stage})")
         return path
 

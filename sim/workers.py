@@ -82,11 +82,9 @@ def _start(robot: str) -> None:
 
 def _demonstrate(job: Job) -> Session:
     assert _TASK is not None
-    names = job.others
-    demonstrator = Demonstrator(
-        find_object(job.object_name), lambda rng: find_object(names[int(rng.integers(len(names)))]), job.seed
-    )
-    return run_session(_TASK, find_object(job.object_name), job.seed, job.trials, demonstrator, with_teacher=True)
+    names, spec = job.others, find_object(job.object_name)
+    demonstrator = Demonstrator(spec, lambda rng: find_object(names[int(rng.integers(len(names)))]), job.seed)
+    return run_session(_TASK, spec, job.seed, job.trials, demonstrator, with_teacher=True)
 
 
 def _act(arguments: tuple[Job, Policy, int]) -> Session:

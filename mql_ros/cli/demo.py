@@ -106,8 +106,8 @@ class Demo:
         self._names, self._trials, self._seed = names, trials, seed
         self._policy, self._folder, self._started = policy, folder, started
         self._manifest = load_bundle(policy).manifest
-        known = self._manifest["training_objects"]
-        self._classes = {name: find_object(name).category for name in known if name in set(training_names())}
+        known = set(self._manifest["training_objects"]) & set(training_names())
+        self._classes = {name: find_object(name).category for name in known}
         self._runs: list[Any] = []
 
     def run(self) -> None:
