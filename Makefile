@@ -8,7 +8,7 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format train bench evaluate clean
+.PHONY: help setup demo test lint format train bench evaluate results clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench: setup ## measure speed, latency and memory: out/bench.json
 evaluate: setup ## measure success on training and held-out objects: out/evaluate.json
 	mkdir -p out
 	$(BIN)/mql evaluate --json out/evaluate.json
+
+results: setup ## write docs/results.md and its figures from docs/results/*.json
+	$(BIN)/mql results
 
 clean: ## remove results, build products and caches; keeps .venv and runs/
 	rm -rf out build dist install log *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

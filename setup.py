@@ -112,7 +112,8 @@ setup(
     ],
     extras_require={
         "ros": [f"{wheel}; {ROS_WHEELS_EXIST}" for wheel in ROS_WHEELS],
-        "test": ["pytest", "pytest-timeout", "hypothesis"],
+        "benchmarks": ["gymnasium[mujoco]"],
+        "test": ["pytest", "pytest-timeout", "hypothesis", "gymnasium[mujoco]"],  # with what the benchmarks need
         "lint": ["ruff", "mypy", "types-PyYAML"],
     },
     entry_points={"console_scripts": [f"{program} = {module}:main" for program, module in PROGRAMS.items()]},

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 
 RESAMPLES = 10_000
 """Bootstrap resamples: enough for two digits of a 95 % interval."""
+FEWEST_CLUSTERS = 5
+"""Below this, resampling clusters says too little: a Wilson interval over all trials is given instead, and named so."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,16 @@ class Estimate:
     def as_dict(self) -> dict[str, float]:
         """Plain JSON."""
         return {"mean": self.mean, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class RateInterval:
+    """A 95 % interval of a success rate, and how it was made."""
+
+    low: float
+    high: float
+    kind: str
+    """`bootstrap over objects`, `wilson` (over trials), or `wilson over objects`; see `rate_interval`."""
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
@@ -62,3 +74,21 @@ def paired_difference(first: ArrayLike, second: ArrayLike, seed: int, resamples:
     if a.shape != b.shape:
         raise ValueError(f"values of shapes {a.shape} and {b.shape} are no pairs")
     return bootstrap_mean(a - b, seed, resamples)
+
+
+def rate_interval(outcomes: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> RateInterval:
+    """Interval of the mean of outcomes [objects, trials] in {0, 1}, where trials of one object depend on each other.
+
+    With at least `FEWEST_CLUSTERS` objects they are resampled, each with all its trials (cluster bootstrap; Davison and
+    Hinkley 1997, section 3.8). Where every trial went the same way a bootstrap has no spread and would claim certainty:
+    then a Wilson interval counts each object once. With fewer objects it is Wilson's over all trials.
+    """
+    won = np.asarray(outcomes, dtype=np.float64)
+    if won.ndim != 2 or won.size == 0 or not np.isin(won, (0.0, 1.0)).all():
+        raise ValueError(f"outcomes of shape {won.shape}: expected objects x trials of zeros and ones")
+    if len(won) < FEWEST_CLUSTERS:
+        return RateInterval(*wilson_interval(int(won.sum()), won.size), "wilson")
+    if won.min() == won.max():
+        return RateInterval(*wilson_interval(int(won[:, 0].sum()), len(won)), "wilson over objects")
+    estimate = bootstrap_mean(won.mean(axis=1), seed, resamples)
+    return RateInterval(estimate.low, estimate.high, "bootstrap over objects")

@@ -18,6 +18,12 @@ DEVELOPMENT_FIRST, DEVELOPMENT_COUNT = 10_000, 60
 BEYOND_COUNT = 30
 """Development objects just past the training range are `beyond-0000` and up; numbers from 1,000 stay untouched."""
 
+# The two held-out suites, 40 objects each, were written down before anything was tuned: nobody trains or tunes on them.
+IN_DISTRIBUTION_FIRST, IN_DISTRIBUTION_COUNT = 20_000, 39
+"""Fresh procedural objects; the fortieth is the seed article's bottle."""
+OUT_OF_DISTRIBUTION_FIRST, OUT_OF_DISTRIBUTION_COUNT = 1_000, 40
+"""Members of the `beyond` family."""
+
 
 def _mug() -> ObjectSpec:
     return make_object(
@@ -138,34 +144,38 @@ def procedural(number: int) -> ObjectSpec:
 
 
 def beyond(number: int) -> ObjectSpec:
-    """Member `number` of a family just past the training range.
+    """Member `number` of a family just past the training range, where the context alone does not reach.
 
-    By turns: taller necks, necks farther off, farther handles, and heavy, slippery necks and narrow bodies.
+    By turns: taller necks farther off to either side, necks farther off on the side where training has few, higher
+    and farther handles, heavy and slippery ones of the first kind, and heavy, slippery, narrow bodies.
     """
-    rng = np.random.default_rng([20_250_302, number])
+    rng = np.random.default_rng([20_250_303, number])
     name, kind = f"beyond-{number:04d}", number % 5
+
+    def between(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
+
     if kind == 2:
+        handle_z = between(0.12, 0.16)
         return make_object(
-            name, "handle", body_radius=float(rng.uniform(0.044, 0.052)), body_height=0.105,
-            mass=float(rng.uniform(0.12, 0.22)), friction=float(rng.uniform(0.7, 0.9)),
-            window=float(rng.uniform(2.0, 3.0)), handle_x=float(rng.uniform(0.103, 0.112)),
-            handle_z=float(rng.uniform(0.06, 0.08)), handle_length=0.085, center_of_mass_x=0.025,
+            name, "handle", body_radius=between(0.044, 0.052), body_height=handle_z + 0.04, mass=between(0.2, 0.4),
+            friction=between(0.5, 0.9), window=between(2.0, 3.0), handle_x=between(0.100, 0.115), handle_z=handle_z,
+            handle_length=between(0.05, 0.08), center_of_mass_x=0.015,
         )  # fmt: skip
     heavy = kind >= 3
-    mass, friction = float(rng.uniform(0.8, 1.1) if heavy else rng.uniform(0.3, 0.7)), float(rng.uniform(0.34, 0.45))
-    window = float(rng.uniform(1.8, 2.2) if heavy else rng.uniform(2.2, 3.0))
+    mass = between(0.8, 1.1) if heavy else between(0.2, 0.7)
+    friction = between(0.33, 0.42) if heavy else between(0.35, 0.8)
+    window = between(1.7, 2.2) if heavy else between(2.0, 3.0)
     if kind == 4:
         return make_object(
-            name, "narrow", body_radius=float(rng.uniform(0.028, 0.036)), body_height=float(rng.uniform(0.12, 0.22)),
+            name, "narrow", body_radius=between(0.028, 0.036), body_height=between(0.03, 0.22),
             mass=mass, friction=friction, window=window,
         )  # fmt: skip
-    side = float(rng.choice([-1, 1]))
+    offset = -between(0.028, 0.040) if kind == 1 else float(rng.choice([-1, 1])) * between(0.028, 0.036)
     return make_object(
-        name, "top", body_radius=float(rng.uniform(0.043, 0.056)),
-        body_height=float(rng.uniform(0.175, 0.21) if kind == 0 else rng.uniform(0.08, 0.18)),
-        mass=mass, friction=friction, window=window, neck_radius=float(rng.uniform(0.011, 0.018)),
-        neck_length=float(rng.uniform(0.045, 0.06)),
-        neck_offset=side * float(rng.uniform(0.026, 0.033)) if kind == 1 else float(rng.uniform(-0.01, 0.02)),
+        name, "top", body_radius=between(0.046, 0.056),
+        body_height=between(0.06, 0.16) if kind == 1 else between(0.18, 0.215), mass=mass, friction=friction,
+        window=window, neck_radius=between(0.011, 0.018), neck_length=between(0.045, 0.06), neck_offset=offset,
     )  # fmt: skip
 
 
@@ -182,6 +192,26 @@ def development_names() -> list[str]:
 def beyond_names() -> list[str]:
     """Objects just past the training range on which adaptation is developed; never trained on."""
     return [f"beyond-{n:04d}" for n in range(BEYOND_COUNT)]
+
+
+def in_distribution_names() -> list[str]:
+    """Held-out suite of objects like those of training: measured on, never trained or tuned on."""
+    first, count = IN_DISTRIBUTION_FIRST, IN_DISTRIBUTION_COUNT
+    return [*(f"procedural-{n:04d}" for n in range(first, first + count)), "bottle"]
+
+
+def out_of_distribution_names() -> list[str]:
+    """Held-out suite of objects past the training range: measured on, never trained or tuned on."""
+    first, count = OUT_OF_DISTRIBUTION_FIRST, OUT_OF_DISTRIBUTION_COUNT
+    return [f"beyond-{n:04d}" for n in range(first, first + count)]
+
+
+SUITES: dict[str, Callable[[], list[str]]] = {
+    "training": training_names, "development": development_names, "beyond": beyond_names,
+    "held-out": lambda: list(HELD_OUT_NAMED), "in-distribution": in_distribution_names,
+    "out-of-distribution": out_of_distribution_names,
+}  # fmt: skip
+"""Sets of objects by name."""
 
 
 def find_object(name: str) -> ObjectSpec:

@@ -42,10 +42,10 @@ class GraspTask:
         self._trial = 0
         self._measurement: Measurement | None = None
 
-    def set_object(self, spec: ObjectSpec, seed: int) -> None:
-        """Begin a session with an object; `seed` decides where it stands in each trial."""
+    def set_object(self, spec: ObjectSpec, seed: int, first_trial: int = 0) -> None:
+        """Begin a session with an object, or go on with it; `seed` decides where it stands in each trial."""
         self.world.set_object(spec)
-        self._seed, self._trial = seed, 0
+        self._seed, self._trial = seed, first_trial
 
     def begin_trial(self) -> Array:
         """Put arm and object in place; returns the first observation [15]."""

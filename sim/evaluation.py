@@ -6,12 +6,14 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mql_ros.algorithm.adaptation import AdaptationConfig, adapt, control_arms
+from mql_ros.algorithm.exploration import ExplorationConfig, HistoryLibrary
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.policy_bundle import PolicyBundle, load_bundle
 from mql_ros.algorithm.replay import Replay
@@ -20,10 +22,12 @@ from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping import spaces
 from mql_sim.catalogue import find_object
 from mql_sim.environment import GraspTask
+from mql_sim.from_scratch import FROM_SCRATCH_UPDATES, train_from_scratch
 from mql_sim.rollout import PolicyBehaviour, run_session, successes
 
-ARMS = ("no-context", "context", "fine-tune", "uniform-replay", "replay-only", "mql")
-"""`no-context`: the actor with its context zeroed; `context`: no adaptation; the others: `adaptation.control_arms`."""
+ARMS = ("reference", "no-context", "context", "fine-tune", "uniform-replay", "replay-only", "mql", "from-scratch")
+"""`reference`: another policy, not adapted; `no-context`: the actor with its context zeroed; `context`: no adaptation;
+`from-scratch`: single-task TD3 on the new trials; the others: `adaptation.control_arms`."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,15 @@ class Trial:
     arms: tuple[str, ...]
     new_trials: int
     """Trials with exploration noise whose data the arms adapt on; every arm carries their history on."""
+    adaptations: int
+    """The new trials are divided among so many adaptations; each begins with the meta-trained policy and takes all the
+    data so far, and the policy that it makes explores next."""
     test_trials: int
-    noise: float
+    exploration: ExplorationConfig
+    """How the new trials are explored."""
     adaptation: AdaptationConfig
+    reference: str | None = None
+    """Bundle of the arm `reference`."""
 
 
 @lru_cache(maxsize=1)
@@ -48,31 +58,72 @@ def _bundle_and_replay(path: str) -> tuple[PolicyBundle, Callable[[], Replay]]:
     return bundle, lru_cache(maxsize=1)(bundle.make_replay)
 
 
+@lru_cache(maxsize=1)
+def _library(path: str) -> HistoryLibrary:
+    bundle, meta_replay = _bundle_and_replay(path)
+    return HistoryLibrary(bundle.make_learner().encoder, meta_replay(), success_return=0.5)
+
+
 def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:
     """Success of each test trial for each arm, and what each adaptation found."""
     bundle, meta_replay = _bundle_and_replay(trial.bundle)
-    learner = bundle.make_learner()
     spec = find_object(trial.object_name)
     base = zlib.crc32(trial.object_name.encode()) % 1_000_000 * 1000 + 2 * trial.seed
-    history = None
-    if trial.new_trials > 0:
-        explorer = PolicyBehaviour(learner, bundle.history_blocks, trial.noise, base)
-        history = run_session(task, spec, base, trial.new_trials, explorer)
-    arms = control_arms(trial.adaptation)
-    result: dict[str, Any] = {"new": [] if history is None else [bool(v) for v in successes(history)]}
+    library = _library(trial.bundle) if trial.exploration.recall > 0.0 and trial.new_trials else None
+    settings = control_arms(trial.adaptation)
+
+    def explore(learner: TD3Learner, past: list[Session], trials: int) -> Session:
+        done = sum(len(part) for part in past) // spaces.DECISIONS_PER_TRIAL
+        # The stream of the first part is that of a session in one part.
+        explorer = PolicyBehaviour(learner, bundle.history_blocks, trial.exploration, base + 7919 * len(past), library)
+        _remember(explorer, past)
+        return run_session(task, spec, base, trials, explorer, first_trial=done)
+
+    learner = bundle.make_learner()
+    parts = _parts(trial.new_trials, trial.adaptations)
+    untouched: list[Session] = []
+    for count in parts:
+        untouched.append(explore(learner, untouched, count))
+    result: dict[str, Any] = {"new": [bool(v) for part in untouched for v in successes(part)]}
     for arm in trial.arms:
-        acting, found = learner, None
-        if arm == "no-context":
+        acting, history, found = learner, untouched, None
+        if arm == "reference":
+            assert trial.reference is not None
+            acting = load_bundle(Path(trial.reference)).make_learner()
+        elif arm == "no-context":
             acting = _without_context(learner)
-        elif arm != "context" and history is not None:
-            acting = bundle.make_learner()
-            found = adapt(acting, meta_replay(), _replay_of(history, bundle.history_blocks), arms[arm])
+        elif arm == "from-scratch":
+            nothing = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, bundle.history_blocks, capacity=1)
+            own = _replay_of(untouched, bundle.history_blocks) if untouched else nothing
+            acting = train_from_scratch(bundle.network_config, bundle.td3_config, own, FROM_SCRATCH_UPDATES, base)
+        elif arm != "context":
+            # What the policy before did first is the same for every arm; each goes on with what it made of it.
+            history = untouched[:1]
+            for number in range(len(parts)):
+                if number:
+                    history = [*history, explore(acting, history, parts[number])]
+                acting = bundle.make_learner()
+                found = adapt(acting, meta_replay(), _replay_of(history, bundle.history_blocks), settings[arm])
         behaviour = PolicyBehaviour(acting, bundle.history_blocks)
-        if history is not None:
-            behaviour.remember(history)
+        _remember(behaviour, history)
         won = successes(run_session(task, spec, base + 1, trial.test_trials, behaviour))
-        result[arm] = {"successes": [bool(v) for v in won], "adaptation": None if found is None else summary(found)}
+        result[arm] = {
+            "successes": [bool(v) for v in won],
+            "new": [bool(v) for part in history for v in successes(part)],
+            "adaptation": None if found is None else summary(found),
+        }
     return result
+
+
+def _parts(trials: int, adaptations: int) -> list[int]:
+    """How many new trials come before each of the adaptations."""
+    marks = [trials * number // adaptations for number in range(adaptations + 1)]
+    return [last - first for first, last in pairwise(marks) if last > first]
+
+
+def _remember(behaviour: PolicyBehaviour, history: list[Session]) -> None:
+    for part in history:
+        behaviour.remember(part)
 
 
 def summary(found: Any) -> dict[str, Any]:
@@ -93,7 +144,9 @@ def _without_context(learner: TD3Learner) -> TD3Learner:
     return blind
 
 
-def _replay_of(session: Session, history_blocks: int) -> Replay:
-    replay = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, history_blocks, capacity=len(session))
-    replay.add(session)
+def _replay_of(parts: list[Session], history_blocks: int) -> Replay:
+    replay = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, history_blocks, capacity=sum(map(len, parts)))
+    identifier = replay.add(parts[0])
+    for part in parts[1:]:
+        replay.extend(identifier, part)
     return replay

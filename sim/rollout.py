@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from mql_ros.algorithm.context import ContextTracker
+from mql_ros.algorithm.exploration import NO_EXPLORATION, ExplorationConfig, Explorer, HistoryLibrary
 from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping import spaces
@@ -75,13 +76,22 @@ class Demonstrator:
 
 
 def run_session(
-    task: GraspTask, spec: ObjectSpec, seed: int, trials: int, behaviour: Behaviour, with_teacher: bool = False
+    task: GraspTask,
+    spec: ObjectSpec,
+    seed: int,
+    trials: int,
+    behaviour: Behaviour,
+    with_teacher: bool = False,
+    first_trial: int = 0,
 ) -> Session:
-    """Run `trials` trials on one object and return what happened; with the teacher's action at each step if asked."""
-    task.set_object(spec, seed)
+    """Run `trials` trials on one object and return what happened; with the teacher's action at each step if asked.
+
+    A session may go on: `first_trial` trials with this seed went before.
+    """
+    task.set_object(spec, seed, first_trial)
     rows: list[tuple[Array, Array, float, Array, bool]] = []
     teacher = []
-    for trial in range(trials):
+    for trial in range(first_trial, first_trial + trials):
         observation, done = task.begin_trial(), False
         while not done:
             if with_teacher:
@@ -102,7 +112,7 @@ def run_session(
         next_observation=np.array(followings, dtype=np.float32),
         done=done_flags,
         terminal=done_flags.copy(),
-        block=np.arange(len(rows)) // spaces.DECISIONS_PER_TRIAL,
+        block=first_trial + np.arange(len(rows)) // spaces.DECISIONS_PER_TRIAL,
         teacher_action=np.array(teacher, dtype=np.float32) if with_teacher else None,
     )
 
@@ -113,28 +123,31 @@ def successes(session: Session) -> np.ndarray:
 
 
 class PolicyBehaviour:
-    """A contextual policy, with optional exploration noise: the same computation as on the robot, in one process."""
+    """A contextual policy, perhaps exploring: the same computation as on the robot, in one process."""
 
-    def __init__(self, learner: TD3Learner, history_blocks: int, noise: float = 0.0, seed: int = 0) -> None:
-        self._learner = learner
+    def __init__(
+        self,
+        learner: TD3Learner,
+        history_blocks: int,
+        exploration: ExplorationConfig = NO_EXPLORATION,
+        seed: int = 0,
+        library: HistoryLibrary | None = None,
+    ) -> None:
+        self._explorer = Explorer(learner, exploration, seed, library)
         self._tracker = ContextTracker(learner.encoder, history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE)
-        self._noise = noise
-        self._rng = np.random.default_rng([seed, 23])
 
     def act(self, observation: Array, trial: int) -> Array:
-        """The actor's action for observation and context, disturbed by Gaussian noise."""
-        action = self._learner.act(observation.astype(np.float32), self._tracker.context).astype(np.float64)
-        if self._noise > 0.0:
-            action = action + self._noise * self._rng.normal(size=action.shape)
-        return np.clip(action, -1.0, 1.0)
+        """The explorer's action for observation and context."""
+        return self._explorer.act(observation, self._tracker.context)
 
     def learn(self, action: Array, reward: float, observation: Array, done: bool) -> None:
         """Take the step into the context."""
-        self._tracker.append(action.astype(np.float32), float(reward), observation.astype(np.float32), done)
+        context = self._tracker.append(action, reward, observation, done)
+        self._explorer.learn(action, reward, observation, done, context)
 
     def remember(self, session: Session) -> None:
         """Begin with the context of a session that went before."""
         for action, reward, observation, done in zip(
             session.action, session.reward, session.next_observation, session.done, strict=True
         ):
-            self._tracker.append(action, float(reward), observation, bool(done))
+            self.learn(action, float(reward), observation, bool(done))

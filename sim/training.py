@@ -9,6 +9,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
+import re
+import shlex
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
-from mql_ros.algorithm.replay import Replay
+from mql_ros.algorithm.replay import Batch, Replay, concatenate
 from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.errors import UserError
@@ -75,17 +80,21 @@ class Training:
     def __init__(self, config: TrainingConfig, folder: Path, processes: int, device: str = "cpu") -> None:
         self.config, self.folder, self.device = config, folder, device
         self._objects = training_names()
-        self._started = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         self._check_same_run()
+        self._started = time.monotonic() - self._logged_seconds()
         self._workers = Workers(config.robot, processes)
-        self._replay = Replay(
+        self._replay = self._new_replay(config.demonstration_sessions)
+        self._own = self._new_replay(config.rounds * config.sessions_per_round)
+
+    def _new_replay(self, sessions: int) -> Replay:
+        trials = self.config.trials_per_session * (sessions + 1)
+        return Replay(
             spaces.OBSERVATION_SIZE,
             spaces.ACTION_SIZE,
-            config.history_blocks,
-            capacity=3 * config.trials_per_session
-            * (config.demonstration_sessions + config.rounds * config.sessions_per_round + 1),
-        )  # fmt: skip
+            self.config.history_blocks,
+            capacity=spaces.DECISIONS_PER_TRIAL * trials,
+        )
 
     def _check_same_run(self) -> None:
         """A folder belongs to one configuration; going on with another would mix runs."""
@@ -119,15 +128,19 @@ class Training:
                 self._replay.add(session)
 
     def _job(self, stage: int, number: int, noise: float, others: tuple[str, ...] = ()) -> Job:
-        rng = np.random.default_rng([self.config.seed + 1000 * stage, number])
+        run = self.config.seed if stage else self.config.demonstration_seed
+        rng = np.random.default_rng([run + 1000 * stage, number])
         name = self._objects[int(rng.integers(len(self._objects)))]
-        seed = (self.config.seed - 1) * 100_000_000 + stage * 10_000_000 + number
+        seed = (run - 1) * 100_000_000 + stage * 10_000_000 + number
         return Job(name, seed, self.config.trials_per_session, noise, others)
 
     def _clone(self) -> TD3Learner:
         path = self.folder / "cloned"
         if path.exists():
-            return load_bundle(path).make_learner(self.device)
+            cloned = load_bundle(path).make_learner(self.device)
+            if not self._validations():  # a clone that another run has made
+                self._validate(cloned, 0)
+            return cloned
         config = self.config
         network = NetworkConfig(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, **config.network)
         learner = TD3Learner(network, TD3Config(**config.clone), seed=config.seed, device=self.device)
@@ -137,16 +150,15 @@ class Training:
             metrics = learner.clone_update(self._replay.sample(config.batch_blocks, rng), critic_weight=1.0)
             if (number + 1) % 1000 == 0:
                 self._say(f"cloning {number + 1}/{config.clone_updates}: {_numbers(metrics)}")
-        score = self._validate(learner)
+        score = self._validate(learner, 0)
         self._say(f"cloned policy on development objects: {score.by_trial}")
         self._checkpoint(path, learner, {"round": 0, "score": score.value})
         return learner
 
     def _reinforce(self, cloned: TD3Learner) -> Path:
-        """Rounds of collecting and updating; returns the best checkpoint, perhaps the clone itself."""
+        """Rounds of collecting and updating; returns the best checkpoint that learned on without labels."""
         config = self.config
-        best = self.folder / "cloned"
-        best_score = float(load_bundle(best).manifest["extra"]["score"])
+        best, best_score = self.folder / "cloned", 0.0
         learner, done = cloned, 0
         newest = self.folder / "newest"
         if newest.exists():
@@ -162,28 +174,39 @@ class Training:
             best_score = float(load_bundle(best).manifest["extra"]["score"])
         for number in range(done):
             for session in read_sessions(self._round_file(number)):
-                self._replay.add(session)
+                self._own.add(session)
         for number in range(done, config.rounds):
             collected = self._collect(number, Policy.of(learner, config.history_blocks))
             metrics = self._update(learner, number)
             sessions = list(collected)
             write_sessions(self._round_file(number), sessions)
             for session in sessions:
-                self._replay.add(session)
+                self._own.add(session)
             rate = np.array([successes(session) for session in sessions]).mean(axis=0)
             line = f"round {number + 1}/{config.rounds}: collected {np.round(rate, 2).tolist()} {_numbers(metrics)}"
             score = None
             if (number + 1) % config.validate_every == 0 or number + 1 == config.rounds:
-                validation = self._validate(learner)
+                validation = self._validate(learner, number + 1)
                 score = validation.value
                 line += f" validation {np.round(validation.by_trial, 3).tolist()}"
             extra = {"round": number + 1, "score": score}
-            if score is not None and score > best_score:
+            may_be_chosen = number >= config.label_rounds + config.settling_rounds
+            if score is not None and may_be_chosen and score > best_score:
                 best, best_score = self.folder / "best", score
                 self._checkpoint(best, learner, extra)
+            elif score is not None and best_score > 0.0 and config.return_to_best:
+                self._return_to(best, learner)
             self._checkpoint(newest, learner, extra)
             self._say(line)
         return best
+
+    def _return_to(self, best: Path, learner: TD3Learner) -> None:
+        """Take the best actor back; the critics keep what they have learned since from where it went astray."""
+        kept = load_bundle(best).make_learner(self.device).state_dict()
+        state = learner.state_dict()
+        for name in ("actor", "actor_target", "actor_optimizer"):
+            state[name] = kept[name]
+        learner.load_state_dict(state)
 
     def _round_file(self, number: int) -> Path:
         return self.folder / "rounds" / f"{number:06d}.npz"
@@ -211,19 +234,47 @@ class Training:
 
     def _update(self, learner: TD3Learner, number: int) -> dict[str, Any]:
         config = self.config
-        learner.config = replace(learner.config, clone_weight=config.clone_weight(number))
+        weight = config.clone_weight(number)
+        # Labels hold the actor to a context that moves; without them the encoder keeps still if the settings say so.
+        moving = weight > 0.0 or bool(config.td3.get("learn_context", True))
+        learner.config = replace(learner.config, clone_weight=weight, learn_context=moving)
+        learner.anchor_policy()
         rng = np.random.default_rng([config.seed, 5, number])
         metrics: dict[str, Any] = {}
         for _ in range(config.updates_per_round):
-            metrics = metrics | learner.update(self._replay.sample(config.batch_blocks, rng))
+            metrics = metrics | learner.update(self._batch(rng))
         if not all(math.isfinite(float(value)) for value in metrics.values()):
             raise UserError(f"training diverged in round {number + 1}: a loss is not finite; lower the learning rates")
         return metrics
 
-    def _validate(self, learner: TD3Learner) -> Score:
-        policy = Policy.of(learner, self.config.history_blocks)
-        names = development_names()[: self.config.validation_objects]
-        return evaluate_policy(self._workers, policy, names, VALIDATION_TRIALS, seed=90)
+    def _batch(self, rng: np.random.Generator) -> Batch:
+        """Demonstrations and the policy's own trials in fixed shares: critics must know what the actor really does."""
+        own = round(self.config.own_fraction * self.config.batch_blocks) if len(self._own) else 0
+        demonstrated = self._replay.sample(self.config.batch_blocks - own, rng)
+        return concatenate(demonstrated, self._own.sample(own, rng)) if own else demonstrated
+
+    def _validate(self, learner: TD3Learner, finished: int) -> Score:
+        """Score on the development objects after `finished` rounds (0: the clone); goes into validation.jsonl too."""
+        config = self.config
+        policy = Policy.of(learner, config.history_blocks)
+        names = development_names()[: config.validation_objects]
+        score = evaluate_policy(self._workers, policy, names, VALIDATION_TRIALS, seed=90)
+        sessions = config.demonstration_sessions + finished * config.sessions_per_round
+        line = {
+            "round": finished,
+            "decisions": spaces.DECISIONS_PER_TRIAL * config.trials_per_session * sessions,
+            "labels": finished == 0 or config.clone_weight(finished - 1) > 0.0,
+            "by_trial": score.by_trial,
+            "mean_after_first": score.value,
+        }
+        # An interrupted run may have got beyond the checkpoint that this one goes on from.
+        rows = [row for row in self._validations() if row["round"] < finished] + [line]
+        _write_text(self.folder / "validation.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        return score
+
+    def _validations(self) -> list[dict[str, Any]]:
+        file = self.folder / "validation.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     # -- results -----------------------------------------------------------------------------------------------------
 
@@ -246,12 +297,7 @@ class Training:
             score = evaluate_policy(self._workers, candidate, training_sample, VALIDATION_TRIALS, seed)
             measured[name] = score.as_dict()
             self._say(f"{name}: {json.dumps(measured[name])}")
-        replay = Replay(
-            spaces.OBSERVATION_SIZE,
-            spaces.ACTION_SIZE,
-            config.history_blocks,
-            capacity=3 * config.trials_per_session * (config.replay_sessions + 1),
-        )
+        replay = self._new_replay(config.replay_sessions)
         for session in self._newest_sessions(config.replay_sessions):
             replay.add(replace(session, teacher_action=None))
         stage = (
@@ -267,15 +313,27 @@ class Training:
                 **config.as_dict(),
                 "shipped_policy": stage,
                 "checkpoint": checkpoint,
-                "teacher_actions_until_the_end": config.clone_weight(config.rounds - 1) > 0.0,
+                "rounds_without_labels": checkpoint["round"] - config.label_rounds,
             },
             seeds={"training": config.seed},
             measured=measured,
             training_objects=self._objects,
             overwrite=True,
         )
+        result = {
+            "schema": 1, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "config": config.as_dict(),
+            "checkpoint": checkpoint, "validations": self._validations(), "measured": measured,
+            "seconds": round(time.monotonic() - self._started, 1), "hardware": self._hardware(),
+        }  # fmt: skip
+        _write_text(self.folder / "training_result.json", json.dumps(result, indent=1) + "\n")
         self._say(f"wrote {path} ({stage})")
         return path
+
+    def _hardware(self) -> dict[str, Any]:
+        return {
+            "cpus": os.cpu_count(), "platform": platform.platform(), "machine": platform.machine(),
+            "python": platform.python_version(), "torch": torch.__version__, "device": self.device,
+        }  # fmt: skip
 
     def _newest_sessions(self, count: int) -> list[Session]:
         files = sorted((self.folder / "demonstrations").glob("*.npz")) + sorted((self.folder / "rounds").glob("*.npz"))
@@ -298,11 +356,24 @@ class Training:
             overwrite=True,
         )
 
+    def _logged_seconds(self) -> float:
+        """What an interrupted run has taken so far, from the last stamp in its log."""
+        log = self.folder / "log.txt"
+        stamps = re.findall(r"^\[ *([\d.]+) min\]", log.read_text(), re.MULTILINE) if log.exists() else []
+        return 60.0 * float(stamps[-1]) if stamps else 0.0
+
     def _say(self, line: str) -> None:
         stamp = f"[{(time.monotonic() - self._started) / 60:6.1f} min] {line}"
         print(stamp, flush=True)
         with open(self.folder / "log.txt", "a", encoding="utf-8") as log:
             log.write(stamp + os.linesep)
+
+
+def _write_text(path: Path, text: str) -> None:
+    """As a whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
 
 
 def task_specification() -> dict[str, Any]:
@@ -316,5 +387,5 @@ def task_specification() -> dict[str, Any]:
 
 
 def _numbers(metrics: dict[str, Any]) -> str:
-    kept = ("clone_loss", "critic_loss", "actor_q", "q_mean")
+    kept = ("clone_loss", "critic_loss", "actor_q", "q_mean", "trust_loss")
     return " ".join(f"{key} {float(metrics[key]):.3f}" for key in kept if key in metrics)

@@ -28,6 +28,8 @@ class TrainingConfig:
     """Trials before the present one that the context sees."""
     demonstration_sessions: int = 200
     """Sessions of the scripted teacher, which knows the objects."""
+    demonstration_seed: int = 1
+    """Seed of the demonstrations: runs with different seeds may start from the same ones."""
     clone_updates: int = 1000
     """Updates that clone the teacher's actions from context, with the critics learning along."""
     rounds: int = 4
@@ -36,18 +38,26 @@ class TrainingConfig:
     """Sessions that the policy collects in a round."""
     updates_per_round: int = 200
     """TD3 updates in a round."""
+    own_fraction: float = 0.5
+    """Part of a batch that comes from the policy's own trials, below 1; the rest are demonstrations."""
     exploration_noise: float = 0.12
     """Standard deviation of the noise on actions while collecting; 0 in every fourth session."""
     batch_blocks: int = 128
     """Trials in a batch."""
+    label_rounds: int = 2
+    """Rounds in which the teacher still labels what the policy visits; afterwards no privileged information is used."""
     clone_weight_start: float = 2.0
-    """Weight of the teacher's actions beside the value term in the first round ..."""
+    """Weight of the teacher's labels beside the value term in the first of these rounds ..."""
     clone_weight_end: float = 0.2
-    """... and in the last, geometric in between."""
+    """... and in the last of them, geometric in between."""
+    settling_rounds: int = 0
+    """Rounds after the last label before a checkpoint may be chosen."""
     critic_warmup_updates: int = 200
     """TD3 updates of critics and encoder alone before the actor follows."""
     validate_every: int = 2
     """Rounds between two validations on the development objects."""
+    return_to_best: bool = False
+    """Whether the actor goes back to the best checkpoint when a validation is worse than that."""
     validation_objects: int = 60
     """Development objects of a validation."""
     measured_objects: int = 204
@@ -62,10 +72,10 @@ class TrainingConfig:
     """Overrides of mql_ros.algorithm.td3.TD3Config afterwards."""
 
     def clone_weight(self, number: int) -> float:
-        """Weight of the teacher in round `number`."""
-        if self.clone_weight_start <= 0.0 or self.clone_weight_end <= 0.0:
+        """Weight of the teacher's labels in round `number`."""
+        if number >= self.label_rounds or self.clone_weight_start <= 0.0 or self.clone_weight_end <= 0.0:
             return 0.0
-        share = number / max(1, self.rounds - 1)
+        share = number / max(1, self.label_rounds - 1)
         return self.clone_weight_start * (self.clone_weight_end / self.clone_weight_start) ** share
 
     def as_dict(self) -> dict[str, Any]:

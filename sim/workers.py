@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from mql_ros.algorithm.exploration import ExplorationConfig
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner
+from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import load_profile
 from mql_sim.catalogue import find_object
 from mql_sim.environment import GraspTask
@@ -93,13 +95,14 @@ def _act(arguments: tuple[Job, Policy, int]) -> Session:
     job, policy, version = arguments
     if _LEARNER is None or _LEARNER[0] != version:
         _LEARNER = (version, policy.make_learner())
-    behaviour = PolicyBehaviour(_LEARNER[1], policy.history_blocks, job.noise, job.seed)
+    behaviour = PolicyBehaviour(_LEARNER[1], policy.history_blocks, ExplorationConfig(noise=job.noise), job.seed)
     return run_session(_TASK, find_object(job.object_name), job.seed, job.trials, behaviour, with_teacher=True)
 
 
-def _evaluate(trial: Trial) -> dict[str, Any]:
+def _evaluate(numbered: tuple[int, Trial]) -> tuple[int, dict[str, Any]]:
     assert _TASK is not None
-    return run_trial(_TASK, trial)
+    number, trial = numbered
+    return number, run_trial(_TASK, trial)
 
 
 class Workers:
@@ -125,6 +128,24 @@ class Workers:
         self._version += 1
         return self._pool.imap(_act, [(job, policy, self._version) for job in jobs])
 
-    def evaluate(self, trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
-        """Results of `mql_sim.evaluation.run_trial`, in order."""
-        return self._pool.imap(_evaluate, trials)
+    def evaluate(self, trials: Sequence[Trial]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Index of each trial and its result of `mql_sim.evaluation.run_trial`, in the order in which they end.
+
+        Raises UserError when a worker was killed: the pool would wait for its result for ever.
+        """
+        workers = multiprocessing.active_children()
+        results = self._pool.imap_unordered(_evaluate, enumerate(trials))
+        while True:
+            try:
+                finished = results.next(timeout=5.0)
+            except StopIteration:
+                return
+            except multiprocessing.TimeoutError:
+                dead = [worker for worker in workers if worker.exitcode]
+                if dead:
+                    raise UserError(
+                        f"a worker process ended by itself (exit code {dead[0].exitcode}), perhaps for want of memory; "
+                        "run the command again, with fewer --workers"
+                    ) from None
+                continue
+            yield finished

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mql_ros.statistics import bootstrap_mean, paired_difference, wilson_interval
+from mql_ros.statistics import bootstrap_mean, paired_difference, rate_interval, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,39 @@ def test_bootstrap_refuses_nonsense(values: list) -> None:
 def test_no_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match="no pairs"):
         paired_difference([1.0, 2.0], [1.0], seed=0)
+
+
+def test_trials_of_one_object_count_as_one_thing() -> None:
+    """Half of the objects always succeed: a hundred trials of each say no more than ten."""
+    few = rate_interval(np.repeat([[0.0], [1.0]], 10, axis=0).repeat(10, axis=1))
+    many = rate_interval(np.repeat([[0.0], [1.0]], 10, axis=0).repeat(100, axis=1))
+    assert few == many
+    assert few.kind == "bootstrap over objects"
+    naive = wilson_interval(1000, 2000)
+    assert few.low < naive[0] - 0.1 < 0.5 < naive[1] + 0.1 < few.high
+
+
+@pytest.mark.parametrize("objects", [1, 4, 5, 30])
+def test_few_objects_get_a_wilson_interval(objects: int) -> None:
+    outcomes = np.random.default_rng(objects).integers(2, size=(objects, 12))
+    interval = rate_interval(outcomes)
+    if objects < 5:
+        assert interval.kind == "wilson"
+        assert (interval.low, interval.high) == wilson_interval(int(outcomes.sum()), outcomes.size)
+    else:
+        assert interval.kind == "bootstrap over objects"
+        assert interval.low < outcomes.mean() < interval.high
+    assert interval == rate_interval(outcomes)
+
+
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+def test_where_nothing_differs_there_is_no_certainty(outcome: float) -> None:
+    interval = rate_interval(np.full((40, 10), outcome))
+    assert (interval.low, interval.high) == wilson_interval(int(40 * outcome), 40)
+    assert interval.kind == "wilson over objects"
+
+
+@pytest.mark.parametrize("outcomes", [[1, 0], [[0.5]], [[]], [[np.nan]]])
+def test_outcomes_are_zeros_and_ones(outcomes: list) -> None:
+    with pytest.raises(ValueError, match="zeros and ones"):
+        rate_interval(outcomes)

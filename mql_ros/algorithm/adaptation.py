@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from mql_ros.algorithm.networks import ContextEncoder
-from mql_ros.algorithm.propensity import PropensityConfig, PropensityResult, fit_propensity
+from mql_ros.algorithm.propensity import PropensityConfig, PropensityResult, fit_propensity, principal_components
 from mql_ros.algorithm.replay import Batch, Replay, concatenate
+from mql_ros.algorithm.session import shuffled
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 
 
@@ -40,6 +41,8 @@ class AdaptationConfig:
     """Proximal coefficient: "ess" for 1 - effective sample size, or a fixed number."""
     recycling: str = "proportional"
     """"proportional" draws old blocks in proportion to their ratio, "weighted" draws evenly and weights the loss."""
+    feature_components: int = 0
+    """Beyond the paper: the classifier sees so many principal components of the old features; 0 for all features."""
     observation_features: bool = False
     """Whether the classifier sees the observation beside the context."""
     max_ratio: float = 10.0
@@ -60,6 +63,11 @@ class AdaptationConfig:
     """Coefficient of cloning teacher actions in recycled data."""
     self_imitation_weight: float = 0.0
     """Beyond the paper: coefficient of imitating the actions of successful new trials."""
+    shuffled_histories: int = 0
+    """Beyond the paper: so many copies of each new session, its blocks in random order, join the new data. Trials with
+    one object are exchangeable, so what succeeded once is right after every history, not just after the one it had."""
+    learn_context: bool = True
+    """False freezes the encoder while adapting."""
     success_return: float = 0.5
     """Reward of a whole block from which on it counts as successful, for self-imitation."""
     seed: int = 0
@@ -176,6 +184,7 @@ class _Adaptation:
         self.learner, self.meta, self.new, self.config, self.snapshot = learner, meta, new, config, snapshot
         self.rng = np.random.default_rng(config.seed)
         self.new_indices = new.transition_indices()
+        self.trained_on = self._with_shuffled_histories() if config.shuffled_histories else new
         self.reasons: list[str] = []
         self.metrics: list[dict[str, torch.Tensor]] = []
 
@@ -231,9 +240,14 @@ class _Adaptation:
         if config.use_propensity:
             # Features of the encoder as meta-trained, once: they must not drift while it adapts.
             encoder, seen = self.learner.encoder, config.observation_features
-            propensity = fit_propensity(
+            features: tuple[NDArray, NDArray] = (
                 transition_features(encoder, self.new, self.new_indices, seen),
                 transition_features(encoder, meta, pool, seen),
+            )
+            if config.feature_components:
+                features = principal_components(*features, config.feature_components)
+            propensity = fit_propensity(
+                *features,
                 self.new.block_of(self.new_indices),
                 meta.block_of(pool),
                 meta.task_of(pool),
@@ -273,17 +287,25 @@ class _Adaptation:
             self.learner.config,
             clone_weight=self.config.clone_weight,
             self_imitation_weight=self.config.self_imitation_weight,
+            learn_context=self.config.learn_context,
         )
 
     def _mark_successes(self) -> None:
-        self.success = torch.zeros(self.new.index_size)
-        won = self.new.block_return(self.new_indices) >= self.config.success_return
-        self.success[torch.from_numpy(self.new_indices[won])] = 1.0
-        if self.config.self_imitation_weight > 0.0 and not np.any(won):
+        self.success = self.trained_on.success_mask(self.config.success_return)
+        if self.config.self_imitation_weight > 0.0 and not torch.any(self.success):
             self.reasons.append("No new trial succeeded, so there was nothing to imitate.")
 
+    def _with_shuffled_histories(self) -> Replay:
+        sessions = [self.new.session(identifier) for identifier in self.new.identifiers]
+        copies = self.config.shuffled_histories
+        sessions += [shuffled(session, self.rng) for session in sessions for _ in range(copies)]
+        more = Replay(self.new.observation_size, self.new.action_size, self.new.history_blocks, sum(map(len, sessions)))
+        for session in sessions:
+            more.add(session)
+        return more
+
     def _new_batch(self, blocks: int) -> Batch:
-        batch = self.new.sample(blocks, self.rng)
+        batch = self.trained_on.sample(blocks, self.rng)
         return replace(batch, imitation=self.success[batch.index])
 
     def _recycling_batch(self, weights: NDArray, ratios: torch.Tensor | None) -> Batch:

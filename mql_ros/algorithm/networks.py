@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -53,6 +56,69 @@ class NetworkConfig:
         return self.action_size + 1 + self.observation_size + 1
 
 
+class _PackedGRU(torch.autograd.Function):
+    """The GRU over windows of unequal length, forwards and backwards by hand: on a CPU faster than `nn.GRU`.
+
+    Rows [P] hold the items of all windows step after step, the longest window first, so that step k is the
+    `sizes[k]` rows that follow those of step k - 1, and padding is never computed. Gates r, z, n as in `nn.GRU`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, w_input: Tensor, w_hidden: Tensor, b_input: Tensor, b_hidden: Tensor, sizes: list[int]
+    ) -> Tensor:
+        """inputs [P, E] -> hidden states [P, C]."""
+        size = w_hidden.shape[1]
+        gates = torch.addmm(b_input, inputs, w_input.t())  # becomes r, z and n
+        recurrent = torch.empty_like(gates)
+        hidden = gates.new_empty(len(gates), size)
+        state, transposed = gates.new_zeros(sizes[0], size), w_hidden.t()
+        rz, n = gates.split((2 * size, size), dim=1)
+        rz_share, n_share = recurrent.split((2 * size, size), dim=1)
+        columns = (recurrent, rz, rz_share, rz[:, :size], rz[:, size:], n, n_share, hidden)
+        steps = zip(sizes, *(column.split(sizes) for column in columns), strict=True)
+        for count, share, step_rz, step_rz_share, r, z, step_n, step_n_share, output in steps:
+            state = state if count == len(state) else state[:count]
+            torch.addmm(b_hidden, state, transposed, out=share)
+            step_rz.add_(step_rz_share).sigmoid_()
+            state = torch.lerp(_tanh_(step_n.addcmul_(r, step_n_share)), state, z, out=output)
+        ctx.save_for_backward(inputs, w_input, w_hidden, gates, recurrent, hidden)
+        ctx.sizes = sizes
+        return hidden
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Only what depends on the later steps is computed step by step; the rest is whole matrices."""
+        inputs, w_input, w_hidden, gates, recurrent, hidden = ctx.saved_tensors
+        sizes, size = ctx.sizes, w_hidden.shape[1]
+        r, z, n = gates.split(size, dim=1)
+        steps = zip(hidden.split(sizes), sizes[1:], strict=False)
+        before = torch.cat([hidden.new_zeros(sizes[0], size), *(step[:count] for step, count in steps)])
+        of_n = (1.0 - z) * (1.0 - n.square())  # slope of the hidden state in n's argument, and so on
+        of_z = (before - n) * (z * (1.0 - z))
+        of_r = of_n * recurrent[:, 2 * size :] * (r * (1.0 - r))
+        factors = torch.stack([of_r, of_z, of_n * r], dim=1)  # [P, 3, C] as the recurrent share enters
+        slope, total = torch.empty_like(factors), gradient.clone()
+        totals, slopes = total.split(sizes), slope.view(-1, 3 * size).split(sizes)
+        parts = zip(slope.split(sizes), factors.split(sizes), z.split(sizes), strict=True)
+        for step, (out, factor, update) in reversed(list(enumerate(parts))):
+            torch.mul(totals[step][:, None], factor, out=out)
+            if step:
+                earlier = totals[step - 1][: sizes[step]]
+                earlier.addmm_(slopes[step], w_hidden).addcmul_(totals[step], update)
+        slope = slope.view(-1, 3 * size)
+        of_w_hidden, of_b_hidden = slope.t() @ before, slope.sum(dim=0)
+        torch.mul(total, of_n, out=slope[:, 2 * size :])  # the input's share of n's argument is not reset
+        of_inputs = slope @ w_input if ctx.needs_input_grad[0] else None
+        return of_inputs, slope.t() @ inputs, of_w_hidden, slope.sum(dim=0), of_b_hidden, None
+
+
+def _tanh_(values: Tensor) -> Tensor:
+    """tanh in place, as 2 sigmoid(2 x) - 1: four times faster on a CPU, equal to within 2e-7."""
+    return values.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)
+
+
 class ContextEncoder(nn.Module):
     """One-layer GRU over history items; the context is its last hidden state, zero before the first item."""
 
@@ -62,16 +128,29 @@ class ContextEncoder(nn.Module):
         self.embedding = nn.Linear(config.item_size, config.embedding_size) if config.embedding_size else None
         self.gru = nn.GRU(config.embedding_size or config.item_size, config.context_size, batch_first=True)
 
-    def forward(self, items: Tensor) -> Tensor:
+    def forward(self, items: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Contexts along every window: items [W, L, D] -> [W, L + 1, C], where [:, k] is the context after k items.
 
         Windows are padded on the right. The GRU is causal, so the output after k items never depends on padding.
+        Of window w only the first `lengths[w]` items count where that [W] is given; later outputs have no meaning.
         """
-        start = items.new_zeros(items.shape[0], 1, self.config.context_size)
-        if not self.config.use_context or items.shape[0] == 0 or items.shape[1] == 0:
-            return start.expand(-1, items.shape[1] + 1, -1)
-        outputs, _ = self.gru(self._embed(items))
-        return torch.cat([start, outputs], dim=1)
+        outputs = items.new_zeros(items.shape[0], items.shape[1] + 1, self.config.context_size)
+        if not self.config.use_context or items.numel() == 0:
+            return outputs
+        if items.device.type != "cpu":  # one fused kernel there, where padding costs nothing
+            outputs, _ = self.gru(self._embed(items))
+            return F.pad(outputs, (0, 0, 1, 0))
+        steps = np.arange(items.shape[1])
+        longest = np.full(len(items), items.shape[1]) if lengths is None else lengths.numpy()
+        order = np.argsort(-longest, kind="stable")
+        alive = longest[order] > steps[:, None]  # [L, W]
+        sizes = [count for count in alive.sum(axis=1).tolist() if count]
+        if not sizes:
+            return outputs
+        step, place = np.nonzero(alive)
+        at = torch.from_numpy(order[place]), torch.from_numpy(step)
+        hidden = _PackedGRU.apply(self._embed(items[at]), *self.gru.all_weights[0], sizes)
+        return outputs.index_put_((at[0], at[1] + 1), hidden)
 
     def step(self, item: Tensor, hidden: Tensor) -> Tensor:
         """One more item while acting: item [D], hidden [C] -> hidden [C]; equals `forward` but for the last bits."""
@@ -80,7 +159,7 @@ class ContextEncoder(nn.Module):
         return torch.gru_cell(self._embed(item[None]), hidden[None], *self.gru.all_weights[0])[0]
 
     def _embed(self, items: Tensor) -> Tensor:
-        return items if self.embedding is None else torch.tanh(self.embedding(items))
+        return items if self.embedding is None else 2.0 * torch.sigmoid(2.0 * self.embedding(items)) - 1.0
 
 
 class Actor(nn.Module):
@@ -95,7 +174,7 @@ class Actor(nn.Module):
     def forward(self, observation: Tensor, context: Tensor) -> Tensor:
         values = torch.cat([observation, context if self.use_context else torch.zeros_like(context)], dim=-1)
         for layer in self.layers[:-1]:
-            values = F.relu(layer(values))
+            values = F.relu(layer(values), inplace=True)
         return torch.tanh(self.layers[-1](values))
 
 
@@ -109,8 +188,7 @@ class _PairLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(2, 1, outputs).uniform_(-bound, bound))
 
     def forward(self, values: Tensor) -> Tensor:
-        count = len(values)  # 1 where only the first critic is asked
-        return torch.baddbmm(self.bias[:count], values, self.weight[:count])
+        return torch.baddbmm(_first(self.bias, len(values)), values, _first(self.weight, len(values)))
 
 
 class _PairLayerNorm(nn.Module):
@@ -122,8 +200,13 @@ class _PairLayerNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(2, 1, width))
 
     def forward(self, values: Tensor) -> Tensor:
-        count = len(values)
-        return torch.addcmul(self.shift[:count], F.layer_norm(values, values.shape[-1:]), self.scale[:count])
+        normal = F.layer_norm(values, values.shape[-1:])
+        return torch.addcmul(_first(self.shift, len(values)), normal, _first(self.scale, len(values)))
+
+
+def _first(pair: Tensor, count: int) -> Tensor:
+    """Of both critics' weights those of the first `count`: a slice of all would cost a copy in the backward pass."""
+    return pair if count == len(pair) else pair[:count]
 
 
 class TwinCritic(nn.Module):
@@ -159,8 +242,23 @@ class TwinCritic(nn.Module):
         shape = values.shape[:-1]
         values = values.reshape(1, -1, values.shape[-1]).expand(count, -1, -1)
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            values = F.relu(norm(layer(values)))
+            values = F.relu(norm(layer(values)), inplace=True)
             if generator is not None and self.dropout > 0.0:
-                keep = torch.rand(values.shape, generator=generator).to(values.device) >= self.dropout
-                values = values * keep / (1.0 - self.dropout)
-        return self.head(values).reshape(count, *shape)
+                values = values * _dropout_scale(values.shape, self.dropout, generator).to(values.device)
+        # One output each: a weighted sum is several times faster than a product with a single column.
+        column = _first(self.head.weight, count).transpose(1, 2)
+        return ((values * column).sum(dim=-1) + _first(self.head.bias, count)[..., 0]).reshape(count, *shape)
+
+
+def _dropout_scale(shape: torch.Size, probability: float, generator: torch.Generator) -> Tensor:
+    """0 where a unit is dropped, 1 / (1 - probability) elsewhere, every unit independent of the others.
+
+    The gaps between dropped units are geometric: where few are dropped, few numbers need to be drawn.
+    """
+    total = math.prod(shape)
+    expected = probability * total
+    gaps = torch.empty(int(expected + 10.0 * math.sqrt(expected)) + 10, dtype=torch.float64)
+    dropped = gaps.geometric_(probability, generator=generator).cumsum(dim=0).sub_(1.0).clamp_(max=total)
+    scale = torch.full((total + 1,), 1.0 / (1.0 - probability))
+    scale[dropped.long()] = 0.0
+    return scale[:total].view(shape)

@@ -182,6 +182,19 @@ def fit_propensity(
     )
 
 
+def principal_components(new: ArrayLike, meta: ArrayLike, count: int) -> tuple[FloatArray, FloatArray]:
+    """New [n, F] and old features [m, F] in the first `count` principal components of the standardised old ones.
+
+    Fewer directions separate a few new trials less easily by chance, so that the classes overlap where they resemble.
+    """
+    old = np.asarray(meta, dtype=np.float64)
+    mean, scale = old.mean(axis=0), old.std(axis=0) + 1e-6
+    old = (old - mean) / scale
+    _, vectors = np.linalg.eigh(old.T @ old)
+    axes = vectors[:, ::-1][:, :count]
+    return (np.asarray(new, dtype=np.float64) - mean) / scale @ axes, old @ axes
+
+
 def _moments(new: FloatArray, meta: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation of the equal mixture of both classes; constant features get scale 1."""
     mean = 0.5 * (new.mean(axis=0) + meta.mean(axis=0))

@@ -60,6 +60,14 @@ class Replay(SessionStorage):
         totals = np.bincount(self._block[everything], weights=self._items[everything, self.action_size])
         return totals[self._block[np.asarray(indices)]]
 
+    def success_mask(self, success_return: float) -> torch.Tensor:
+        """[index_size] 1 for transitions of blocks whose rewards sum to at least `success_return`, else 0."""
+        everything = self.transition_indices()
+        won = self.block_return(everything) >= success_return
+        mask = torch.zeros(self.index_size)
+        mask[torch.from_numpy(everything[won])] = 1.0
+        return mask
+
     def _refresh(self) -> None:
         """Order of all blocks by task, session and time: independent of where in memory they lie."""
         if not self._stale:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,6 +64,17 @@ class Session:
 
     def __len__(self) -> int:
         return len(self.reward)
+
+
+def shuffled(session: Session, rng: np.random.Generator) -> Session:
+    """The same blocks in random order; for tasks whose blocks do not depend on each other."""
+    _, place = np.unique(session.block, return_inverse=True)
+    rows = [np.flatnonzero(place == block) for block in rng.permutation(place.max() + 1)]
+    order = np.concatenate(rows)
+    columns = {f.name: getattr(session, f.name) for f in fields(Session) if f.name not in ("task", "block")}
+    moved: dict[str, Any] = {name: None if column is None else column[order] for name, column in columns.items()}
+    block = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    return Session(task=session.task, block=block, **moved)
 
 
 def block_numbers(done: ArrayLike, block_length: int | None = None) -> NDArray[np.int64]:

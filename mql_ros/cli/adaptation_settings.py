@@ -9,20 +9,24 @@ from typing import Any
 import yaml
 
 from mql_ros.algorithm.adaptation import AdaptationConfig
+from mql_ros.algorithm.exploration import ExplorationConfig
 from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import check_keys
 from mql_ros.resources import share_path
 
+PREFIX = "exploration_"
 
-def load_adaptation(overrides: Sequence[str] = ()) -> tuple[AdaptationConfig, float]:
-    """The settings of an adaptation, and the exploration noise of the trials before it; `KEY=VALUE` overrides."""
+
+def load_adaptation(overrides: Sequence[str] = ()) -> tuple[AdaptationConfig, ExplorationConfig]:
+    """The settings of an adaptation, and of exploration in the trials before it; `KEY=VALUE` overrides."""
     data: dict[str, Any] = yaml.safe_load(share_path("config", "adaptation.yaml").read_text())
     for override in overrides:
         key, _, value = override.partition("=")
         data[key] = yaml.safe_load(value)
-    noise = float(data.pop("exploration_noise", 0.2))
-    check_keys("adaptation settings", data, {f.name for f in fields(AdaptationConfig)})
+    known = {f.name for f in fields(AdaptationConfig)} | {PREFIX + f.name for f in fields(ExplorationConfig)}
+    check_keys("adaptation settings", data, known)
+    exploration = {key.removeprefix(PREFIX): data.pop(key) for key in list(data) if key.startswith(PREFIX)}
     try:
-        return AdaptationConfig(**data), noise
+        return AdaptationConfig(**data), ExplorationConfig(**exploration)
     except (TypeError, ValueError) as error:
         raise UserError(f"adaptation settings: {error}") from error

@@ -9,13 +9,15 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mql_ros.cli.bench_measurement import Measurement
+from mql_ros.cli.figures import check_figure, save_figure
 from mql_ros.cli.output import check_writable, table, write_json
 from mql_ros.errors import UserError
 from mql_ros.resources import share_path
@@ -38,34 +40,6 @@ PROTOTYPE_UPDATE = 1000.0 / 135.0
 """Milliseconds of an update in the prototype that came before this project, on another machine."""
 OBJECTS = ("mug", "bottle", "can")
 NEW_TRIALS = 20
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One number beside its baseline."""
-
-    name: str
-    value: float
-    unit: str
-    baseline: float
-    baseline_name: str
-    """What the baseline is: a goal, or a measurement."""
-    higher_is_better: bool = False
-
-    @property
-    def ratio(self) -> float:
-        """How many times better than the baseline; 1 and more reach it."""
-        return self.value / self.baseline if self.higher_is_better else self.baseline / self.value
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {
-            "value": self.value,
-            "baseline": self.baseline,
-            "ratio": self.ratio,
-            "unit": self.unit,
-            "baseline_name": self.baseline_name,
-        }
 
 
 class Subject:
@@ -161,6 +135,7 @@ class Subject:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--json", metavar="FILE", help="write the numbers there")
+    parser.add_argument("--figure", metavar="FILE", help="draw there how the cost of an update grows (.png or .svg)")
     parser.add_argument("--bundle", metavar="DIR", help="policy bundle to measure with (default: the shipped one)")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=sorted(BENCHMARKS), help="these benchmarks only")
 
@@ -170,6 +145,9 @@ def main(arguments: argparse.Namespace) -> int:
     import torch
 
     check_writable(arguments.json)
+    check_figure(arguments.figure)
+    if arguments.figure and arguments.only and "scaling" not in arguments.only:
+        raise UserError("--figure draws the benchmark scaling; name it in --only too, or leave --only out")
     torch.set_num_threads(1)
     subject = Subject(arguments.bundle)
     if arguments.bundle:
@@ -192,6 +170,10 @@ def main(arguments: argparse.Namespace) -> int:
         print("ratio: how many times better than the baseline")
     if arguments.json:
         write_json(Path(arguments.json), {result.name: result.as_dict() for result in results})
+    if arguments.figure:
+        from mql_ros.cli.bench_figure import scaling_figure
+
+        save_figure(scaling_figure({result.name: result.value for result in results}), arguments.figure)
     return 0
 
 
@@ -292,9 +274,9 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     from mql_sim.catalogue import find_object
     from mql_sim.rollout import PolicyBehaviour, run_session
 
-    settings, noise = load_adaptation()
+    settings, exploration = load_adaptation()
     learner = subject.bundle.make_learner()
-    behaviour = PolicyBehaviour(learner, subject.history_blocks, noise)
+    behaviour = PolicyBehaviour(learner, subject.history_blocks, replace(exploration, recall=0.0))
     new = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, subject.history_blocks)
     new.add(run_session(subject.task, find_object("bottle"), 0, NEW_TRIALS, behaviour))
     meta = subject.replay
@@ -320,10 +302,25 @@ def graph(subject: Subject) -> list[Measurement] | str:
     ]
 
 
+def learning(name: str) -> Callable[[Subject], list[Measurement]]:
+    """A benchmark of the algorithm alone, from `bench_learning`, which imports torch: only once it is run."""
+
+    def benchmark(subject: Subject) -> list[Measurement]:
+        from mql_ros.cli import bench_learning
+
+        measured: list[Measurement] = getattr(bench_learning, name)(subject)
+        return measured
+
+    return benchmark
+
+
+LEARNING = ("update_published_sizes", "adaptation_published_sizes", "replay_memory", "scaling")
+
 BENCHMARKS: dict[str, Callable[[Subject], list[Measurement] | str]] = {
     "simulator": simulator_speed,
     "action": action_time,
     "update": update_time,
     "adaptation": adaptation_time,
+    **{name: learning(name) for name in LEARNING},
     "graph": graph,
 }

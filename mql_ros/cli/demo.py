@@ -145,7 +145,7 @@ class Demo:
         print(f"\n{spec.name}: {description}", flush=True)
         graph.restore_initial()
         self._phase(graph, run, "zero-shot", name, new_session=True)
-        noise = float(self._exploration_noise())
+        noise = self._exploration_noise()
         graph.set_parameters("policy_server", exploration_noise=noise, exploration_seed=self._seed)
         # The session that the rest belongs to: from here on the robot keeps everything it has felt.
         self._phase(graph, run, "exploration", name, new_session=True)
@@ -173,7 +173,7 @@ class Demo:
     def _exploration_noise(self) -> float:
         from mql_ros.cli.adaptation_settings import load_adaptation
 
-        return load_adaptation()[1]
+        return load_adaptation()[1].noise
 
     def _phase(self, graph: Any, run: Any, phase: str, name: str, new_session: bool = False) -> None:
         """Run the trials of one phase; all but exploration stand the object at the same places."""

@@ -3,97 +3,156 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
+import shlex
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 HELP = "measure a policy on objects: without context, with context, and after adaptation, on matched seeds"
 
-SUITES = ("training", "development", "beyond", "held-out")
+SUITES = ("training", "development", "beyond", "held-out", "in-distribution", "out-of-distribution")
+"""Those of mql_sim.catalogue, which is not imported for a help text."""
+ARMS = ("reference", "no-context", "context", "fine-tune", "uniform-replay", "replay-only", "mql", "from-scratch")
+"""Those of mql_sim.evaluation, likewise."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("--policy", help="policy bundle (default: the shipped one)")
+    parser.add_argument("--policy", metavar="BUNDLE", help="policy bundle (default: the shipped one)")
     parser.add_argument(
         "--objects",
         nargs="+",
         default=["training"],
         metavar="NAME",
-        help=f"catalogue names, procedural-NNNN, a folder of URDFs, or {', '.join(SUITES)} (default: training)",
+        help=f"catalogue names, procedural-NNNN, a .urdf or a folder of them, or {', '.join(SUITES)} "
+        "(default: training)",
     )
     parser.add_argument("--limit", type=int, default=0, help="use only the first so many of the objects (default: all)")
-    parser.add_argument("--arms", default="no-context,context", help="comma-separated (default: %(default)s)")
-    parser.add_argument("--trials", type=int, default=0, metavar="N", help="new trials to adapt on (default: 0)")
+    parser.add_argument(
+        "--arms", default="no-context,context", help=f"comma-separated, of {', '.join(ARMS)} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--trials",
+        type=_new_trials,
+        default="0",
+        metavar="N[,N...]",
+        help="new trials to adapt on; several numbers, such as 0,5,10,20, are compared (default: %(default)s)",
+    )
+    parser.add_argument("--against", metavar="BUNDLE", help="another policy, for the arm `reference`: not adapted")
+    parser.add_argument(
+        "--adaptations",
+        type=int,
+        default=1,
+        metavar="M",
+        help="adapt M times, each after its share of the new trials (default: 1)",
+    )
     parser.add_argument("--test-trials", type=int, default=5, help="trials that are counted (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds an object (default: 1)")
-    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core, here %(default)s)"
+    )
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="adaptation settings to override")
-    parser.add_argument("--json", metavar="FILE", help="write the results there")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write the results there; the same command goes on where an interrupted one stopped (FILE.partial.jsonl)",
+    )
+    parser.add_argument(
+        "--figure",
+        metavar="FILE",
+        help="draw success over the number of new trials (over the test trials if there is one number): .png or .svg",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from mql_ros.cli.adaptation_settings import load_adaptation
+    from mql_ros.cli.evaluation_report import print_report, summarize
+    from mql_ros.cli.evaluation_run import PartialResults, run_trials
+    from mql_ros.cli.figures import check_figure, evaluation_figure, save_figure
     from mql_ros.cli.output import check_writable, write_json
     from mql_ros.errors import UserError
     from mql_ros.nodes.policy_loading import check_bundle
     from mql_ros.resources import share_path
-    from mql_sim.evaluation import ARMS, Trial
-    from mql_sim.workers import Workers
+    from mql_sim.evaluation import Trial
 
-    arms = tuple(name.strip() for name in arguments.arms.split(","))
+    arms = tuple(dict.fromkeys(name.strip() for name in arguments.arms.split(",")))
     for arm in arms:
         if arm not in ARMS:
             raise UserError(f"unknown arm '{arm}'; known arms are {', '.join(ARMS)}")
-    if min(arguments.seeds, arguments.test_trials, arguments.workers) < 1 or arguments.trials < 0:
-        raise UserError("--seeds, --test-trials and --workers must be at least 1, and --trials not negative")
-    names = _objects(arguments.objects)[: arguments.limit or None]
+    counts = (arguments.seeds, arguments.adaptations, arguments.test_trials, arguments.workers)
+    if min(counts) < 1 or arguments.limit < 0:
+        raise UserError(
+            "--seeds, --adaptations, --test-trials and --workers must be at least 1, and --limit not negative"
+        )
+    if ("reference" in arms) != bool(arguments.against):
+        raise UserError("the arm 'reference' and --against BUNDLE belong together; give both or neither")
+    names = find_objects(arguments.objects)[: arguments.limit or None]
     policy = arguments.policy or str(share_path("models", "grasp"))
-    check_bundle(Path(policy), "panda")
+    bundle_hash = check_bundle(Path(policy), "panda").hash
     check_writable(arguments.json)
-    settings, noise = load_adaptation(arguments.set)
+    check_figure(arguments.figure)
+    trained_on = _warn_of_training_objects(policy, names)
+    adaptation, exploration = load_adaptation(arguments.set)
+    # All numbers of new trials of an object stand together, so that what is left always costs as much as what is done.
     trials = [
-        Trial(policy, name, seed, arms, arguments.trials, arguments.test_trials, noise, settings)
+        Trial(
+            bundle=policy,
+            object_name=name,
+            seed=seed,
+            arms=arms,
+            new_trials=new_trials,
+            adaptations=arguments.adaptations,
+            test_trials=arguments.test_trials,
+            exploration=exploration,
+            adaptation=adaptation,
+            reference=arguments.against,
+        )
         for seed in range(arguments.seeds)
         for name in names
+        for new_trials in arguments.trials
     ]
-    started, results = time.monotonic(), []
-    with Workers("panda", arguments.workers) as workers:
-        for result in workers.evaluate(trials):
-            results.append(result)
-            spent = time.monotonic() - started
-            left = spent / len(results) * (len(trials) - len(results))
-            print(f"\r{len(results)}/{len(trials)} sessions, {left:.0f} s left   ", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    started = time.monotonic()
+    partial = PartialResults(arguments.json)
+    try:
+        results, resumed = run_trials(trials, bundle_hash, arguments.workers, partial)
+    except KeyboardInterrupt:
+        if arguments.json:
+            print(f"\nfinished sessions are in {partial.path}; the same command goes on from there", file=sys.stderr)
+        raise
     report = summarize(trials, results, arms)
     report["settings"] = {
-        "policy": Path(policy).name, "objects": arguments.objects, "limit": arguments.limit,
-        "new_trials": arguments.trials,
-        "test_trials": arguments.test_trials, "seeds": arguments.seeds, "seconds": round(time.monotonic() - started, 1),
-        "noise": noise, "overrides": arguments.set,
+        "command": command_line(arguments), "policy": Path(policy).name, "bundle_hash": bundle_hash,
+        "objects": arguments.objects, "limit": arguments.limit, "trained_on": trained_on,
+        "new_trials": max(arguments.trials), "by_new_trials": list(arguments.trials),
+        "adaptations": arguments.adaptations, "test_trials": arguments.test_trials, "seeds": arguments.seeds,
+        "exploration": asdict(exploration), "overrides": arguments.set, "hardware": hardware(),
+        "workers": arguments.workers, "against": arguments.against and Path(arguments.against).name,
+        "sessions": len(trials), "sessions_resumed": resumed, "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
-    _print(report)
+    print_report(report)
+    if arguments.figure:
+        save_figure(evaluation_figure(report), arguments.figure)
     if arguments.json:
         write_json(arguments.json, report)
+        partial.remove()
     return 0
 
 
-def _objects(words: list[str]) -> list[str]:
+def find_objects(words: Sequence[str]) -> list[str]:
+    """Names of the objects that suites, folders and names stand for, each once; UserError where there is none."""
     from mql_ros.errors import UserError
-    from mql_sim.catalogue import HELD_OUT_NAMED, beyond_names, development_names, find_object, training_names
+    from mql_sim import catalogue
 
-    suites = {
-        "training": training_names,
-        "development": development_names,
-        "beyond": beyond_names,
-        "held-out": lambda: list(HELD_OUT_NAMED),
-    }
     names: list[str] = []
     for word in words:
-        if word in suites:
-            names += suites[word]()
+        if word in catalogue.SUITES:
+            names += catalogue.SUITES[word]()
         elif Path(word).is_dir():
             found = sorted(str(path) for path in Path(word).glob("*.urdf"))
             if not found:
@@ -101,64 +160,53 @@ def _objects(words: list[str]) -> list[str]:
             names += found
         else:
             names.append(word)
-    for name in names:
-        find_object(name)
-    return names
+    # procedural-7 and procedural-0007 are one object; a file goes by its path.
+    specs = {name: catalogue.find_object(name) for name in names}
+    return list(dict.fromkeys(name if name.endswith(".urdf") else spec.name for name, spec in specs.items()))
 
 
-def summarize(trials: list[Any], results: list[dict[str, Any]], arms: tuple[str, ...]) -> dict[str, Any]:
-    """The JSON report: success rates with Wilson intervals, and differences to `context` with bootstrap intervals.
-
-    `success_rate` is that of the last third of the test trials; `by_trial` has every one of them.
-    """
-    import numpy as np
-
-    from mql_ros.statistics import paired_difference, wilson_interval
-
-    report: dict[str, Any] = {"schema": 1, "arms": {}, "paired": {}, "objects": {}}
-    by_object: dict[str, np.ndarray] = {}
-    for arm in arms:
-        won = np.array([result[arm]["successes"] for result in results], dtype=float)
-        tail = won[:, -max(1, won.shape[1] // 3) :]
-        # Seeds of one object depend on each other: the object is the unit that intervals are drawn over.
-        names = [trial.object_name for trial in trials]
-        by_object[arm] = np.array([won[[n == name for n in names]].mean() for name in dict.fromkeys(names)])
-        report["arms"][arm] = {
-            "success_rate": float(tail.mean()),
-            "interval": list(wilson_interval(int(tail.sum()), tail.size)),
-            "by_trial": [float(v) for v in won.mean(axis=0)],
-            "by_trial_interval": [list(wilson_interval(int(v), len(won))) for v in won.sum(axis=0)],
-            "all_trials": float(won.mean()),
-        }
-        found = [result[arm]["adaptation"] for result in results if result[arm]["adaptation"]]
-        if found:
-            for key in ("effective_sample_size", "proximal_coefficient", "classifier_accuracy", "seconds"):
-                values = [row[key] for row in found if row[key] is not None]
-                report["arms"][arm][key] = float(np.mean(values)) if values else None
-        for trial, result in zip(trials, results, strict=True):
-            entry = report["objects"].setdefault(trial.object_name, {}).setdefault(arm, {"successes": 0, "trials": 0})
-            entry["successes"] += int(sum(result[arm]["successes"]))
-            entry["trials"] += len(result[arm]["successes"])
-    for arm in arms:
-        for other in arms:
-            if arms.index(arm) > arms.index(other) and len(by_object[arm]) > 1:
-                estimate = paired_difference(by_object[arm], by_object[other], seed=0)
-                report["paired"][f"{arm} - {other}"] = {
-                    "difference": estimate.mean, "interval": [estimate.low, estimate.high]
-                }  # fmt: skip
-    return report
+def command_line(arguments: argparse.Namespace) -> str:
+    """The command with every setting written out, defaults too: what to type to measure the same again."""
+    words = ["mql", "evaluate"]
+    for key, value in vars(arguments).items():
+        if key == "verb" or value is None or value == []:
+            continue
+        words.append("--" + key.replace("_", "-"))
+        if isinstance(value, tuple):
+            words.append(",".join(str(number) for number in value))
+        else:
+            words += [str(part) for part in (value if isinstance(value, list) else [value])]
+    return shlex.join(words)
 
 
-def _print(report: dict[str, Any]) -> None:
-    print(f"{'arm':16} {'last third':>10} {'95 % interval':>16} {'all':>6}   by trial")
-    for arm, row in report["arms"].items():
-        low, high = row["interval"]
-        trials = " ".join(f"{v:.2f}" for v in row["by_trial"])
-        print(f"{arm:16} {row['success_rate']:10.3f}   [{low:.3f}, {high:.3f}] {row['all_trials']:6.3f}   {trials}")
-    for arm, row in report["arms"].items():
-        if len(row["by_trial"]) >= 3:
-            low, high = row["by_trial_interval"][2]
-            print(f"{arm}: third trial {row['by_trial'][2]:.3f}, 95 % Wilson interval [{low:.3f}, {high:.3f}]")
-    for name, row in report["paired"].items():
-        low, high = row["interval"]
-        print(f"{name:34} {row['difference']:+.3f} [{low:+.3f}, {high:+.3f}]  (mean over all test trials, paired)")
+def hardware() -> dict[str, Any]:
+    """What the figures were measured on."""
+    import torch
+
+    return {
+        "cpus": os.cpu_count(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _warn_of_training_objects(policy: str, names: Sequence[str]) -> int:
+    import json
+
+    known = set(json.loads((Path(policy) / "manifest.json").read_bytes()).get("training_objects", ()))
+    count = len(known.intersection(names))
+    if count:
+        print(f"warning: {count} of these {len(names)} objects were trained on", file=sys.stderr)
+    return count
+
+
+def _new_trials(text: str) -> tuple[int, ...]:
+    try:
+        numbers = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}': expected a number, or several as in 0,5,10,20") from None
+    if numbers[0] < 0:
+        raise argparse.ArgumentTypeError(f"'{text}': numbers of trials are not negative")
+    return tuple(numbers)

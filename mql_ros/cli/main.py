@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": "measure a policy's success on objects, with and without context and adaptation",
     "demo": "grasp objects never seen before over ROS 2, adapt, and write a report",
     "bench": "measure speed, latency and memory",
+    "results": "write the page of results from the JSON files that were measured",
 }
 
 EXIT_USER_ERROR = 2  # as argparse does

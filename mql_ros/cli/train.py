@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 HELP = "meta-train a policy on the training objects and write a policy bundle; an interrupted run goes on"
@@ -10,9 +12,20 @@ HELP = "meta-train a policy on the training objects and write a policy bundle; a
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("--config", default="config/training/grasp.yaml", help="YAML file (default: %(default)s)")
-    parser.add_argument("--out", default="runs/grasp", help="folder of the run; the bundle is OUT/bundle")
-    parser.add_argument("--workers", type=int, default=2, help="simulator processes (default: %(default)s)")
+    parser.add_argument(
+        "--config", help="YAML file (default: config/training/grasp.yaml, or that of the family in the same folder)"
+    )
+    parser.add_argument(
+        "--out", help="folder of the run; the bundle is OUT/bundle (default: runs/grasp, runs/bench/FAMILY-seedS)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="simulator processes for grasping (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--family", help="train on a published locomotion benchmark instead of grasping, such as half-cheetah-dir"
+    )
+    parser.add_argument("--steps", type=int, help="environment steps, with --family (default: those of its YAML file)")
+    parser.add_argument("--seed", type=int, help="seed of the run (default: that of its YAML file)")
     parser.add_argument("--device", default="cpu", help="where the networks are trained: cpu or cuda")
 
 
@@ -21,8 +34,6 @@ def main(arguments: argparse.Namespace) -> int:
     import torch
 
     from mql_ros.errors import UserError
-    from mql_sim.training import Training
-    from mql_sim.training_config import load_training_config
 
     if arguments.workers < 1:
         raise UserError(f"--workers is {arguments.workers}; expected 1 or more")
@@ -32,8 +43,35 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"--device {arguments.device} is no device; expected cpu or cuda") from None
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    config = load_training_config(arguments.config)
     torch.set_num_threads(1)
-    path = Training(config, Path(arguments.out), arguments.workers, arguments.device).run()
+    if arguments.family is not None:
+        return _train_on_benchmark(arguments)
+    if arguments.steps is not None:
+        raise UserError("--steps belongs to --family; for grasping, set rounds in the file given with --config")
+    from mql_sim.training import Training
+    from mql_sim.training_config import load_training_config
+
+    config = load_training_config(arguments.config or "config/training/grasp.yaml")
+    if arguments.seed is not None:
+        config = replace(config, seed=arguments.seed)
+    out = Path(arguments.out or "runs/grasp")
+    path = Training(config, out, arguments.workers, arguments.device).run()
     print(f"policy bundle: {path}")
+    return 0
+
+
+def _train_on_benchmark(arguments: argparse.Namespace) -> int:
+    from mql_ros.benchmarks.config import load_benchmark_config
+    from mql_ros.benchmarks.families import find_family
+    from mql_ros.benchmarks.meta_training import BenchmarkTraining
+    from mql_ros.resources import share_path
+
+    name = arguments.family
+    find_family(name)
+    path = arguments.config or share_path("config", "training", f"{name}.yaml")
+    config = load_benchmark_config(path, name, steps=arguments.steps, seed=arguments.seed)
+    folder = Path(arguments.out or f"runs/bench/{name}-seed{config.seed}")
+    command = ["mql", *sys.argv[1:]]
+    result = BenchmarkTraining(config, folder, arguments.device, command).run()
+    print(f"mean return on the test tasks: {result['final_return']}; policy bundle: {folder / 'bundle'}")
     return 0

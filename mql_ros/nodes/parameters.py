@@ -66,7 +66,7 @@ def parameter_table() -> dict[str, dict[str, ParameterSpec]]:
     manager = table["adaptation_manager"]
     for key, value in yaml.safe_load(share_path("config", "adaptation.yaml").read_text()).items():
         name = ADAPTATION + key
-        if key == "exploration_noise":  # of the trials before an adaptation; whoever starts those sets it
+        if key.startswith("exploration_"):  # of the trials before an adaptation; whoever starts those sets it
             continue
         if name not in manager:
             raise UserError(f"config/adaptation.yaml: unknown key '{key}'; known are those of adaptation_manager")

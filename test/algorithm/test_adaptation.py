@@ -183,3 +183,42 @@ def test_time_limited_sessions_can_be_adapted_to():
     new = Replay(O, A, 2)
     new.add(make_session(np.random.default_rng(0), "bottle", 20))
     assert adapt(learner, meta, new, SMALL).recycling_updates == 6
+
+
+def test_shuffled_histories_teach_success_after_every_history():
+    learner, meta, _ = case()
+    rng = np.random.default_rng(0)
+    new = Replay(O, A, 2)
+    session = trials(rng, "bottle", count=8)
+    # One success, which came right after the first failures: later histories never saw it.
+    session.reward[:] = np.where(session.block == 2, 1.0, -1.0)
+    session.action[:] = np.where(session.block == 2, 0.5, -0.9)[:, None]
+    session.observation[:] = np.tile(session.observation[:3], (8, 1))
+    new.add(session)
+    config = control_arms(replace(SMALL, new_updates=80, actor_learning_rate=3e-3, learn_context=False))["fine-tune"]
+    config = replace(config, self_imitation_weight=5.0)
+    learner.config = replace(learner.config, actor_q_weight=0.0)
+    late = new.gather(new.transition_indices()[-6:])
+    snapshot, distance = learner.state_dict(), {}
+    for copies in (0, 20):
+        learner.load_state_dict(snapshot)
+        adapt(learner, meta, new, replace(config, shuffled_histories=copies))
+        with torch.no_grad():
+            distance[copies] = float((learner.actor(late.observation, learner.contexts(late)[0]) - 0.5).abs().mean())
+    assert distance[20] < 0.8 * distance[0]
+
+
+def test_a_frozen_encoder_stays_as_it_was_meta_trained():
+    learner, meta, new = case()
+    before = learner.state_dict()["encoder"]
+    adapt(learner, meta, new, replace(SMALL, learn_context=False, overlap_threshold=1.0))
+    assert_same_state(before, learner.state_dict()["encoder"])
+
+
+def test_fewer_features_overlap_more():
+    _, meta, new = case(shift=1.0)
+    found = {
+        count: adapt(small_learner(), meta, new, replace(SMALL, feature_components=count, overlap_threshold=1.0))
+        for count in (0, 1)
+    }
+    assert found[1].effective_sample_size > found[0].effective_sample_size

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from algorithm_cases import A, O, make_session, part_of, small_learner
+from algorithm_cases import A, O, make_session, part_of, small_learner, trials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mql_ros.algorithm.context import ContextTracker
 from mql_ros.algorithm.replay import Replay, block_numbers
+from mql_ros.algorithm.session import shuffled
 
 ENCODER = small_learner().encoder
 
@@ -130,3 +131,16 @@ def test_block_numbers_close_on_done_and_on_length():
     done = [False, True, False, False, False, True, False]
     assert block_numbers(done).tolist() == [0, 0, 1, 1, 1, 1, 2]
     assert block_numbers(done, 2).tolist() == [0, 0, 1, 1, 2, 2, 3]
+
+
+def test_shuffling_moves_whole_blocks_and_loses_none():
+    rng = np.random.default_rng(0)
+    session = trials(rng, "mug", count=6)
+    moved = shuffled(session, rng)
+    blocks = [session.observation[session.block == k].tobytes() for k in range(6)]
+    after = [moved.observation[moved.block == k].tobytes() for k in range(6)]
+    assert sorted(blocks) == sorted(after) and blocks != after
+    for name in ("action", "reward", "next_observation", "done", "terminal"):
+        one, two = getattr(session, name), getattr(moved, name)
+        order = [blocks.index(block) for block in after]
+        np.testing.assert_array_equal(two, np.concatenate([one[session.block == k] for k in order]))

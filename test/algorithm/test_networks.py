@@ -1,10 +1,13 @@
 """Shapes, ranges and the configuration of the networks."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
-from algorithm_cases import A, O, small_learner
+from algorithm_cases import A, O, filled_replay, small_learner
 
-from mql_ros.algorithm.networks import NetworkConfig
+from mql_ros.algorithm.networks import NetworkConfig, _dropout_scale
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
@@ -60,3 +63,45 @@ def test_dropout_is_active_only_with_a_generator():
 def test_impossible_sizes_are_refused(change):
     with pytest.raises(ValueError, match="expected"):
         NetworkConfig(O, A, **change)
+
+
+@pytest.mark.parametrize("embedding_size", [0, 8])
+def test_the_recurrent_pass_by_hand_is_that_of_torch(embedding_size):
+    encoder = small_learner(embedding_size=embedding_size).encoder
+    items, lengths = torch.randn(9, 7, A + 1 + O + 1), torch.tensor([0, 7, 3, 1, 7, 0, 5, 2, 6])
+    inputs = items if encoder.embedding is None else torch.tanh(encoder.embedding(items))
+    expected = torch.cat([torch.zeros(9, 1, 6), encoder.gru(inputs)[0]], dim=1)
+    asked = (torch.arange(8) <= lengths[:, None])[..., None]
+    found, expected = (torch.where(asked, outputs, 0.0) for outputs in (encoder(items, lengths), expected))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    pull, parameters = torch.randn_like(found), list(encoder.parameters())
+    gradients = [torch.autograd.grad((outputs * pull).sum(), parameters) for outputs in (found, expected)]
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+    # All items are encoded where no lengths are given, none where every window is empty.
+    torch.testing.assert_close(encoder(items), encoder(items, torch.full((9,), 7)), rtol=0, atol=0)
+    assert torch.all(encoder(items, torch.zeros(9, dtype=torch.int64)) == 0.0)
+
+
+def test_an_update_encodes_no_more_of_a_window_than_it_looks_up():
+    learner = small_learner()
+    batch = filled_replay().sample(12, np.random.default_rng(0))
+    whole, seen = learner.encoder(batch.items), []
+    learner.encoder.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[1]))
+    context, after = learner.contexts(batch)
+    assert torch.all(seen[0] <= batch.items.shape[1]) and torch.any(seen[0] < batch.items.shape[1])
+    torch.testing.assert_close(context, whole[batch.row, batch.position])
+    goes_on = batch.terminal == 0.0
+    torch.testing.assert_close(after[goes_on], whole[batch.next_row, batch.next_position][goes_on])
+
+
+@pytest.mark.parametrize("probability", [0.02, 0.5, 0.9])
+def test_units_are_dropped_evenly_and_independently(probability):
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.stack([_dropout_scale(torch.Size((3, 50)), probability, generator) for _ in range(4000)])
+    torch.testing.assert_close(scales.max(), torch.tensor(1.0 / (1.0 - probability)))
+    dropped = (scales == 0.0).double()
+    deviation = math.sqrt(probability * (1.0 - probability) / 4000)
+    assert (dropped.mean(dim=0) - probability).abs().max() < 5.0 * deviation
+    neighbours = (dropped[..., 1:] * dropped[..., :-1]).mean()
+    assert abs(neighbours - probability**2) < 5.0 * deviation / math.sqrt(50)

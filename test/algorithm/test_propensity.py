@@ -12,6 +12,7 @@ from mql_ros.algorithm.propensity import (
     fit_logistic,
     fit_propensity,
     importance_ratio,
+    principal_components,
     proximal_coefficient,
 )
 
@@ -149,3 +150,17 @@ def test_feature_count_is_free():
         rng.normal(size=(30, O + A)), rng.normal(size=(40, O + A)), np.arange(30), np.arange(40), ["old"] * 40
     )
     assert found.importance_ratio.shape == (40,)
+
+
+def test_principal_components_keep_what_varies_and_treat_both_sides_alike():
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(500, 2))
+    mixing = rng.normal(size=(2, 10))
+    meta = hidden @ mixing + 0.01 * rng.normal(size=(500, 10)) + 3.0
+    new, old = principal_components(meta[:7], meta, 2)
+    assert old.shape == (500, 2)
+    np.testing.assert_allclose(new, old[:7])
+    np.testing.assert_allclose(old.mean(axis=0), 0.0, atol=1e-9)
+    # Two directions hold nearly everything: the hidden numbers can be read from them linearly.
+    found, *_ = np.linalg.lstsq(old, hidden - hidden.mean(axis=0), rcond=None)
+    np.testing.assert_allclose(old @ found, hidden - hidden.mean(axis=0), atol=0.1)

@@ -191,7 +191,7 @@ def test_10_targets_are_computed_without_gradient():
 def test_10_one_recurrent_pass_serves_both_contexts():
     learner, replay = small_learner(), filled_replay()
     passes = []
-    learner.encoder.gru.register_forward_hook(lambda *_: passes.append(1))
+    learner.encoder.register_forward_hook(lambda *_: passes.append(1))
     learner.update(replay.sample(8, np.random.default_rng(0)), update_actor=True)
     assert len(passes) == 1
 

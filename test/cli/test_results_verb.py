@@ -1,0 +1,253 @@
+"""`mql results`: every directive renders, what is missing is visible, and what is wrong is one sentence."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluate_cases import result_of
+
+from mql_ros.algorithm.exploration import ExplorationConfig
+from mql_ros.cli import main as cli
+from mql_ros.cli.adaptation_settings import load_adaptation
+from mql_ros.cli.evaluation_report import summarize
+from mql_ros.cli.results import DIRECTIVES
+from mql_ros.cli.results_curves import reference_points
+from mql_sim.evaluation import Trial
+
+ROOT = Path(__file__).resolve().parents[2]
+HARDWARE = {"cpus": 2, "platform": "Linux-6", "machine": "x86_64", "python": "3.11.7", "torch": "2.13.0"}
+ARMS = ("context", "mql")
+MOST_BYTES = 150_000
+EVERYTHING = """\
+# Results
+
+Prose stays | as it is.
+
+{{evaluation held_out.json}}
+{{evaluation one_seed.json other_seed.json}}
+{{paired held_out.json}}
+{{objects held_out.json}}
+{{exploration explored_*.json}}
+{{bench bench.json}}
+{{table certificate.json}}
+{{training training_seed1.json training_seed2.json}}
+{{benchmarks}}
+{{figure training.png training_seed1.json training_seed2.json}}
+{{figure held_out.png held_out.json}}
+{{figure returns.png benchmarks/*.json}}
+{{figure scaling.png bench.json}}
+{{figure there_already.png}}
+"""
+
+
+def evaluation(steps: tuple[int, ...] = (0, 5, 20), **settings: Any) -> dict[str, Any]:
+    explorer, config = ExplorationConfig(), load_adaptation()[0]
+    trials = [
+        Trial("b", f"object-{name}", seed, ARMS, step, 1, 6, explorer, config)
+        for seed, name, step in itertools.product(range(3), range(5), steps)
+    ]
+    report = summarize(trials, [result_of(trial) for trial in trials], ARMS)
+    report["settings"] = {
+        "command": "mql evaluate --objects held-out", "policy": "grasp", "bundle_hash": "0123456789abcdef" * 4,
+        "objects": ["held-out"], "new_trials": max(steps), "test_trials": 6, "seeds": 3, "seconds": 3725.0,
+        "hardware": HARDWARE, "exploration": {"noise": 0.2, "recall": 0.5}, "workers": 2, **settings,
+    }  # fmt: skip
+    return report
+
+
+def clone_and_td3(interval: list[float]) -> dict[str, Any]:
+    arm = {"success_rate": 0.7, "interval": [0.6, 0.8]}
+    return {
+        "schema": 1, "paired": {"td3 - clone": {"difference": 0.05, "interval": interval}},
+        "arms": {"clone": arm, "td3": arm | {"success_rate": 0.75}}, "settings": {"seed": 1, "seconds": 5.0},
+    }  # fmt: skip
+
+
+def training(seed: int) -> dict[str, Any]:
+    rows = [
+        {"round": n, "decisions": 96_000 + 2400 * n, "labels": n < 4, "by_trial": [0.5, 0.8 + 0.01 * n + 0.02 * seed],
+         "mean_after_first": 0.8 + 0.01 * n + 0.02 * seed}
+        for n in range(0, 13, 3)
+    ]  # fmt: skip
+    third = {"successes": 190, "trials": 204, "rate": 190 / 204, "interval": [0.88, 0.96]}
+    config = {"seed": seed, "demonstration_seed": 1, "trials_per_session": 8, "demonstration_sessions": 4000,
+              "validation_objects": 60}  # fmt: skip
+    return {
+        "schema": 1, "command": "mql train", "config": config, "checkpoint": {"round": 9, "score": 0.9},
+        "validations": rows, "measured": {"training_objects": {"success_by_trial": [0.5, 0.9], "third_trial": third}},
+        "seconds": 5400.0, "hardware": HARDWARE,
+    }  # fmt: skip
+
+
+def benchmark(seed: int, last: int) -> dict[str, Any]:
+    curve = [{"steps": steps, "mean_return": steps / 400 + 10 * seed} for steps in range(4000, last + 1, 4000)]
+    return {
+        "family": "walker-params", "seed": seed, "command": ["mql", "train"], "steps": last, "updates": last // 2,
+        "seconds": 60.0, "cpu_seconds": 50.0, "hardware": {"processor": "A", "cores": 2, "device": "cpu"},
+        "versions": {"python": "3.11.7"}, "curve": curve,
+    }  # fmt: skip
+
+
+def number(value: float) -> dict[str, Any]:
+    return {"value": value, "baseline": 2.0, "ratio": 2.0 / value, "unit": "ms", "baseline_name": "goal"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """docs/results with made-up measurements."""
+    results = tmp_path / "docs" / "results"
+    (results / "benchmarks").mkdir(parents=True)
+    (tmp_path / "docs" / "images").mkdir()
+    (tmp_path / "docs" / "images" / "there_already.png").write_bytes(b"")
+    bench = {f"{kind}_{case}": number(value) for kind, value in (("update", 5.0), ("sample", 0.3))
+             for case in ("tasks_10", "tasks_100", "history_8", "history_64")}  # fmt: skip
+    files = {
+        "held_out.json": evaluation(), "explored_noise.json": evaluation((20,)), "bench.json": bench,
+        "one_seed.json": clone_and_td3([0.01, 0.09]), "other_seed.json": clone_and_td3([-0.02, 0.12]),
+        "training_seed1.json": training(1), "training_seed2.json": training(2),
+        "certificate.json": {"rolled_back": {"good": {"count": 1, "of": 30}, "bad": {"count": 29}}, "margin": 0.1},
+        "benchmarks/walker-params-seed1.json": benchmark(1, 100_000),
+        "benchmarks/walker-params-seed2.json": benchmark(2, 60_000),
+    }  # fmt: skip
+    for name, data in files.items():
+        (results / name).write_text(json.dumps(data))
+    (results / "benchmarks" / "README.md").write_text("Compared with: walker-params 125 at\n100k, 140 at 150k. More.\n")
+    return results
+
+
+def render(folder: Path, template: str) -> str:
+    (folder / "template.md").write_text(template)
+    out = folder.parent / "results.md"
+    assert cli.main(["results", "--from", str(folder), "--out", str(out)]) == 0
+    return out.read_text()
+
+
+def refused(folder: Path, template: str, capsys: pytest.CaptureFixture[str]) -> str:
+    (folder / "template.md").write_text(template)
+    out = folder.parent / "results.md"
+    assert cli.main(["results", "--from", str(folder), "--out", str(out)]) == 2
+    assert not out.exists()
+    error = capsys.readouterr().err
+    assert error.startswith("mql: error: ") and error.count("\n") == 1
+    return error
+
+
+def test_every_directive_renders(folder: Path) -> None:
+    assert all("{{" + name in EVERYTHING for name in DIRECTIVES)
+    text = render(folder, EVERYTHING)
+    lines = text.splitlines()
+    assert lines[0] == "# Results"
+    assert lines[2].startswith("*Generated by `mql results --from ") and "(results/template.md)" in lines[2]
+    assert text.endswith("\n") and not text.endswith("\n\n")
+    assert "Prose stays | as it is." in lines
+    assert "not measured yet" not in text and "{{" not in text
+    for expected in (
+        "`mql evaluate --objects held-out`; 5 objects; 3 seeds an object; 1 h 02 min with 2 processes; 2 cores",
+        "bundle grasp `0123456789abcdef`",
+        "| 20 | mql |",
+        "| object-0 |",
+        "noise 0.2, recall 0.5",
+        "| update_tasks_10 | 5 | ms | 2 | 0.40 | goal |",
+        "| good | 1 | 30 |",
+        "| 0 | 96,000 | yes | 0.820 | 0.840 | 0.830 |",
+        "| 9 | 117,600 | no | **0.910** | **0.930** | 0.920 |",
+        "| seed 1 | policy | .50 .90 | 190 of 204 | [0.880, 0.960] |",
+        "| seed 2 | 70 | 140 | – | – | – |",
+        "| mean over seeds | 65 | 135 | 260 (of 1) | – | – |",
+        "| published code, one seed | – | – | 125 | 140 | – |",
+        "differ in: seed.",
+        "![there already](images/there_already.png)",
+    ):
+        assert expected in text, expected
+    assert "\n\n| benchmark | value |" in text, "a table is a paragraph of its own"
+    images = folder.parent / "images"
+    for name in ("training.png", "held_out.png", "returns.png", "scaling.png"):
+        assert f"(images/{name})" in text
+        assert (images / name).read_bytes().startswith(b"\x89PNG")
+        assert (images / name).stat().st_size < MOST_BYTES
+
+
+def test_the_same_files_make_the_same_page(folder: Path) -> None:
+    def everything() -> list[bytes]:
+        return [file.read_bytes() for file in sorted((folder.parent / "images").iterdir())]
+
+    elsewhere = ("{{figure held_out.png", "{{figure scaling.png")  # drawn, and tested, by other modules
+    template = "\n".join(line for line in EVERYTHING.splitlines() if not line.startswith(elsewhere))
+    first, pictures = render(folder, template), everything()
+    assert render(folder, template) == first
+    assert everything() == pictures
+
+
+def test_only_differences_whose_interval_excludes_zero_are_bold(folder: Path) -> None:
+    text = render(folder, "{{paired one_seed.json other_seed.json}}\n")
+    assert text.startswith("*Generated by")
+    assert "| one_seed | td3 - clone | **+0.050** | **[+0.010, +0.090]** |" in text
+    assert "| other_seed | td3 - clone | +0.050 | [-0.020, +0.120] |" in text
+
+
+def test_many_objects_are_folded(folder: Path) -> None:
+    report = evaluation()
+    report["objects"] = {f"object-{n}": report["objects"]["object-0"] for n in range(30)}
+    (folder / "many.json").write_text(json.dumps(report))
+    text = render(folder, "{{objects many.json}}\n")
+    assert "<details><summary>Successes after 20 new trials" in text and "| object-29 |" in text
+
+
+def test_what_is_not_measured_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(folder / "benchmarks")
+    words = {name: "later.json" for name in DIRECTIVES} | {"figure": "later.png later.json", "benchmarks": ""}
+    text = render(folder, "".join(f"{{{{{name} {files}}}}}\n" for name, files in words.items()))
+    assert text.splitlines().count("not measured yet: later.json") == len(DIRECTIVES) - 1
+    assert "not measured yet: benchmarks/*.json" in text.splitlines()
+    assert "not measured yet: later.json" in capsys.readouterr().out
+    text = render(folder, "{{figure none.png}}\n\n{{training training_seed1.json training_seed3.json}}\n")
+    assert "not measured yet: none.png" in text
+    assert "not measured yet: training_seed3.json" in text and "| 0 | 96,000 | yes | 0.820 |" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{{evaluate held_out.json}}", "template.md:3: unknown directive 'evaluate'; known are bench, benchmarks, "),
+        ("see {{bench bench.json}}", "a directive stands on a line of its own"),
+        ("{{}}", "a directive stands on a line of its own"),
+        ("{{evaluation}}", "needs the name of a JSON file"),
+        ("{{evaluation broken.json}}", "broken.json is not JSON: Expecting value: line 1 column 7"),
+        ("{{evaluation nan.json}}", "nan.json is not JSON: NaN is no number"),
+        ("{{evaluation list.json}}", "list.json is not a JSON object but a list"),
+        ("{{evaluation training_seed1.json}}", "does not have the form that `mql evaluate` writes: there is no entry"),
+        ("{{training held_out.json}}", "held_out.json does not have the form that `mql train` writes"),
+        ("{{bench held_out.json}}", "held_out.json does not have the form that `mql bench` writes"),
+        ("{{figure ../a.png held_out.json}}", "expected the name of a picture"),
+        ("{{figure a.png certificate.json}}", "there is no figure of such a file"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    folder: Path, line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.json").write_text('{"a": }')
+    (folder / "nan.json").write_text('{"a": NaN}')
+    (folder / "list.json").write_text("[1]")
+    assert message in refused(folder, f"# Results\n\n{line}\n", capsys)
+
+
+def test_a_folder_without_a_template_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["results", "--from", str(tmp_path / "none"), "--out", str(tmp_path / "results.md")]) == 2
+    assert "template.md does not exist" in capsys.readouterr().err
+
+
+def test_the_reference_points_are_those_of_the_readme() -> None:
+    points = reference_points(ROOT / "docs" / "results")
+    assert points["half-cheetah-dir"] == {20_000: 134, 50_000: 320, 100_000: 493, 150_000: 693, 200_000: 832}
+    assert points["walker-params"] == {100_000: 125}
+
+
+def test_the_repository_s_template_renders(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs" / "results", tmp_path / "results")
+    assert cli.main(["results", "--from", str(tmp_path / "results"), "--out", str(tmp_path / "page.md")]) == 0
+    assert "\n## Known limits\n" in (tmp_path / "page.md").read_text()
