@@ -25,6 +25,7 @@ ABOVE_GRASPING = {"mql_ros.nodes", "mql_ros.cli", "mql_sim", "rclpy", "pybullet"
 FORBIDDEN = {
     "mql_ros/algorithm": ABOVE_GRASPING | {"mql_ros.grasping"},
     "mql_ros/grasping": ABOVE_GRASPING,
+    "mql_ros/benchmarks": {"mql_ros.cli", "mql_ros.nodes", "mql_sim", "pybullet", "rclpy"},
     "mql_ros/nodes": {"mql_ros.cli", "mql_sim", "pybullet"},
     "sim/arm_simulator.py": {"mql_ros.cli"},
     "sim": {"mql_ros.cli", "mql_ros.nodes", "rclpy"},

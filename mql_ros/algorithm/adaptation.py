@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mql_ros.algorithm.certificate import CertificateResult, actions_at, certify, keep_aside
 from mql_ros.algorithm.networks import ContextEncoder
 from mql_ros.algorithm.propensity import PropensityConfig, PropensityResult, fit_propensity, principal_components
 from mql_ros.algorithm.replay import Batch, Replay, concatenate
@@ -39,6 +40,8 @@ class AdaptationConfig:
     """False leaves the proximal term out."""
     proximal: float | str = "ess"
     """Proximal coefficient: "ess" for 1 - effective sample size, or a fixed number."""
+    proximal_scale: float = 1.0
+    """Factor on 1 - effective sample size; 1 is the paper, whose losses were of another size."""
     recycling: str = "proportional"
     """"proportional" draws old blocks in proportion to their ratio, "weighted" draws evenly and weights the loss."""
     feature_components: int = 0
@@ -70,6 +73,11 @@ class AdaptationConfig:
     """False freezes the encoder while adapting."""
     success_return: float = 0.5
     """Reward of a whole block from which on it counts as successful, for self-imitation."""
+    certificate_share: float = 0.0
+    """Beyond the paper: part of the new trials, up to one half, that is kept aside to compare the adapted policy with
+    the one before; if it is not better, the learner is as before. 0 keeps none."""
+    certificate_noise: float = 0.2
+    """Standard deviation that both policies are thought to act with in this comparison."""
     seed: int = 0
     """Seed of the draws from both replays."""
 
@@ -78,6 +86,10 @@ class AdaptationConfig:
             raise ValueError("The numbers of updates must not be negative.")
         if self.batch_blocks < 1 or self.pool_blocks < 1 or not 0.0 <= self.new_fraction <= 1.0:
             raise ValueError("batch_blocks and pool_blocks must be at least 1, and new_fraction in [0, 1].")
+        if not self.proximal_scale >= 0.0:
+            raise ValueError(f"proximal_scale is {self.proximal_scale}; expected a number that is not negative.")
+        if not 0.0 <= self.certificate_share <= 0.5 or self.certificate_noise <= 0.0:
+            raise ValueError("certificate_share must be in [0, 0.5], and certificate_noise positive.")
         if isinstance(self.proximal, str) and self.proximal != "ess":
             raise ValueError(f"proximal is {self.proximal!r}; expected 'ess' or a number that is not negative.")
         if not isinstance(self.proximal, str) and not self.proximal >= 0.0:
@@ -129,6 +141,13 @@ class AdaptationResult:
     """Wall-clock time of all of it."""
     snapshot: dict[str, Any]
     """The learner's state before."""
+    certificate: CertificateResult | None = None
+    """The comparison with the policy before, where trials were kept aside."""
+
+    @property
+    def rolled_back(self) -> bool:
+        """Whether the adapted policy was not better, so that the learner is as before."""
+        return self.certificate is not None and not self.certificate.passed
 
     def rollback(self, learner: TD3Learner) -> None:
         """Restore weights, targets, optimisers, counter and generator exactly as they were before adaptation."""
@@ -166,7 +185,17 @@ def adapt(
         raise ValueError("The meta-training replay is empty, nothing can be recycled; use a policy bundle with replay.")
     snapshot, settings = learner.state_dict(), learner.config
     try:
-        return _Adaptation(learner, meta_replay, new_replay, config, snapshot).run()
+        seen, aside = new_replay, None
+        if config.certificate_share > 0.0:
+            seen, aside = keep_aside(new_replay, config.certificate_share)
+            before = actions_at(learner, new_replay, aside) if len(aside) else None
+        result = _Adaptation(learner, meta_replay, seen, config, snapshot).run()
+        if aside is not None and before is not None:
+            result.certificate = certify(learner, before, new_replay, aside, config.certificate_noise)
+        if result.rolled_back:
+            result.rollback(learner)
+            result.reasons.append("The adapted policy was no better on the trials kept aside and was rolled back.")
+        return result
     except BaseException:
         learner.load_state_dict(snapshot)
         raise
@@ -280,7 +309,7 @@ class _Adaptation:
         if np.isnan(ess):
             self.reasons.append("Without propensity there is no effective sample size; the proximal term was left out.")
             return 0.0
-        return 1.0 - ess
+        return self.config.proximal_scale * (1.0 - ess)
 
     def _settings(self) -> TD3Config:
         return replace(

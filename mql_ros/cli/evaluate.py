@@ -67,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="draw success over the number of new trials (over the test trials if there is one number): .png or .svg",
     )
+    parser.add_argument(
+        "--propensity",
+        metavar="FILE",
+        help="draw which training objects' data the arm `mql` drew on, for the first six objects: .png or .svg",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -76,6 +81,7 @@ def main(arguments: argparse.Namespace) -> int:
     from mql_ros.cli.evaluation_run import PartialResults, run_trials
     from mql_ros.cli.figures import check_figure, evaluation_figure, save_figure
     from mql_ros.cli.output import check_writable, write_json
+    from mql_ros.cli.propensity_report import mean_ratios, propensity_figure, propensity_summary
     from mql_ros.errors import UserError
     from mql_ros.nodes.policy_loading import check_bundle
     from mql_ros.resources import share_path
@@ -97,6 +103,7 @@ def main(arguments: argparse.Namespace) -> int:
     bundle_hash = check_bundle(Path(policy), "panda").hash
     check_writable(arguments.json)
     check_figure(arguments.figure)
+    check_figure(arguments.propensity)
     trained_on = _warn_of_training_objects(policy, names)
     adaptation, exploration = load_adaptation(arguments.set)
     # All numbers of new trials of an object stand together, so that what is left always costs as much as what is done.
@@ -135,7 +142,12 @@ def main(arguments: argparse.Namespace) -> int:
         "workers": arguments.workers, "against": arguments.against and Path(arguments.against).name,
         "sessions": len(trials), "sessions_resumed": resumed, "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
+    ratios = mean_ratios(trials, results)
+    if ratios:
+        report["propensity"] = propensity_summary(ratios)
     print_report(report)
+    if arguments.propensity and ratios:
+        save_figure(propensity_figure(ratios), arguments.propensity)
     if arguments.figure:
         save_figure(evaluation_figure(report), arguments.figure)
     if arguments.json:

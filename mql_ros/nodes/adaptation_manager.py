@@ -162,6 +162,10 @@ class AdaptationManager(GraspingNode):
         self.problem = ""
         self._counts["adaptations"] += 1
         self._result |= json.loads(Path(request.result).read_text())
+        if self._result["rolled_back"]:
+            self._counts["roll_backs"] += 1
+            self._tell(failed=False, reason=self._result["messages"][-1])
+            return
         before = self._policies.present
         self._policies.push(Announcement(request.output, request.version, self._result["hash"]))
         if self.setting("certificate_trials"):

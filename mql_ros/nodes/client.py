@@ -139,13 +139,17 @@ class GraphClient(GraphListener):
         return self.transitions[first:]
 
     def adapt(self, seconds: float = 180.0) -> dict[str, Any]:
-        """Adapt to the session's transitions; returns the outcome once the policy server knows the new policy."""
+        """Adapt to the session's transitions; returns the outcome once the policy server knows the new policy.
+
+        Where the outcome says `rolled_back`, there is none.
+        """
         self.call("adaptation_manager/adapt")
         before = self.counts["adaptation"]
         self.wait_for(lambda: self.counts["adaptation"] > before, seconds, "the adaptation")
         if self.adaptation.get("failed"):
             raise GraphError(f"the adaptation failed: {self.adaptation['reason']}")
-        self._wait_for_version(int(self.adaptation["version"]))
+        if not self.adaptation["rolled_back"]:
+            self._wait_for_version(int(self.adaptation["version"]))
         return self.adaptation
 
     def roll_back(self) -> int:

@@ -8,6 +8,7 @@ import torch
 from algorithm_cases import A, O, assert_same_state, filled_replay, make_session, small_learner, trials
 
 from mql_ros.algorithm.adaptation import AdaptationConfig, adapt, control_arms, transition_features
+from mql_ros.algorithm.certificate import actions_at, certify, keep_aside
 from mql_ros.algorithm.replay import Replay
 
 SMALL = AdaptationConfig(new_updates=3, recycling_updates=6, batch_blocks=8, pool_blocks=40)
@@ -222,3 +223,57 @@ def test_fewer_features_overlap_more():
         for count in (0, 1)
     }
     assert found[1].effective_sample_size > found[0].effective_sample_size
+
+
+def certificate_case(good):
+    """Trials that succeed where the action is near 0.5; a policy moved towards it, or away from it."""
+    learner, _, _ = case()
+    rng = np.random.default_rng(0)
+    new = Replay(O, A, 2)
+    session = trials(rng, "bottle", count=16)
+    near = rng.permutation(16)[:8]
+    won = np.isin(session.block, near)
+    session.action[:] = np.where(won, 0.5, -0.5)[:, None]
+    session.reward[:] = np.where(won, 1.0, -1.0)
+    new.add(session)
+    seen, aside = keep_aside(new, 0.25)
+    before = actions_at(learner, new, aside)
+    with torch.no_grad():
+        learner.actor.layers[-1].bias += 0.2 if good else -0.2
+    return certify(learner, before, new, aside, 0.2), seen, aside, new
+
+
+def test_the_certificate_tells_a_better_policy_from_a_worse_one():
+    for good in (True, False):
+        found, seen, aside, new = certificate_case(good)
+        assert found.passed is good and (found.gain > 0.0) is good
+        assert found.trials == 4 and len(seen) + len(aside) == len(new)
+        assert set(new.block_of(aside)).isdisjoint(new.block_of(np.setdiff1d(new.transition_indices(), aside)))
+
+
+@pytest.mark.parametrize("misled", [True, False])
+def test_a_policy_that_is_not_better_is_rolled_back_exactly(misled):
+    learner, meta, _ = case()
+    new = Replay(O, A, 2)
+    session = trials(np.random.default_rng(0), "bottle", count=16)
+    forward, aside = session.block // 4 % 2 == 0, session.block % 4 == 3
+    won = forward ^ (aside & misled)  # what succeeded in training fails in the trials kept aside
+    session.action[:] = np.where(forward, 0.5, -0.5)[:, None]
+    session.reward[:] = np.where(won, 1.0, -1.0)
+    new.add(session)
+    before = learner.state_dict()
+    config = control_arms(replace(SMALL, new_updates=60, actor_learning_rate=3e-3))["fine-tune"]
+    learner.config = replace(learner.config, actor_q_weight=0.0)
+    result = adapt(learner, meta, new, replace(config, self_imitation_weight=5.0, certificate_share=0.25))
+    assert result.rolled_back is misled
+    if misled:
+        assert_same_state(before, learner.state_dict())
+        assert "rolled back" in result.reasons[-1]
+    else:
+        assert result.certificate.gain > 0.0
+
+
+def test_too_few_trials_give_no_certificate():
+    learner, meta, new = case(count=3)
+    result = adapt(learner, meta, new, replace(SMALL, certificate_share=0.25))
+    assert result.certificate is None and not result.rolled_back

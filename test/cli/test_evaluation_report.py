@@ -104,3 +104,19 @@ def test_the_figure_shows_what_the_report_says(steps: tuple[int, ...], suffix: s
 def test_every_arm_has_its_own_line() -> None:
     assert set(STYLES) == set(ARMS)
     assert len(set(STYLES.values())) == len(ARMS)
+
+
+def test_propensity_is_told_by_kind_and_distance_and_drawn(tmp_path: Path) -> None:
+    from mql_ros.cli.propensity_report import mean_ratios, propensity_figure, propensity_summary
+
+    trials = trials_of(("mql",), (5, 20), 1, 2, 3)
+    near_mug = {"mug": 2.0, "soccer-ball": 0.5, "can": 0.5, "kettle": 1.0}
+    rows = [{"mql": {"adaptation": {"mean_importance_ratio": near_mug}}} for _ in trials]
+    rows[-1] = {"mql": {"adaptation": {"mean_importance_ratio": {name: 3 * v for name, v in near_mug.items()}}}}
+    ratios = mean_ratios(trials, rows)
+    assert ratios == {"object-0": {name: 2 * v for name, v in near_mug.items()}}
+    found = propensity_summary({"jug": ratios["object-0"]})["jug"]
+    assert (found["category"], found["handle"], found["mug"], found["narrow"]) == ("handle", 4.0, 4.0, 1.0)
+    save_figure(propensity_figure({"jug": ratios["object-0"]}), str(tmp_path / "propensity.png"))
+    assert (tmp_path / "propensity.png").stat().st_size > 5000
+    assert mean_ratios(trials, [{"mql": {"adaptation": None}} for _ in trials]) == {}

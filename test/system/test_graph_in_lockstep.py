@@ -39,6 +39,25 @@ def test_an_adapted_policy_that_does_worse_is_taken_back(graph: Graph) -> None:
     assert client.policy["version"] == (1 if worse else outcome["version"])
 
 
+def test_an_adaptation_that_fails_its_own_certificate_is_not_used(graph: Graph) -> None:
+    client = graph.begin("bottle", 1)
+    client.set_parameters("policy_server", exploration_noise=1.0)
+    rewards = client.run_trials(4, new_session=True)
+    names = ("certificate_share", "new_updates", "use_recycling")
+    # Without updates nothing can have become better.
+    client.set_parameters(
+        "adaptation_manager", {"adaptation." + n: v for n, v in zip(names, (0.5, 0, False), strict=True)}
+    )
+    outcome = client.adapt()
+    client.set_parameters(
+        "adaptation_manager", {"adaptation." + n: v for n, v in zip(names, (0.0, 3, True), strict=True)}
+    )
+    assert len({round(t.reward, 6) for t in rewards if t.done}) > 1
+    assert outcome["rolled_back"] and "no better" in outcome["reason"]
+    assert outcome["certificate"]["trials"] == 2 and not outcome["certificate"]["passed"]
+    assert client.policy["version"] == 1
+
+
 def test_adapting_without_data_is_refused(graph: Graph) -> None:
     # The memory is of the present session; whether there is one depends on the tests before.
     client = graph.begin("bottle", 1)
