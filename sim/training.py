@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from mql_ros.algorithm.networks import NetworkConfig
-from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
+from mql_ros.algorithm.policy_bundle import load_bundle, recover_bundle, save_bundle
 from mql_ros.algorithm.replay import Batch, Replay, concatenate
 from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
@@ -84,8 +84,9 @@ class Training:
         self._check_same_run()
         self._started = time.monotonic() - self._logged_seconds()
         self._workers = Workers(config.robot, processes)
-        self._replay = self._new_replay(config.demonstration_sessions)
-        self._own = self._new_replay(config.rounds * config.sessions_per_round)
+        own = config.rounds * config.sessions_per_round
+        self._replay = self._new_replay(config.demonstration_sessions + own)
+        self._own = self._new_replay(own)
 
     def _new_replay(self, sessions: int) -> Replay:
         trials = self.config.trials_per_session * (sessions + 1)
@@ -156,11 +157,14 @@ class Training:
         return learner
 
     def _reinforce(self, cloned: TD3Learner) -> Path:
-        """Rounds of collecting and updating; returns the best checkpoint that learned on without labels."""
+        """Rounds of collecting and updating; returns the best checkpoint, perhaps the clone itself."""
         config = self.config
-        best, best_score = self.folder / "cloned", 0.0
-        learner, done = cloned, 0
         newest = self.folder / "newest"
+        for checkpoint in (newest, self.folder / "best"):
+            recover_bundle(checkpoint)
+        best = self.folder / "cloned"
+        best_score = float(load_bundle(best).manifest["extra"]["score"])
+        learner, done = cloned, 0
         if newest.exists():
             bundle = load_bundle(newest)
             learner, done = bundle.make_learner(self.device), int(bundle.manifest["extra"]["round"])
@@ -173,15 +177,13 @@ class Training:
             best = self.folder / "best"
             best_score = float(load_bundle(best).manifest["extra"]["score"])
         for number in range(done):
-            for session in read_sessions(self._round_file(number)):
-                self._own.add(session)
+            self._keep(read_sessions(self._round_file(number)))
         for number in range(done, config.rounds):
             collected = self._collect(number, Policy.of(learner, config.history_blocks))
             metrics = self._update(learner, number)
             sessions = list(collected)
             write_sessions(self._round_file(number), sessions)
-            for session in sessions:
-                self._own.add(session)
+            self._keep(sessions)
             rate = np.array([successes(session) for session in sessions]).mean(axis=0)
             line = f"round {number + 1}/{config.rounds}: collected {np.round(rate, 2).tolist()} {_numbers(metrics)}"
             score = None
@@ -190,11 +192,10 @@ class Training:
                 score = validation.value
                 line += f" validation {np.round(validation.by_trial, 3).tolist()}"
             extra = {"round": number + 1, "score": score}
-            may_be_chosen = number >= config.label_rounds + config.settling_rounds
-            if score is not None and may_be_chosen and score > best_score:
+            if score is not None and score > best_score and number + 1 >= config.choose_from_round:
                 best, best_score = self.folder / "best", score
                 self._checkpoint(best, learner, extra)
-            elif score is not None and best_score > 0.0 and config.return_to_best:
+            elif score is not None and config.return_to_best and number + 1 >= config.choose_from_round:
                 self._return_to(best, learner)
             self._checkpoint(newest, learner, extra)
             self._say(line)
@@ -247,8 +248,13 @@ class Training:
             raise UserError(f"training diverged in round {number + 1}: a loss is not finite; lower the learning rates")
         return metrics
 
+    def _keep(self, sessions: list[Session]) -> None:
+        """Store what the policy did: in a replay of its own where batches take a fixed part from it."""
+        replay = self._own if self.config.own_fraction > 0.0 else self._replay
+        for session in sessions:
+            replay.add(session)
+
     def _batch(self, rng: np.random.Generator) -> Batch:
-        """Demonstrations and the policy's own trials in fixed shares: critics must know what the actor really does."""
         own = round(self.config.own_fraction * self.config.batch_blocks) if len(self._own) else 0
         demonstrated = self._replay.sample(self.config.batch_blocks - own, rng)
         return concatenate(demonstrated, self._own.sample(own, rng)) if own else demonstrated

@@ -38,8 +38,9 @@ class TrainingConfig:
     """Sessions that the policy collects in a round."""
     updates_per_round: int = 200
     """TD3 updates in a round."""
-    own_fraction: float = 0.5
-    """Part of a batch that comes from the policy's own trials, below 1; the rest are demonstrations."""
+    own_fraction: float = 0.0
+    """Part of a batch, below 1, that comes from the policy's own trials; with 0 they join the demonstrations in one
+    replay, so that their part is their share of all data."""
     exploration_noise: float = 0.12
     """Standard deviation of the noise on actions while collecting; 0 in every fourth session."""
     batch_blocks: int = 128
@@ -50,8 +51,8 @@ class TrainingConfig:
     """Weight of the teacher's labels beside the value term in the first of these rounds ..."""
     clone_weight_end: float = 0.2
     """... and in the last of them, geometric in between."""
-    settling_rounds: int = 0
-    """Rounds after the last label before a checkpoint may be chosen."""
+    choose_from_round: int = 0
+    """The first round (from 1) whose checkpoint may be chosen; before it, and if none is better, the clone is."""
     critic_warmup_updates: int = 200
     """TD3 updates of critics and encoder alone before the actor follows."""
     validate_every: int = 2

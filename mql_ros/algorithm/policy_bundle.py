@@ -275,7 +275,7 @@ def _write_directory(target: Path, files: Mapping[str, bytes]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.parent / f".{target.name}.partial-{os.getpid()}"
     replaced = target.parent / f".{target.name}.replaced-{os.getpid()}"
-    _remove_leftovers(target)
+    recover_bundle(target)
     try:
         partial.mkdir()
         for name, content in files.items():
@@ -301,7 +301,7 @@ def _write_directory(target: Path, files: Mapping[str, bytes]) -> None:
             shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _remove_leftovers(target: Path) -> None:
+def recover_bundle(target: Path) -> None:
     """Clear away what a killed process left of the bundle; bring the old one back if it died between two renames."""
     for kind in ("replaced", "partial"):
         for leftover in target.parent.glob(f".{target.name}.{kind}-*"):

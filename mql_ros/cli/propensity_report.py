@@ -49,7 +49,7 @@ def propensity_summary(ratios: dict[str, dict[str, float]]) -> dict[str, Any]:
 
 
 def propensity_figure(ratios: dict[str, dict[str, float]]) -> Figure:
-    """Where each training object is grasped, larger and darker the more of its data is used; the star is the new one."""
+    """Where each training object is grasped, larger and darker the more of its data is used; a star is the new one."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 

@@ -194,7 +194,7 @@ def test_leftovers_of_a_killed_save_are_cleared_by_the_next(tmp_path):
     save(tmp_path / "policy")
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
     (tmp_path / "policy").rename(tmp_path / f".policy.replaced-{dead}")
-    policy_bundle._remove_leftovers(tmp_path / "policy")
+    policy_bundle.recover_bundle(tmp_path / "policy")
     assert load_bundle(tmp_path / "policy").manifest["version"] == 1
 
 
