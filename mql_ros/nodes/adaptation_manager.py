@@ -164,6 +164,7 @@ class AdaptationManager(GraspingNode):
         self._result |= json.loads(Path(request.result).read_text())
         if self._result["rolled_back"]:
             self._counts["roll_backs"] += 1
+            self._policies.retire(request.version)
             self._tell(failed=False, reason=self._result["messages"][-1])
             return
         before = self._policies.present

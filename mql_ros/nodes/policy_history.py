@@ -37,6 +37,10 @@ class PolicyHistory:
         self._stack.append(announcement)
         self._highest = max(self._highest, announcement.version)
 
+    def retire(self, version: int) -> None:
+        """A policy was made with this number but never used; the number does not recur."""
+        self._highest = max(self._highest, version)
+
     def roll_back(self) -> bool:
         """Return to the policy before; False when there is none."""
         if len(self._stack) == 1:

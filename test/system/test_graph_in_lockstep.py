@@ -43,19 +43,17 @@ def test_an_adaptation_that_fails_its_own_certificate_is_not_used(graph: Graph) 
     client = graph.begin("bottle", 1)
     client.set_parameters("policy_server", exploration_noise=1.0)
     rewards = client.run_trials(4, new_session=True)
-    names = ("certificate_share", "new_updates", "use_recycling")
     # Without updates nothing can have become better.
-    client.set_parameters(
-        "adaptation_manager", {"adaptation." + n: v for n, v in zip(names, (0.5, 0, False), strict=True)}
-    )
+    strict = {"certificate_share": 0.5, "new_updates": 0, "use_recycling": False}
+    usual = {"certificate_share": 0.0, "new_updates": 10, "use_recycling": True}
+    client.set_parameters("adaptation_manager", {f"adaptation.{name}": value for name, value in strict.items()})
     outcome = client.adapt()
-    client.set_parameters(
-        "adaptation_manager", {"adaptation." + n: v for n, v in zip(names, (0.0, 3, True), strict=True)}
-    )
+    client.set_parameters("adaptation_manager", {f"adaptation.{name}": value for name, value in usual.items()})
     assert len({round(t.reward, 6) for t in rewards if t.done}) > 1
     assert outcome["rolled_back"] and "no better" in outcome["reason"]
     assert outcome["certificate"]["trials"] == 2 and not outcome["certificate"]["passed"]
     assert client.policy["version"] == 1
+    assert client.adapt()["version"] == outcome["version"] + 1
 
 
 def test_adapting_without_data_is_refused(graph: Graph) -> None:
