@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import re
 import shlex
 import sys
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.policy_bundle import load_bundle, recover_bundle, save_bundle
@@ -29,6 +27,7 @@ from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.errors import UserError
 from mql_ros.grasping import spaces
+from mql_ros.hardware import hardware
 from mql_ros.statistics import wilson_interval
 from mql_sim.catalogue import HELD_OUT_NAMED, development_names, training_names
 from mql_sim.rollout import successes
@@ -329,17 +328,11 @@ class Training:
         result = {
             "schema": 1, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "config": config.as_dict(),
             "checkpoint": checkpoint, "validations": self._validations(), "measured": measured,
-            "seconds": round(time.monotonic() - self._started, 1), "hardware": self._hardware(),
+            "seconds": round(time.monotonic() - self._started, 1), "hardware": hardware() | {"device": self.device},
         }  # fmt: skip
         _write_text(self.folder / "training_result.json", json.dumps(result, indent=1) + "\n")
         self._say(f"wrote {path} ({stage})")
         return path
-
-    def _hardware(self) -> dict[str, Any]:
-        return {
-            "cpus": os.cpu_count(), "platform": platform.platform(), "machine": platform.machine(),
-            "python": platform.python_version(), "torch": torch.__version__, "device": self.device,
-        }  # fmt: skip
 
     def _newest_sessions(self, count: int) -> list[Session]:
         files = sorted((self.folder / "demonstrations").glob("*.npz")) + sorted((self.folder / "rounds").glob("*.npz"))

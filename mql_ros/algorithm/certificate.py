@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from mql_ros.algorithm.replay import Replay
-from mql_ros.algorithm.session import Session
+from mql_ros.algorithm.session import taken
 from mql_ros.algorithm.td3 import TD3Learner
 
 LOG_RATIO_CLIP = 2.0
@@ -41,14 +41,12 @@ def keep_aside(replay: Replay, share: float) -> tuple[Replay, NDArray[np.int64]]
     every = round(1.0 / share)
     smaller = Replay(replay.observation_size, replay.action_size, replay.history_blocks, max(len(replay), 1))
     aside = []
-    everything = replay.transition_indices()
-    begin = 0
-    for session in _in_order(replay):
+    for identifier in replay.identifiers:
+        session = replay.session(identifier)
         numbers = np.unique(session.block, return_inverse=True)[1]
         out = numbers % every == every - 1
-        aside.append(everything[begin : begin + len(session)][out])
-        begin += len(session)
-        smaller.add(_rows(session, ~out))
+        aside.append(replay.indices_of(identifier)[out])
+        smaller.add(taken(session, ~out, session.block[~out]))
     return smaller, np.concatenate(aside)
 
 
@@ -76,24 +74,3 @@ def actions_at(learner: TD3Learner, replay: Replay, indices: NDArray[np.int64]) 
     batch = replay.gather(indices).to(learner.device)
     with torch.no_grad():
         return learner.actor(batch.observation, learner.contexts(batch)[0]).cpu()
-
-
-def _in_order(replay: Replay) -> list[Session]:
-    """Sessions in the order of `transition_indices`: by task, then by age."""
-    sessions = [replay.session(identifier) for identifier in replay.identifiers]
-    tasks = {name: number for number, name in enumerate(dict.fromkeys(session.task for session in sessions))}
-    return sorted(sessions, key=lambda session: tasks[session.task])
-
-
-def _rows(session: Session, kept: NDArray[np.bool_]) -> Session:
-    return Session(
-        task=session.task,
-        observation=session.observation[kept],
-        action=session.action[kept],
-        reward=session.reward[kept],
-        next_observation=session.next_observation[kept],
-        done=session.done[kept],
-        terminal=session.terminal[kept],
-        block=session.block[kept],
-        teacher_action=None if session.teacher_action is None else session.teacher_action[kept],
-    )

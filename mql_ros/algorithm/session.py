@@ -66,15 +66,18 @@ class Session:
         return len(self.reward)
 
 
+def taken(session: Session, rows: NDArray, block: NDArray) -> Session:
+    """The chosen rows (a mask, or indices in any order) of a session, with block numbers of their own."""
+    columns = {f.name: getattr(session, f.name) for f in fields(Session) if f.name not in ("task", "block")}
+    moved: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
+    return Session(task=session.task, block=block, **moved)
+
+
 def shuffled(session: Session, rng: np.random.Generator) -> Session:
     """The same blocks in random order; for tasks whose blocks do not depend on each other."""
     _, place = np.unique(session.block, return_inverse=True)
     rows = [np.flatnonzero(place == block) for block in rng.permutation(place.max() + 1)]
-    order = np.concatenate(rows)
-    columns = {f.name: getattr(session, f.name) for f in fields(Session) if f.name not in ("task", "block")}
-    moved: dict[str, Any] = {name: None if column is None else column[order] for name, column in columns.items()}
-    block = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-    return Session(task=session.task, block=block, **moved)
+    return taken(session, np.concatenate(rows), np.repeat(np.arange(len(rows)), [len(row) for row in rows]))
 
 
 def block_numbers(done: ArrayLike, block_length: int | None = None) -> NDArray[np.int64]:

@@ -229,6 +229,10 @@ class SessionStorage:
         """Identifiers of the stored sessions, oldest first."""
         return list(self._sessions)
 
+    def indices_of(self, identifier: int) -> NDArray[np.int64]:
+        """Transition indices of a stored session, in its order."""
+        return self._slots_of(self._sessions[identifier])[0]
+
     def session(self, identifier: int) -> Session:
         """A stored session as it was added; blocks are numbered without gaps."""
         record = self._sessions[identifier]

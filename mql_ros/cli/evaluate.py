@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shlex
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 HELP = "measure a policy on objects: without context, with context, and after adaptation, on matched seeds"
 
@@ -83,6 +81,7 @@ def main(arguments: argparse.Namespace) -> int:
     from mql_ros.cli.output import check_writable, write_json
     from mql_ros.cli.propensity_report import mean_ratios, propensity_figure, propensity_summary
     from mql_ros.errors import UserError
+    from mql_ros.hardware import hardware
     from mql_ros.nodes.policy_loading import check_bundle
     from mql_ros.resources import share_path
     from mql_sim.evaluation import Trial
@@ -189,19 +188,6 @@ def command_line(arguments: argparse.Namespace) -> str:
         else:
             words += [str(part) for part in (value if isinstance(value, list) else [value])]
     return shlex.join(words)
-
-
-def hardware() -> dict[str, Any]:
-    """What the figures were measured on."""
-    import torch
-
-    return {
-        "cpus": os.cpu_count(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
 
 
 def _warn_of_training_objects(policy: str, names: Sequence[str]) -> int:

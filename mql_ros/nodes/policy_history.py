@@ -35,10 +35,10 @@ class PolicyHistory:
     def push(self, announcement: Announcement) -> None:
         """A new policy is in force."""
         self._stack.append(announcement)
-        self._highest = max(self._highest, announcement.version)
+        self.retire(announcement.version)
 
     def retire(self, version: int) -> None:
-        """A policy was made with this number but never used; the number does not recur."""
+        """The number does not recur, whether or not its policy was ever used."""
         self._highest = max(self._highest, version)
 
     def roll_back(self) -> bool:

@@ -1,0 +1,20 @@
+"""What a figure was measured on, for the files that keep figures."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+
+def hardware() -> dict[str, Any]:
+    """Cores, platform and versions as plain JSON."""
+    import torch
+
+    return {
+        "cpus": os.cpu_count(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
