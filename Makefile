@@ -8,10 +8,10 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format train bench evaluate results clean
+.PHONY: help setup demo test test-safety lint format train bench evaluate results clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything in it (Python 3.11 or 3.10)
 
@@ -40,6 +40,9 @@ demo: setup ## learn to grasp objects never seen before; the report is out/demo/
 
 test: setup ## run all tests
 	$(BIN)/python -m pytest test
+
+test-safety: setup ## look at a million points of published trajectories
+	MQL_SAFETY_SAMPLES=1e6 $(BIN)/python -m pytest test/grasping/test_safety.py -k published
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

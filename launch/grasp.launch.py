@@ -1,68 +1,194 @@
 """Start the graph: `ros2 launch mql_ros grasp.launch.py`, with sim:=false on hardware (`--show-args` explains all).
 
-The nodes come from the same table as those of `mql demo`, mql_ros.nodes.graph.NODES.
+The nodes come from the same table as those of `mql demo`, mql_ros.nodes.graph.NODES. They are lifecycle nodes, brought
+up in the order of that table; one that dies is started again and brought up again.
 """
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, RegisterEventHandler
+from launch.event_handlers import OnProcessExit, OnProcessStart
+from launch.events import Shutdown
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.ros_adapters import get_ros_node
 
-from launch import LaunchContext, LaunchDescription
+from launch import Action, LaunchContext, LaunchDescription
 from mql_ros.errors import UserError
-from mql_ros.nodes.graph import PACKAGE, implied_parameters, nodes_of, parameters_from_words
-from mql_ros.nodes.parameters import contradiction, parameter_table
+from mql_ros.grasping.robot_profile import RobotProfile, load_profile
+from mql_ros.nodes.bring_up import BringUp
+from mql_ros.nodes.graph import OWN_GRAPH, PACKAGE, implied_parameters, nodes_of
+from mql_ros.nodes.parameters import contradiction, parameter_table, parameters_from_words
+from mql_ros.resources import share_path
 
-PARAMETERS = {"robot": "policy_server", "bundle": "adaptation_manager", "object": "arm_simulator",
-              "lockstep": "arm_simulator", "seed": "arm_simulator"}  # fmt: skip
+RESPAWN_DELAY = 2.0
+"""Time before a node that died is started again, s."""
+USER_ERROR = 2
+"""Exit code of a node that was started wrongly: to start it again would not help."""
+REMAPPINGS = list(OWN_GRAPH.items())
+
+PARAMETERS = {"robot": "policy_server", "object": "arm_simulator", "bundle": "adaptation_manager",
+              "lockstep": "arm_simulator"}  # fmt: skip
 """Launch arguments that are parameters, with a node in whose section of config/nodes.yaml each is described."""
 
 
-def _start(context: LaunchContext) -> list[Node]:
-    names = ("sim", "namespace", "params_file", *PARAMETERS)
+def generate_launch_description() -> LaunchDescription:
+    """The arguments, and what they start."""
+    table = parameter_table()
+    described = {name: table[node][name].description for name, node in PARAMETERS.items()}
+    defaults = {name: str(table[node][name].default) for name, node in PARAMETERS.items()}
+    known = ", ".join(sorted(path.stem for path in share_path("config", "robots").glob("*.yaml")))
+    return LaunchDescription(
+        [
+            _switch("sim", "true", "Start the simulator; false where a real arm's driver and perception run."),
+            DeclareLaunchArgument(
+                "robot", default_value=defaults["robot"], description=f"{described['robot']} Known are: {known}."
+            ),
+            DeclareLaunchArgument("object", default_value=defaults["object"], description=described["object"]),
+            DeclareLaunchArgument("bundle", default_value=defaults["bundle"], description=described["bundle"]),
+            DeclareLaunchArgument(
+                "namespace", default_value="", description="Namespace of all nodes, for a second arm in the same graph."
+            ),
+            _switch("rviz", "false", "Start RViz with the arm, the object, its grasps and the workspace."),
+            _switch("lockstep", defaults["lockstep"].lower(), described["lockstep"]),
+            DeclareLaunchArgument(
+                "params_file",
+                default_value="",
+                description="YAML file with more parameters, in one section `/**: {ros__parameters: {...}}`.",
+            ),
+            OpaqueFunction(function=_start),
+        ]
+    )
+
+
+def _switch(name: str, default: str, description: str) -> DeclareLaunchArgument:
+    return DeclareLaunchArgument(name, default_value=default, choices=["true", "false"], description=description)
+
+
+def _start(context: LaunchContext) -> list[Action]:
+    names = ("sim", "rviz", "namespace", "params_file", *PARAMETERS)
     given = {name: LaunchConfiguration(name).perform(context) for name in names}
-    sim = given["sim"].lower() == "true"
+    sim, rviz = given["sim"] == "true", given["rviz"] == "true"
     words = {name: given[name] for name in PARAMETERS}
     if problem := contradiction(sim, parameters_from_words("policy_server", words)):
         raise UserError(problem)
-    return [
-        Node(
+    profile = load_profile(given["robot"])
+    file = [given["params_file"]] if given["params_file"] else []
+    own = _parameters_of(given["params_file"])
+
+    def implied(name: str) -> dict[str, Any]:
+        """What the user's own file says goes before what follows from sim."""
+        return {key: value for key, value in implied_parameters(name, sim).items() if key not in own}
+
+    nodes = {
+        entry.name: LifecycleNode(
             package=PACKAGE,
             executable=entry.name,
             name=entry.name,
             namespace=given["namespace"],
             parameters=[
-                *([given["params_file"]] if given["params_file"] else []),
-                implied_parameters(entry.name, sim) | parameters_from_words(entry.name, words),
+                *file,
+                implied(entry.name) | parameters_from_words(entry.name, words) | {"autostart": False},
             ],
+            remappings=REMAPPINGS,
             output="screen",
+            respawn=True,
+            respawn_delay=RESPAWN_DELAY,
         )
-        for entry in nodes_of(sim)
+        for entry in nodes_of(sim, rviz)
+    }
+    return [
+        *_kept_up(context, given["namespace"], nodes),
+        *nodes.values(),
+        *(_transforms(given["namespace"], profile) if sim else []),
+        *(_rviz(given["namespace"], profile) if rviz else []),
     ]
 
 
-def generate_launch_description() -> LaunchDescription:
-    """The arguments, and the nodes."""
-    table = parameter_table()
-    arguments = [
-        DeclareLaunchArgument(
-            "sim",
-            default_value="true",
-            choices=["true", "false"],
-            description="Start the simulator; false where a real arm's driver and perception run.",
-        )
-    ]
-    for name, node in PARAMETERS.items():
-        spec = table[node][name]
-        default = str(spec.default).lower() if isinstance(spec.default, bool) else str(spec.default)
-        arguments.append(DeclareLaunchArgument(name, default_value=default, description=spec.description))
-    arguments.append(
-        DeclareLaunchArgument("namespace", default_value="", description="Namespace of all nodes, for a second arm.")
+def _parameters_of(file: str) -> set[str]:
+    """Names of the parameters that a file sets for all nodes."""
+    if not file:
+        return set()
+    try:
+        data = yaml.safe_load(Path(file).read_text())
+        return set(data["/**"]["ros__parameters"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(f"params_file {file} holds no section `/**: {{ros__parameters: {{...}}}}`") from error
+
+
+def _kept_up(context: LaunchContext, namespace: str, nodes: dict[str, LifecycleNode]) -> list[Action]:
+    """Handlers that bring each node up whenever it starts, in order, and end everything where that cannot succeed."""
+    prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else "/"
+    bring_up = BringUp(get_ros_node(context), [prefix + name for name in nodes], lambda: context.is_shutdown)
+
+    ends: list[str] = []
+
+    async def end(reason: str) -> None:
+        if not ends:  # launch stumbles over a second one
+            ends.append(reason)
+            get_logger("mql_ros").error(reason)
+            await context.emit_event(Shutdown(reason=reason))
+
+    async def carry_out(name: str) -> None:
+        try:
+            await bring_up.bring_up(prefix + name)
+        except UserError as error:
+            await end(str(error))
+
+    def started(context: LaunchContext, name: str) -> None:
+        context.add_completion_future(context.asyncio_loop.create_task(carry_out(name)))
+
+    def exited(context: LaunchContext, name: str) -> None:
+        if context.locals.event.returncode == USER_ERROR:
+            reason = f"{name} was started wrongly; what it printed says why"
+            context.add_completion_future(context.asyncio_loop.create_task(end(reason)))
+
+    handlers: list[Action] = []
+    for name, node in nodes.items():
+        start, leave = OpaqueFunction(function=started, args=[name]), OpaqueFunction(function=exited, args=[name])
+        handlers.append(RegisterEventHandler(OnProcessStart(target_action=node, on_start=[start])))
+        handlers.append(RegisterEventHandler(OnProcessExit(target_action=node, on_exit=[leave])))
+    return handlers
+
+
+def _transforms(namespace: str, profile: RobotProfile) -> list[Action]:
+    """The simulated arm's `robot_description` and transforms; the driver of a real arm brings its own."""
+    if (text := _robot_description(profile)) is None or not _installed("robot_state_publisher"):
+        return [LogInfo(msg="no robot_state_publisher, so there are no transforms; the grasping needs none")]
+    description = {"robot_description": ParameterValue(text, value_type=str)}
+    return [_helper("robot_state_publisher", "robot_state_publisher", namespace, parameters=[description])]
+
+
+def _robot_description(profile: RobotProfile) -> str | None:
+    if find_spec("mql_sim.robot_description") is None:
+        return None
+    from mql_sim.robot_description import describe
+
+    return str(describe(profile))
+
+
+def _rviz(namespace: str, profile: RobotProfile) -> list[Action]:
+    if not _installed("rviz2"):
+        return [LogInfo(msg="RViz is not installed: apt install ros-$ROS_DISTRO-rviz2")]
+    config: Path = share_path("config", "rviz") / "grasp.rviz"
+    return [_helper("rviz2", "rviz2", namespace, arguments=["-d", str(config), "-f", profile.base_frame])]
+
+
+def _helper(package: str, executable: str, namespace: str, **more: list) -> Node:
+    return Node(
+        package=package, executable=executable, namespace=namespace, remappings=REMAPPINGS, output="screen", **more
     )
-    arguments.append(
-        DeclareLaunchArgument(
-            "params_file",
-            default_value="",
-            description="YAML file with more parameters, in one section `/**: {ros__parameters: {...}}`.",
-        )
-    )
-    return LaunchDescription([*arguments, OpaqueFunction(function=_start)])
+
+
+def _installed(package: str) -> bool:
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError:
+        return False
+    return True

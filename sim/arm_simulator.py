@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -23,7 +25,8 @@ from mql_ros.nodes.conversions import (
     time_message,
     wrench_message,
 )
-from mql_ros.nodes.trajectories import Trajectory, read_trajectory
+from mql_ros.nodes.trajectories import Trajectory, read_trajectory, read_width_force
+from mql_sim import faults
 from mql_sim.simulated_driver import SimulatedDriver
 
 SAY_AGAIN = 1.0
@@ -33,36 +36,43 @@ SAY_AGAIN = 1.0
 class ArmSimulator(GraspingNode):
     """In lockstep one control period passes for each command that answers the newest measurement, else in wall time."""
 
-    def __init__(self) -> None:
-        super().__init__("arm_simulator")
+    def configure(self) -> None:
+        """Set the world up; its time stands still while the node is not active."""
         self._profile = profile = load_profile(self.setting("robot"))
         self._driver = SimulatedDriver(profile, self.setting("object"), self.setting("seed"))
         self._lockstep = bool(self.setting("lockstep"))
+        self._choose_fault(self.setting("fault"))
         # Simulated time starts at zero in lockstep, which has its own clock, and now where it follows the wall clock.
         self._epoch = 0 if self._lockstep else self.get_clock().now().nanoseconds
         self._commands: dict[str, Trajectory] = {}
         self._counts = {"periods": 0, "resets": 0, "late_commands": 0, "refused_messages": 0}
         self._periods_to_picture = 0
 
-        self._wrench = self.create_publisher(WrenchStamped, "wrench", RELIABLE)
-        self._pose = self.create_publisher(PoseStamped, "object_pose", RELIABLE)
-        self._joints = self.create_publisher(JointState, "joint_states", RELIABLE)
-        self._clock_publisher = self.create_publisher(Clock, "/clock", RELIABLE) if self._lockstep else None
+        topics = profile.topics
+        self._wrench = self.create_publisher(WrenchStamped, topics.wrench, RELIABLE)
+        self._pose = self.create_publisher(PoseStamped, topics.object_pose, RELIABLE)
+        self._joints = self.create_publisher(JointState, topics.joint_states, RELIABLE)
+        self._clock_publisher = self.create_publisher(Clock, "clock", RELIABLE) if self._lockstep else None
         self._camera = self.create_publisher(Image, "camera/image_raw", 5)
-        names = {"arm": profile.joint_names, "gripper": profile.finger_names}
-        for part, joints in names.items():
-            self.create_subscription(
-                JointTrajectory,
-                f"{part}_controller/joint_trajectory",
-                lambda message, part=part, joints=joints: self._on_trajectory(part, message, joints),
-                RELIABLE,
-            )
+        self.create_subscription(JointTrajectory, topics.arm_command, self._on_arm, RELIABLE)
+        kind = JointTrajectory if profile.gripper_command == "joint_trajectory" else Float64MultiArray
+        self.create_subscription(kind, topics.gripper_command, self._on_gripper, RELIABLE)
         self.create_service(Trigger, "~/reset", self._on_reset)
+        self._published_at = 0.0
         if self._lockstep:
-            self._published_at = 0.0
             self.create_timer(SAY_AGAIN / 2, self._say_again, clock=self.wall_clock)
         else:
             self.create_timer(profile.control_period, self._tick, clock=self.wall_clock)
+
+    def activate(self) -> None:
+        """Let time go on from here."""
+        if not self._lockstep:
+            self._epoch += self.get_clock().now().nanoseconds - self._stamp
+
+    def deactivate(self) -> None:
+        """Stand still."""
+        self._driver.stop()
+        self._commands.clear()
 
     @property
     def _stamp(self) -> int:
@@ -70,6 +80,8 @@ class ArmSimulator(GraspingNode):
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """The next placement of the object; the reply's message is the stamp of the measurement, in nanoseconds."""
+        if (refusal := self.refusal()) is not None:
+            return answer(response, refusal)
         self._driver.reset()
         self._commands.clear()
         self._counts["resets"] += 1
@@ -77,14 +89,28 @@ class ArmSimulator(GraspingNode):
         self._publish()
         return answer(response, None, str(self._stamp))
 
-    def _on_trajectory(self, part: str, message: JointTrajectory, joints: tuple[str, ...]) -> None:
-        if part == "arm" and not message.points and not self._lockstep:
+    def _on_arm(self, message: JointTrajectory) -> None:
+        if message.points or self._lockstep:
+            self._take("arm", lambda: read_trajectory(message, self._profile.joint_names))
+        elif self.active:
             self._driver.stop()
+
+    def _on_gripper(self, message: JointTrajectory | Float64MultiArray) -> None:
+        def read() -> Trajectory:
+            if isinstance(message, Float64MultiArray):
+                return read_width_force(message, len(self._profile.finger_names))
+            trajectory = read_trajectory(message, self._profile.finger_names)
+            if trajectory.efforts.shape[1] == 0:
+                raise MessageError("the gripper's trajectory has no effort: the force limit of each finger is needed")
+            return trajectory
+
+        self._take("gripper", read)
+
+    def _take(self, part: str, read: Callable[[], Trajectory]) -> None:
+        if not self.active:
             return
         try:
-            trajectory = read_trajectory(message, joints)
-            if part == "gripper" and trajectory.efforts.shape[1] == 0:
-                raise MessageError("the gripper's trajectory has no effort: the force limit of each finger is needed")
+            trajectory = read()
         except MessageError as error:
             self._counts["refused_messages"] += 1
             self.warn(f"refused: {error}")
@@ -92,8 +118,8 @@ class ArmSimulator(GraspingNode):
         if self._lockstep:
             self._pair(part, trajectory)
         elif part == "arm":
-            self._driver.follow(trajectory.times, trajectory.positions, trajectory.velocities)
-        else:
+            self._driver.follow(*self._faults.trajectory(trajectory.times, trajectory.positions, trajectory.velocities))
+        elif not self._faults.gripper_stuck:
             self._grip(trajectory)
 
     def _pair(self, part: str, trajectory: Trajectory) -> None:
@@ -114,21 +140,34 @@ class ArmSimulator(GraspingNode):
         self._driver.grip(float(sum(last.tolist())), float(trajectory.efforts[-1].mean()))
 
     def _tick(self) -> None:
+        now = self.get_clock().now().nanoseconds
+        if not self.active or now <= self._stamp:  # a reset took a period of its own: wait for the wall clock
+            return
         self._driver.tick()
+        behind = now - self._stamp
+        if behind < 0 or behind > self._profile.control_period * SECOND:
+            self._epoch += behind  # ticks were lost: stamps stay with the wall clock
         self._publish()
 
     def _publish(self) -> None:
         self._counts["periods"] += 1
-        stamp, profile, measurement = self._stamp, self._profile, self._driver.measurement
+        stamp = self._stamp
         if self._clock_publisher is not None:
             self._clock_publisher.publish(Clock(clock=time_message(stamp)))
             self._published_at = self.seconds()
+        self._say(stamp)
+        if self.setting("camera_periods") > 0:
+            self._picture(stamp)
+
+    def _say(self, stamp: int) -> None:
+        """The measurement, with what the chosen fault makes of it."""
+        profile, measurement, stamp = self._profile, self._driver.measurement, self._faults.stamp(stamp)
         # Joint states last: where they are joined with the newest of the others, those are there.
         self._wrench.publish(wrench_message(profile, measurement, stamp))
         self._pose.publish(pose_message(profile, measurement, stamp))
-        self._joints.publish(joint_state_message(profile, measurement, stamp, self._driver.finger_speed))
-        if self.setting("camera_periods") > 0:
-            self._picture(stamp)
+        if not self._faults.joint_states_lost():
+            message = joint_state_message(profile, measurement, stamp, self._driver.finger_speed)
+            self._joints.publish(self._faults.joint_states(message, len(profile.joint_names)))
 
     def _picture(self, stamp: int) -> None:
         if self._periods_to_picture <= 0:
@@ -139,12 +178,14 @@ class ArmSimulator(GraspingNode):
         self._periods_to_picture -= 1
 
     def _say_again(self) -> None:
-        if self.seconds() - self._published_at >= SAY_AGAIN:
-            stamp, profile, measurement = self._stamp, self._profile, self._driver.measurement
-            self._wrench.publish(wrench_message(profile, measurement, stamp))
-            self._pose.publish(pose_message(profile, measurement, stamp))
-            self._joints.publish(joint_state_message(profile, measurement, stamp, self._driver.finger_speed))
+        if self.active and self.seconds() - self._published_at >= SAY_AGAIN:
+            self._say(self._stamp)
             self._published_at = self.seconds()
+
+    def _choose_fault(self, name: str) -> None:
+        if self._lockstep and name != faults.NONE:
+            raise UserError(f"fault:={name} needs real time; set lockstep:=false")
+        self._faults = faults.Faults(name, self._profile.control_period)
 
     def change(self, name: str, value: Any) -> str | None:
         """Act on a new value of a parameter."""
@@ -153,6 +194,8 @@ class ArmSimulator(GraspingNode):
                 self._driver.set_object(value)
             elif name == "seed":
                 self._driver.set_seed(value)
+            elif name == "fault":
+                self._choose_fault(value)
         except UserError as error:
             return str(error)
         return None

@@ -16,19 +16,20 @@ from mql_sim.objects import ObjectSpec
 from mql_sim.world import World
 
 PLACE_JITTER = 0.03
-"""The object stands within this distance of the middle along x and y, m."""
+"""The object stands within this distance of the place below the waiting tool along x and y, m."""
 YAW_JITTER = 0.35
 """rad."""
 
 
-def placement(seed: int, number: int) -> tuple[tuple[float, float], float]:
+def placement(profile: RobotProfile, seed: int, number: int) -> tuple[tuple[float, float], float]:
     """Where the object stands in trial `number` of a session: position (m, base frame) and heading (rad).
 
     The simulator node and the in-process task draw from the same sequence, so that their trials are the same.
     """
     rng = np.random.default_rng([seed, number])
     x, y = rng.uniform(-PLACE_JITTER, PLACE_JITTER, size=2)
-    return (0.5 + float(x), float(y)), float(rng.uniform(-YAW_JITTER, YAW_JITTER))
+    middle_x, middle_y, _ = profile.home_position
+    return (float(middle_x + x), float(middle_y + y)), float(rng.uniform(-YAW_JITTER, YAW_JITTER))
 
 
 class GraspTask:
@@ -49,7 +50,7 @@ class GraspTask:
 
     def begin_trial(self) -> Array:
         """Put arm and object in place; returns the first observation [15]."""
-        self._measurement = self.world.reset(*placement(self._seed, self._trial))
+        self._measurement = self.world.reset(*placement(self.world.profile, self._seed, self._trial))
         self._trial += 1
         self.machine.begin(self._measurement)
         self._reward.begin(self._measurement)
@@ -62,7 +63,7 @@ class GraspTask:
         reward = 0.0
         while (command := self.machine.command(self._measurement)) is not None:
             self._measurement = self.world.advance(
-                command.points[0], command.velocities[0], command.finger_target, command.finger_force
+                command.motion.points[0], command.motion.velocities[0], command.finger_target, command.finger_force
             )
             reward += self._reward.step(self._measurement)
         return self.machine.observation(self._measurement), reward, self.machine.done

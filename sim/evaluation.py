@@ -20,6 +20,7 @@ from mql_ros.algorithm.replay import Replay
 from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping import spaces
+from mql_ros.grasping.reward import SUCCESS_RETURN
 from mql_sim.catalogue import find_object
 from mql_sim.environment import GraspTask
 from mql_sim.from_scratch import FROM_SCRATCH_UPDATES, train_from_scratch
@@ -61,7 +62,7 @@ def _bundle_and_replay(path: str) -> tuple[PolicyBundle, Callable[[], Replay]]:
 @lru_cache(maxsize=1)
 def _library(path: str) -> HistoryLibrary:
     bundle, meta_replay = _bundle_and_replay(path)
-    return HistoryLibrary(bundle.make_learner().encoder, meta_replay(), success_return=0.5)
+    return HistoryLibrary(bundle.make_learner().encoder, meta_replay(), success_return=SUCCESS_RETURN)
 
 
 def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:

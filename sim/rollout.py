@@ -99,6 +99,7 @@ def run_session(
             # Networks compute in single precision: record exactly what they would see and do.
             action = behaviour.act(observation, trial).astype(np.float32).astype(np.float64)
             following, reward, done = task.decide(action)
+            action = task.machine.executed.astype(np.float32).astype(np.float64)
             behaviour.learn(action, reward, following, done)
             rows.append((observation, action, reward, following, done))
             observation = following

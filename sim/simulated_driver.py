@@ -25,7 +25,7 @@ class SimulatedDriver:
         self.world = World(profile)
         self.world.set_object(self._spec)
         # Something stands there before the first reset, in the place where that will put it.
-        self.measurement = self.world.reset(*placement(seed, 0))
+        self.measurement = self.world.reset(*placement(profile, seed, 0))
         self.finger_speed = 0.0
         """Of each finger in the last control period, m/s."""
         self._number = 0
@@ -47,7 +47,7 @@ class SimulatedDriver:
         if self._fresh:
             self.world.set_object(self._spec)
             self._number, self._fresh = 0, False
-        self.measurement = self.world.reset(*placement(self._seed, self._number))
+        self.measurement = self.world.reset(*placement(self.profile, self._seed, self._number))
         self._number += 1
         self.finger_speed = 0.0
         self._rest()

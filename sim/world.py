@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +13,14 @@ from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.types import Array, Measurement
 from mql_sim.objects import GRAVITY, ObjectSpec
 from mql_sim.quiet import connect, pybullet, pybullet_data
+from mql_sim.robot_description import describe
 
 PHYSICS_STEP = 1.0 / 120.0
 SOLVER_ITERATIONS = 50
 POSITION_GAIN = 0.2
 """Bullet's default of 0.1 lags and overshoots at this step."""
 ARM_EFFORT = 87.0
+"""A joint has at least this torque, N m, or what the URDF says: a real arm's controller compensates for gravity."""
 PAD_SPINNING_FRICTION = 0.01
 CRUSHED_AFTER = 2
 """Control periods of too firm a grip before the object gives way."""
@@ -56,19 +59,35 @@ class World:
 
     def _load_arm(self) -> None:
         client, profile = self.client, self.profile
-        self._arm = client.loadURDF(profile.urdf, useFixedBase=True)
-        names = {client.getJointInfo(self._arm, j)[1].decode(): j for j in range(client.getNumJoints(self._arm))}
+        description = describe(profile)  # raises where the profile does not fit its URDF
+        if profile.gripper_urdf is None:
+            self._arm = client.loadURDF(profile.urdf, useFixedBase=True)
+        else:
+            self._arm = self._load(description, useFixedBase=True)
+        joints = [client.getJointInfo(self._arm, j) for j in range(client.getNumJoints(self._arm))]
+        names = {joint[1].decode(): joint[0] for joint in joints}
         self._arm_joints = [names[n] for n in profile.joint_names]
-        links = {client.getJointInfo(self._arm, j)[12].decode(): j for j in range(client.getNumJoints(self._arm))}
-        self._tool = links[profile.tool_frame]
+        self._efforts = [max(ARM_EFFORT, joints[j][10]) for j in self._arm_joints]
+        self._tool = {joint[12].decode(): joint[0] for joint in joints}[profile.tool_frame]
         self._fingers = [names[n] for n in profile.finger_names]
         # Links of the arm resting on the table or on each other would dominate the solver; only the hand touches.
-        for link in range(-1, self._arm_joints[-1]):
+        hand = {self._arm_joints[-1]}
+        for joint in joints:
+            if joint[16] in hand:  # what hangs on it comes after it
+                hand.add(joint[0])
+        for link in sorted({-1, *range(len(joints))} - hand):
             client.setCollisionFilterGroupMask(self._arm, link, 0, 0)
         for finger in self._fingers:
             client.changeDynamics(
                 self._arm, finger, lateralFriction=1.0, spinningFriction=PAD_SPINNING_FRICTION, rollingFriction=0.0005
             )
+
+    def _load(self, urdf: str, **options: Any) -> int:
+        """The body that a URDF text describes."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "body.urdf"
+            path.write_text(urdf)
+            return int(self.client.loadURDF(str(path), **options))
 
     def close(self) -> None:
         """Disconnect from the physics server; the world cannot be used afterwards."""
@@ -91,10 +110,7 @@ class World:
         client = self.client
         if self._object is not None:
             client.removeBody(self._object)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "object.urdf"
-            path.write_text(spec.urdf())
-            self._object = client.loadURDF(str(path), basePosition=[0.5, 0, 0.5])
+        self._object = self._load(spec.urdf(), basePosition=[0.5, 0, 0.5])
         client.changeDynamics(
             self._object, -1, lateralFriction=spec.friction, spinningFriction=0.002, rollingFriction=0.0002
         )
@@ -142,7 +158,7 @@ class World:
                 pybullet.POSITION_CONTROL,
                 targetPositions=start + (target - start) * half / halves,
                 targetVelocities=velocity,
-                forces=[ARM_EFFORT] * len(start),
+                forces=self._efforts,
                 positionGains=[POSITION_GAIN] * len(start),
             )
             for _ in range(self._steps // halves):

@@ -89,7 +89,8 @@ def test_each_program_has_its_module() -> None:
 
 
 def test_each_verb_has_its_module() -> None:
-    assert [verb for verb in cli.VERBS if not (ROOT / "mql_ros" / "cli" / f"{verb}.py").exists()] == []
+    files = {verb: ROOT / "mql_ros" / "cli" / f"{verb.replace('-', '_')}.py" for verb in cli.VERBS}
+    assert [verb for verb, file in files.items() if not file.exists()] == []
 
 
 def test_help_does_not_wait_for_torch() -> None:

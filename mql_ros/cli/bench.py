@@ -302,6 +302,15 @@ def graph(subject: Subject) -> list[Measurement] | str:
     ]
 
 
+def loop(subject: Subject) -> list[Measurement] | str:
+    """Latency of a decision, memory and load of the nodes."""
+    if subject.bundle is None:
+        return "no bundle: train one, or name one with --bundle"
+    from mql_ros.cli.bench_loop import loop_figures
+
+    return loop_figures(str(subject.bundle.path.absolute()))
+
+
 def learning(name: str) -> Callable[[Subject], list[Measurement]]:
     """A benchmark of the algorithm alone, from `bench_learning`, which imports torch: only once it is run."""
 
@@ -323,4 +332,5 @@ BENCHMARKS: dict[str, Callable[[Subject], list[Measurement] | str]] = {
     "adaptation": adaptation_time,
     **{name: learning(name) for name in LEARNING},
     "graph": graph,
+    "loop": loop,
 }

@@ -9,12 +9,13 @@ from typing import Protocol, cast
 from mql_ros import __version__
 from mql_ros.errors import UserError
 
-# Each verb is a module mql_ros/cli/<verb>.py. The summaries stand here because a verb's module is imported only when
-# it is chosen: torch alone takes seconds.
+# Each verb is a module mql_ros/cli/<verb>.py, with `_` for `-`. The summaries stand here because a verb's module is
+# imported only when it is chosen: torch alone takes seconds.
 VERBS = {
     "objects": "list the objects to grasp, and check that each can be grasped",
     "train": "meta-train a policy and write it as a bundle",
     "evaluate": "measure a policy's success on objects, with and without context and adaptation",
+    "check-robot": "check the driver of an arm, simulated or real, before it is trusted with trials",
     "demo": "grasp objects never seen before over ROS 2, adapt, and write a report",
     "bench": "measure speed, latency and memory",
     "results": "write the page of results from the JSON files that were measured",
@@ -72,7 +73,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _load(name: str) -> Verb:
-    module = f"{__package__}.{name}"
+    module = f"{__package__}.{name.replace('-', '_')}"
     try:
         return cast(Verb, importlib.import_module(module))
     except ModuleNotFoundError as error:

@@ -39,10 +39,29 @@ def yaw_of(quaternion: Array) -> float:
     return float(np.arctan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z)))
 
 
-def tool_down(yaw: float) -> Array:
-    """Tool orientation [3, 3] that points straight down, its x axis along heading `yaw` in the base frame."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    return np.array([[c, s, 0.0], [s, -c, 0.0], [0.0, 0.0, -1.0]])
+def tool_down(yaw: Array | float) -> Array:
+    """Tool orientations [..., 3, 3] that point straight down, x along headings `yaw` [...] in the base frame, rad."""
+    c, s, zero = np.cos(yaw), np.sin(yaw), np.zeros_like(yaw)
+    return _matrices([[c, s, zero], [s, -c, zero], [zero, zero, zero - 1.0]])
+
+
+def rotation_vector(turn: Array) -> Array:
+    """Axis times sine of the angle [..., 3] of rotation matrices [..., 3, 3]; the angle, rad, where it is small."""
+    rows = turn[..., 2, 1] - turn[..., 1, 2], turn[..., 0, 2] - turn[..., 2, 0], turn[..., 1, 0] - turn[..., 0, 1]
+    return 0.5 * np.stack(rows, axis=-1)
+
+
+def small_rotation(vector: Array) -> Array:
+    """Rotation matrices [..., 3, 3] with this `rotation_vector` [..., 3], below a quarter turn (Rodrigues' formula)."""
+    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
+    zero = np.zeros_like(x)
+    cross = _matrices([[zero, -z, y], [z, zero, -x], [-y, x, zero]])
+    cosine = np.sqrt(1.0 - np.minimum((vector * vector).sum(axis=-1), 1.0))
+    return np.asarray(np.eye(3) + cross + cross @ cross / (1.0 + cosine)[..., None, None])
+
+
+def _matrices(rows: list[list[Array]]) -> Array:
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 @dataclass(frozen=True)
@@ -64,18 +83,15 @@ class Chain:
         return Chain(np.stack([_transform(o) for o in origins]), _transform(tool), lower, upper)
 
     def frames(self, joints: Array) -> tuple[Array, Array]:
-        """Joint frames [n, 4, 4] and tool frame [4, 4] in the base frame for joint positions [n], rad."""
-        cosines, sines = np.cos(joints), np.sin(joints)
-        turned = self.origins.copy()
+        """Joint frames [..., n, 4, 4] and tool frames [..., 4, 4] in the base frame for positions [..., n], rad."""
+        cosines, sines = np.cos(joints)[..., None], np.sin(joints)[..., None]
+        turned = np.broadcast_to(self.origins, (*joints.shape, 4, 4)).copy()
         x_axis, y_axis = self.origins[:, :, 0], self.origins[:, :, 1]
-        turned[:, :, 0] = x_axis * cosines[:, None] + y_axis * sines[:, None]
-        turned[:, :, 1] = y_axis * cosines[:, None] - x_axis * sines[:, None]
-        frames = np.empty_like(turned)
-        pose = np.eye(4)
-        for k in range(len(turned)):
-            pose = pose @ turned[k]
-            frames[k] = pose
-        return frames, pose @ self.tool
+        turned[..., 0] = x_axis * cosines + y_axis * sines
+        turned[..., 1] = y_axis * cosines - x_axis * sines
+        for k in range(1, joints.shape[-1]):
+            turned[..., k, :, :] = turned[..., k - 1, :, :] @ turned[..., k, :, :]
+        return turned, turned[..., -1, :, :] @ self.tool
 
     def forward(self, joints: Array) -> tuple[Array, Array]:
         """Tool position [3] (m) and orientation [3, 3] in the base frame."""
@@ -94,42 +110,41 @@ class Chain:
             points = turned_x[:, k] * x + turned_y[:, k] * y + self.origins[k, :3, 2] * z + self.origins[k, :3, 3]
         return points
 
+    def joint_positions(self, joints: Array) -> Array:
+        """Places of the base, of every joint and of the tool [m, n + 2, 3] (m, base frame) for positions [m, n]."""
+        frames, tool = self.frames(joints)
+        base = np.zeros((len(joints), 1, 3))
+        return np.concatenate([base, frames[..., :3, 3], tool[:, None, :3, 3]], axis=1)
+
     def inverse(
         self, position: Array, orientation: Array, start: Array, iterations: int = 12, damping: float = 0.02
-    ) -> tuple[Array, float]:
-        """Joint positions [n] that bring the tool to a pose, and the position error that is left, m.
+    ) -> tuple[Array, Array]:
+        """Joint positions [..., n] that bring the tool to poses [..., 3], [..., 3, 3], and the errors left [...], m.
 
-        Damped least squares (Nakamura and Hanafusa 1986) from `start`; joint limits are kept by clipping. The
-        iteration ends early at an error of 0.1 mm and 1 mrad.
+        Damped least squares (Nakamura and Hanafusa 1986) from `start` [..., n]; joint limits are kept by clipping. The
+        iteration ends early at errors of 0.1 mm and 1 mrad.
         """
         joints = np.array(start, dtype=np.float64)
-        error = np.empty(6)
         for _ in range(iterations):
             frames, tool = self.frames(joints)
-            error[:3] = position - tool[:3, 3]
-            turn = orientation @ tool[:3, :3].T
-            error[3:] = 0.5 * np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
-            if np.abs(error[:3]).max() < 1e-4 and np.abs(error[3:]).max() < 1e-3:
+            reach = position - tool[..., :3, 3]
+            turn = rotation_vector(orientation @ np.swapaxes(tool[..., :3, :3], -1, -2))
+            if np.abs(reach).max() < 1e-4 and np.abs(turn).max() < 1e-3:
                 break
-            axes = frames[:, :3, 2]
-            jacobian = np.concatenate([_cross(axes, tool[:3, 3] - frames[:, :3, 3]), axes], axis=1).T
-            gram = jacobian @ jacobian.T
-            gram[np.diag_indices(6)] += damping * damping
-            joints = np.clip(joints + jacobian.T @ np.linalg.solve(gram, error), self.lower, self.upper)
+            axes = frames[..., :3, 2]
+            jacobian = np.concatenate([_cross(axes, tool[..., None, :3, 3] - frames[..., :3, 3]), axes], axis=-1)
+            gram = np.swapaxes(jacobian, -1, -2) @ jacobian + damping * damping * np.eye(6)
+            step = jacobian @ np.linalg.solve(gram, np.concatenate([reach, turn], axis=-1)[..., None])
+            joints = np.clip(joints + step[..., 0], self.lower, self.upper)
         _, tool = self.frames(joints)
-        return joints, float(np.linalg.norm(position - tool[:3, 3]))
+        return joints, np.linalg.norm(position - tool[..., :3, 3], axis=-1)
 
 
 def _cross(a: Array, b: Array) -> Array:
-    """Row-wise cross product; np.cross spends most of its time on axis handling."""
-    return np.stack(
-        [
-            a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1],
-            a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2],
-            a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0],
-        ],
-        axis=1,
-    )
+    """Cross products of vectors [..., 3]; np.cross spends most of its time on axis handling."""
+    x, y, z = (a[..., k] for k in range(3))
+    u, v, w = (b[..., k] for k in range(3))
+    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
 
 
 def _transform(origin: dict) -> Array:

@@ -13,6 +13,8 @@ HELD_EFFORT = 0.3
 """Both pads press with at least this force when something is held, N."""
 HELD_WIDTH = 0.003
 """and are at least this far apart, m."""
+SUCCESS_RETURN = 0.5
+"""A trial whose rewards sum to this has lifted its object and kept it."""
 
 
 @dataclass(frozen=True)

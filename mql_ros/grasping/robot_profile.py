@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,48 @@ from mql_ros.grasping.types import Array
 from mql_ros.resources import share_path
 
 _KEYS = {
-    "name", "urdf", "base_frame", "tool_frame", "joints", "tool", "gripper", "home", "home_tool", "workspace",
-    "control_period", "guard_force",
+    "name", "urdf", "base_frame", "tool_frame", "control_mode", "topics", "joints", "tool", "gripper", "home",
+    "home_tool", "workspace", "clearance", "control_period", "guard_force", "policies_from",
 }  # fmt: skip
 _POSE_KEYS = {"xyz", "rpy"}
-_JOINT_KEYS = {"name", "lower", "upper", "velocity"} | _POSE_KEYS
+_JOINT_KEYS = {"name", "lower", "upper", "velocity", "acceleration", "jerk"} | _POSE_KEYS
+CONTROL_MODES = ("joint_trajectory",)
+"""How the arm takes commands; trajectories that end at rest are the one way in which silence means hold."""
+GRIPPER_COMMANDS = ("joint_trajectory", "width_force")
+"""A trajectory of the finger joints, the force limit as effort; or a Float64MultiArray [opening in m, force in N]."""
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Names of the driver's topics, relative to the namespace of the nodes."""
+
+    joint_states: str = "joint_states"
+    object_pose: str = "object_pose"
+    wrench: str = "wrench"
+    arm_command: str = "arm_controller/joint_trajectory"
+    gripper_command: str = "gripper_controller/joint_trajectory"
+
+
+@dataclass(frozen=True)
+class Clearance:
+    """The arm as capsules between its joints, and how far they must stay from each other and from the table, m."""
+
+    link_radius: float
+    between_links: float
+    table: float
+    """Above z = 0 of the base frame; links from the third joint on, but not the hand, whose tool has its own box."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """Where a gripper with a URDF of its own sits on the arm."""
+
+    link: str
+    """Link of the arm's URDF that carries it."""
+    xyz: Array
+    """Origin of the gripper's root link in that link's frame [3], m."""
+    rpy: Array
+    """Its fixed-axis roll, pitch, yaw [3], rad."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +69,11 @@ class RobotProfile:
 
     name: str
     urdf: str
-    """Robot description for the simulator, relative to pybullet_data or absolute."""
+    """Robot description for the simulator: a file beside the profile or in config/robots, else one of pybullet_data."""
+    gripper_urdf: str | None
+    """That of the gripper, searched for in the same places; None where the arm's has it."""
+    gripper_mount: Mount | None
+    """None where the arm's URDF has the gripper."""
     base_frame: str
     tool_frame: str
     joint_names: tuple[str, ...]
@@ -42,6 +84,10 @@ class RobotProfile:
     """Upper joint limits [n], rad."""
     velocity: Array
     """Joint speed limits [n], rad/s."""
+    acceleration: Array
+    """Joint acceleration limits [n], rad/s^2."""
+    jerk: Array
+    """Joint jerk limits [n], rad/s^3."""
     chain: Chain
     max_width: float
     """Widest opening of the gripper, m."""
@@ -57,6 +103,16 @@ class RobotProfile:
     """Time between two checks of a running motion, s."""
     guard_force: float
     """Force on the tool that stops a descent, N."""
+    clearance: Clearance
+    topics: Topics
+    gripper_command: str
+    """One of GRIPPER_COMMANDS."""
+    control_mode: str
+    """One of CONTROL_MODES."""
+    policies_from: tuple[str, ...]
+    """Other robots whose policies may act on this arm: they act on the tool, in the object's frame."""
+    sha256: str = ""
+    """Of the file that it was read from."""
 
     @cached_property
     def home(self) -> Array:
@@ -68,6 +124,21 @@ class RobotProfile:
                 "choose a home near it"
             )
         return joints
+
+    def slowed(self, scale: float, force: float) -> RobotProfile:
+        """The same arm with `scale` (in (0, 1]) times its speed limits and at most `force` (N) a finger.
+
+        Acceleration and jerk shrink by the square and the cube, as when time passes more slowly.
+        """
+        if not 0.0 < scale <= 1.0 or force <= 0.0:
+            raise ValueError(f"a scale of {scale} or a force of {force} N is no tighter limit; expected (0, 1] and > 0")
+        return replace(
+            self,
+            velocity=self.velocity * scale,
+            acceleration=self.acceleration * scale**2,
+            jerk=self.jerk * scale**3,
+            max_force=min(self.max_force, force),
+        )
 
 
 def load_profile(name: str) -> RobotProfile:
@@ -84,7 +155,7 @@ def load_profile(name: str) -> RobotProfile:
         reason = str(error).replace("\n", " ")
         raise UserError(f"robot profile {path.name} cannot be read as YAML: {reason}") from error
     try:
-        return _profile(data)
+        return replace(_profile(data, path.resolve().parent), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     except _WrongValueError as error:
         raise UserError(f"robot profile {path.name}: {error}; compare config/robots/panda.yaml") from error
 
@@ -93,7 +164,7 @@ class _WrongValueError(ValueError):
     """Says which key of a profile is wrong, and what was expected."""
 
 
-def _profile(data: Any) -> RobotProfile:
+def _profile(data: Any, folder: Path) -> RobotProfile:
     if not isinstance(data, dict):
         raise _WrongValueError("expected `key: value` lines")
     check_keys("robot profile", data, _KEYS)
@@ -102,7 +173,10 @@ def _profile(data: Any) -> RobotProfile:
         raise _WrongValueError("'joints' is not a list of joints such as {name: joint1, xyz: [0, 0, 0], ...}")
     for joint in joints:
         check_keys("joint in robot profile", joint, _JOINT_KEYS)
-    gripper, tool = _section(data, "gripper", {"joints", "max_width", "max_force"}), _section(data, "tool", _POSE_KEYS)
+    gripper = _section(data, "gripper", {"joints", "max_width", "max_force", "command", "urdf", "mount"})
+    tool = _section(data, "tool", _POSE_KEYS)
+    clearance = _section(data, "clearance", {f.name for f in fields(Clearance)})
+    topics = _section(data, "topics", {f.name for f in fields(Topics)}) if "topics" in data else {}
     home_tool = _section(data, "home_tool", {"xyz"})
     workspace = _section(data, "workspace", {"lower", "upper"})
     lower = np.array([_number(j, "lower", f"joints[{i}].lower") for i, j in enumerate(joints)])
@@ -113,19 +187,23 @@ def _profile(data: Any) -> RobotProfile:
     if not (box[0] < box[1]).all():
         raise _WrongValueError("'workspace.lower' is not below 'workspace.upper'")
     origins = [_origin(joint, f"joints[{i}]") for i, joint in enumerate(joints)]
-    fingers = _get(gripper, "joints", "gripper.joints")
-    if not isinstance(fingers, list) or len(fingers) != 2 or not all(isinstance(f, str) for f in fingers):
+    fingers = _names(gripper, "joints", "gripper.joints")
+    if len(fingers) != 2:
         raise _WrongValueError("'gripper.joints' is not a list of two joint names")
     return RobotProfile(
         name=_text(data, "name"),
-        urdf=_text(data, "urdf"),
+        urdf=_found(_text(data, "urdf"), folder),
+        gripper_urdf=_found(_text(gripper, "urdf", "gripper.urdf"), folder) if "urdf" in gripper else None,
+        gripper_mount=_mount(gripper),
         base_frame=_text(data, "base_frame"),
         tool_frame=_text(data, "tool_frame"),
         joint_names=tuple(_text(j, "name", f"joints[{i}].name") for i, j in enumerate(joints)),
         finger_names=tuple(fingers),
         lower=lower,
         upper=upper,
-        velocity=np.array([_positive(j, "velocity", f"joints[{i}].velocity") for i, j in enumerate(joints)]),
+        velocity=_limits(joints, "velocity"),
+        acceleration=_limits(joints, "acceleration"),
+        jerk=_limits(joints, "jerk"),
         chain=Chain.from_origins(origins, _origin(tool, "tool"), lower, upper),
         max_width=_positive(gripper, "max_width", "gripper.max_width"),
         max_force=_positive(gripper, "max_force", "gripper.max_force"),
@@ -135,7 +213,41 @@ def _profile(data: Any) -> RobotProfile:
         workspace_upper=box[1],
         control_period=_positive(data, "control_period"),
         guard_force=_positive(data, "guard_force"),
+        clearance=Clearance(**{f.name: _distance(clearance, f.name, "clearance") for f in fields(Clearance)}),
+        topics=Topics(**{name: _text(topics, name, f"topics.{name}") for name in topics}),
+        gripper_command=_choice(gripper, "command", GRIPPER_COMMANDS, "gripper.command"),
+        control_mode=_choice(data, "control_mode", CONTROL_MODES),
+        policies_from=tuple(_names(data, "policies_from")) if "policies_from" in data else (),
     )
+
+
+def _found(urdf: str, folder: Path) -> str:
+    """The absolute path of a URDF that lies beside the profile or in config/robots; any other name as it is."""
+    for place in (folder, share_path("config", "robots")):
+        if (place / urdf).is_file():
+            return str(place / urdf)
+    return urdf
+
+
+def _mount(gripper: dict) -> Mount | None:
+    if "urdf" not in gripper:
+        if "mount" in gripper:
+            raise _WrongValueError("'gripper.mount' says where a gripper sits, but 'gripper.urdf' is missing")
+        return None
+    mount = _section(gripper, "mount", {"link"} | _POSE_KEYS, "gripper.mount")
+    pose = {key: np.zeros(3) for key in _POSE_KEYS} | _origin(mount, "gripper.mount")
+    return Mount(_text(mount, "link", "gripper.mount.link"), pose["xyz"], pose["rpy"])
+
+
+def _limits(joints: list[dict], key: str) -> Array:
+    return np.array([_positive(joint, key, f"joints[{i}].{key}") for i, joint in enumerate(joints)])
+
+
+def _choice(data: dict, key: str, choices: tuple[str, ...], label: str = "") -> str:
+    value = _text(data, key, label)
+    if value not in choices:
+        raise _WrongValueError(f"'{label or key}' is '{value}'; expected {' or '.join(choices)}")
+    return value
 
 
 def _get(data: dict, key: str, label: str = "") -> Any:
@@ -144,11 +256,11 @@ def _get(data: dict, key: str, label: str = "") -> Any:
     return data[key]
 
 
-def _section(data: dict, key: str, known: set[str]) -> dict:
-    section = _get(data, key)
+def _section(data: dict, key: str, known: set[str], label: str = "") -> dict:
+    section = _get(data, key, label)
     if not isinstance(section, dict):
-        raise _WrongValueError(f"'{key}' is {section!r}; expected keys {', '.join(sorted(known))} below it")
-    check_keys(f"'{key}' in robot profile", section, known)
+        raise _WrongValueError(f"'{label or key}' is {section!r}; expected keys {', '.join(sorted(known))} below it")
+    check_keys(f"'{label or key}' in robot profile", section, known)
     return section
 
 
@@ -157,6 +269,13 @@ def _text(data: dict, key: str, label: str = "") -> str:
     if not isinstance(value, str) or not value:
         raise _WrongValueError(f"'{label or key}' is {value!r}; expected a name")
     return value
+
+
+def _names(data: dict, key: str, label: str = "") -> list[str]:
+    values = _get(data, key, label)
+    if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
+        raise _WrongValueError(f"'{label or key}' is {values!r}; expected a list of names")
+    return values
 
 
 def _number(data: dict, key: str, label: str = "") -> float:
@@ -170,6 +289,13 @@ def _positive(data: dict, key: str, label: str = "") -> float:
     value = _number(data, key, label)
     if value <= 0.0:
         raise _WrongValueError(f"'{label or key}' is {value}; expected more than 0")
+    return value
+
+
+def _distance(data: dict, key: str, section: str) -> float:
+    value = _number(data, key, f"{section}.{key}")
+    if value < 0.0:
+        raise _WrongValueError(f"'{section}.{key}' is {value}; expected 0 or more")
     return value
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
+from mql_ros.grasping import motion as motions
+from mql_ros.grasping import spline
+from mql_ros.grasping.clearance import LinkClearance
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.types import Array, Command, Measurement
+from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
 
 LAG = 1.5
 """An arm follows with a lag: the step from the measured position may be this much longer than one at full speed."""
@@ -20,64 +24,91 @@ REACH_TOLERANCE = 0.005
 class SafetyFilter:
     """Checks commands against a robot profile and counts those that it refuses.
 
-    What is checked: finite numbers, joint positions, joint speeds between the points and from the measured position,
-    the workspace box of the tool at every point, an end at rest, finger opening and force.
+    What is checked: finite numbers; position, speed, acceleration and jerk of every joint all along the spline through
+    the points, from the state it starts with; an end at rest; the workspace box of the tool and the clearance of the
+    links at every point; the way from the measured position; jumps of it; finger opening and force.
     """
 
     def __init__(self, profile: RobotProfile) -> None:
-        self.profile = profile
+        self.profile = self._original = profile
         self.refusals = 0
         self.last_refusal = ""
         """The reason of the latest refusal, one sentence; empty when there was none."""
-        self._step = profile.velocity * profile.control_period
-        # Rounding must not turn a point at a limit into a refusal.
-        self._lower, self._upper = profile.lower - 1e-9, profile.upper + 1e-9
+        self._clearance = LinkClearance(profile)
         self._finger_target: float | None = None
         self._finger_force = 0.0
+        self._measured: Measurement | None = None
+
+    def tighten(self, scale: float, force: float) -> None:
+        """Lower the limits: of speed to `scale` (in (0, 1]) times the profile's, of a finger's force to `force`, N.
+
+        Acceleration and jerk shrink by the square and the cube, as when time passes more slowly. Raises ValueError,
+        and changes nothing, where a limit would become wider than it is.
+        """
+        now = self.profile
+        tighter = self._original.slowed(scale, force)
+        if (tighter.velocity > now.velocity * (1 + 1e-9)).any() or tighter.max_force > now.max_force:
+            raise ValueError("a limit can only be tightened while the node runs; start it anew to widen one")
+        self.profile = tighter
+
+    def begin(self) -> None:
+        """A trial begins: wherever the arm was before, it may be somewhere else now."""
+        self._measured = None
 
     def filter(self, command: Command, measurement: Measurement, plan_fault: str | None = None) -> Command:
-        """The command itself when it is allowed, otherwise one that holds the measured position.
+        """The command itself when it is allowed, otherwise one that brings the arm to rest where it is.
 
-        `plan_fault` is what `plan_fault()` said about the plan that the command's points are the rest of; with None
-        they are checked here. A refused command keeps its fingers if their part was in order, else as last allowed.
+        `plan_fault` is what `plan_fault()` said about the plan that the command's motion is the rest of; with None
+        it is checked here. A refused command keeps its fingers if their part was in order, else as last allowed.
         """
         if plan_fault is None:
-            plan_fault = self.plan_fault(command.points, command.velocities, measurement.joint_positions)
+            plan_fault = self.plan_fault(command.motion)
         finger_fault = self._finger_fault(command.finger_target, command.finger_force)
         if not finger_fault:
             self._finger_target, self._finger_force = command.finger_target, command.finger_force
-        fault = plan_fault or self._start_fault(command.points[0], measurement.joint_positions) or finger_fault
+        jump = self._jump(measurement)
+        fault = plan_fault or jump or self._start_fault(command.motion.points[0], measurement) or finger_fault
         if not fault:
             return command
         self.refusals += 1
         self.last_refusal = fault
         return self._hold(measurement)
 
-    def plan_fault(self, points: Array, velocities: Array, start: Array, target: Array | None = None) -> str:
-        """What is wrong with a plan in one sentence, or "" when it is allowed.
+    def plan_fault(self, motion: Motion, target: Array | None = None) -> str:
+        """What is wrong with a motion in one sentence, or "" when it is allowed.
 
-        points, velocities: [m, n], rad and rad/s, one row per control period, from the joint positions `start` [n].
         target: where the tool should be at the end [3], m, base frame; None where that does not matter.
         """
-        names, profile = self.profile.joint_names, self.profile
-        if points.ndim != 2 or points.shape[1] != len(names) or len(points) == 0 or velocities.shape != points.shape:
-            return f"points {points.shape} and velocities {velocities.shape} are not one row of {len(names)} per period"
-        if not (np.isfinite(points).all() and np.isfinite(velocities).all()):
+        names, profile, points = self.profile.joint_names, self.profile, motion.points
+        shapes = {points.shape, motion.velocities.shape, motion.accelerations.shape}
+        if len(shapes) > 1 or points.ndim != 2 or points.shape[1] != len(names) or len(points) == 0:
+            return f"points {points.shape}, velocities and accelerations are not one row of {len(names)} per period"
+        if not all(np.isfinite(part).all() for part in (points, motion.velocities, motion.accelerations)):
             return "the motion holds a number that is not finite"
-        outside = (points < self._lower) | (points > self._upper)
-        if outside.any():
-            k, j = (int(i) for i in np.argwhere(outside)[0])
-            limits = f"{profile.lower[j]:.3f} and {profile.upper[j]:.3f}"
-            return f"joint {names[j]} would go to {points[k, j]:.3f} rad; its limits are {limits}"
-        steps = np.abs(np.diff(points, axis=0, prepend=points[:1]))
-        speeds = np.maximum(np.abs(velocities), steps / profile.control_period)
-        fast = speeds > profile.velocity * (1 + 1e-9)
-        if fast.any():
-            k, j = (int(i) for i in np.argwhere(fast)[0])
-            return f"joint {names[j]} would move at {speeds[k, j]:.2f} rad/s; its limit is {profile.velocity[j]:.2f}"
-        if velocities[-1].any():
+        if motion.velocities[-1].any() or motion.accelerations[-1].any():
             return "the motion does not end at rest"
-        return self._tool_fault(points, start, target)
+        lowest, highest = spline.extent(motion, profile.control_period)
+        # An arm that stands outside its limits may come back, but not get farther out.
+        start = motion.start.positions
+        outside = (lowest < np.minimum(profile.lower, start) - 1e-6) | (
+            highest > np.maximum(profile.upper, start) + 1e-6
+        )
+        if outside.any():
+            j = int(np.argmax(outside))
+            farthest = lowest[j] if lowest[j] < profile.lower[j] else highest[j]
+            limits = f"{profile.lower[j]:.3f} and {profile.upper[j]:.3f}"
+            return f"joint {names[j]} would go to {farthest:.3f} rad; its limits are {limits}"
+        for what, unit, bound, limit in zip(
+            ("a speed", "an acceleration", "a jerk"),
+            ("rad/s", "rad/s^2", "rad/s^3"),
+            spline.largest(motion, profile.control_period),
+            (profile.velocity, profile.acceleration, profile.jerk),
+            strict=True,
+        ):
+            if (bound > limit * (1 + 1e-6)).any():
+                j = int(np.argmax(bound / limit))
+                return f"joint {names[j]} would reach {what} of {bound[j]:.2f} {unit}; its limit is {limit[j]:.2f}"
+        return self._tool_fault(points, start, target) or self._clearance.fault(points)
 
     def _tool_fault(self, points: Array, start: Array, target: Array | None) -> str:
         lower, upper = self.profile.workspace_lower, self.profile.workspace_upper
@@ -95,15 +126,31 @@ class SafetyFilter:
                 return f"the arm cannot bring the tool to {_place(target)}; {short * 1000:.0f} mm would be left"
         return ""
 
-    def _start_fault(self, first: Array, measured: Array) -> str:
-        steps = np.abs(first - measured)
-        if (steps <= LAG * self._step).all():
+    def _start_fault(self, first: Array, measurement: Measurement) -> str:
+        steps, allowed = np.abs(first - measurement.joint_positions), self._step(1.0)
+        if (steps <= allowed).all():
             return ""
-        j = int(np.argmax(steps / self._step))
+        j = int(np.argmax(steps / allowed))
         return (
             f"joint {self.profile.joint_names[j]} is {steps[j]:.3f} rad away from where the motion goes on; "
-            f"at most {LAG * self._step[j]:.3f} are allowed"
+            f"at most {allowed[j]:.3f} are allowed"
         )
+
+    def _jump(self, measurement: Measurement) -> str:
+        """Whether the measured position changed faster than the arm can move since the command before."""
+        before, self._measured = self._measured, measurement
+        if before is None:
+            return ""
+        periods = max(1.0, (measurement.stamp - before.stamp) / self.profile.control_period)
+        steps, allowed = np.abs(measurement.joint_positions - before.joint_positions), self._step(periods)
+        if (steps <= allowed).all():
+            return ""
+        j = int(np.argmax(steps / allowed))
+        return f"joint {self.profile.joint_names[j]} was measured to jump by {steps[j]:.3f} rad"
+
+    def _step(self, periods: float) -> Array:
+        """How far the joints may be from where they were or should be after so many control periods [n], rad."""
+        return np.asarray(LAG * periods * self._original.velocity * self.profile.control_period)
 
     def _finger_fault(self, target: float, force: float) -> str:
         if not (math.isfinite(target) and math.isfinite(force)):
@@ -117,8 +164,17 @@ class SafetyFilter:
     def _hold(self, measurement: Measurement) -> Command:
         profile = self.profile
         target = measurement.finger_width if self._finger_target is None else self._finger_target
-        points = np.clip(measurement.joint_positions, profile.lower, profile.upper)[None]
-        return Command(points, np.zeros_like(points), min(max(target, 0.0), profile.max_width), self._finger_force)
+        return Command(
+            motions.stop(profile, measured_state(profile, measurement)),
+            min(max(target, 0.0), profile.max_width),
+            min(self._finger_force, profile.max_force),
+        )
+
+
+def measured_state(profile: RobotProfile, measurement: Measurement) -> ArmState:
+    """The arm as it was measured; a speed that it cannot have is taken as the largest that it can."""
+    speed = np.clip(measurement.joint_velocities, -profile.velocity, profile.velocity)
+    return replace(ArmState.at_rest(measurement.joint_positions), velocities=speed)
 
 
 def _place(position: Array) -> str:

@@ -13,7 +13,7 @@ from mql_ros.grasping.kinematics import quaternion_to_matrix, yaw_of
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.safety import SafetyFilter
 from mql_ros.grasping.spaces import Phase
-from mql_ros.grasping.types import Array, Command, Measurement
+from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
 
 TRAVEL_SPEED = 0.50
 DESCENT_SPEED = 0.32
@@ -38,7 +38,14 @@ class TrialMachine:
         self.profile = profile
         self.phase = Phase.PLACE
         self.done = True
+        self.executed: Array = np.zeros(spaces.ACTION_SIZE)
+        """The action [4] that the last decision came to: as decided, but for what a limit has changed of it."""
         self._safety = SafetyFilter(profile)
+
+    def tighten(self, scale: float, force: float) -> None:
+        """Lower speed and force limits (see SafetyFilter.tighten); ValueError where they would become wider."""
+        self._safety.tighten(scale, force)
+        self.profile = self._safety.profile
 
     @property
     def refusals(self) -> int:
@@ -66,7 +73,8 @@ class TrialMachine:
         self._force = self.profile.max_force
         self._finger_target = self.profile.max_width
         self._guarded = False
-        self._start_decision()
+        self._safety.begin()
+        self._start_decision(measurement.joint_positions)
 
     def _check_start(self, measurement: Measurement) -> None:
         profile = self.profile
@@ -84,25 +92,26 @@ class TrialMachine:
         if quaternion_to_matrix(measurement.object_orientation)[2, 2] < UPRIGHT:
             raise ValueError("the object does not stand upright; a trial starts with a standing object")
 
-    def _start_decision(self) -> None:
+    def _start_decision(self, joints: Array) -> None:
         self._effort_peak = 0.0
         self._contact_peak = 0.0
         self._push_peak = 0.0
         self._contact_x = 0.0
         self._weight = 0.0
-        self._points = np.empty((0, len(self.profile.joint_names)))
-        self._velocities = self._points
+        nothing = np.empty((0, len(joints)))
+        self._motion = Motion(ArmState.at_rest(joints), nothing, nothing, nothing)
         self._plan_fault = ""
         self._next = 0
         self._wait = 0
-        self._retreating = False
+        self._retreating = self._refused = False
 
     def decide(self, action: Array, measurement: Measurement) -> None:
         """Plan the present decision for an action [4] in [-1, 1]; ValueError when it is not finite."""
-        action = spaces.sanitized(action)
-        self._start_decision()
+        self.executed = action = spaces.sanitized(action)
         joints = measurement.joint_positions
+        self._start_decision(joints)
         position, _ = self.profile.chain.forward(joints)
+        self._decided_from = position
         if self.phase is Phase.PLACE:
             place = spaces.place_from_action(action)
             above = self._origin + place.x * self._x_axis
@@ -110,57 +119,66 @@ class TrialMachine:
             travel = self._line(joints, above, TRAVEL_SPEED)
             below = above.copy()
             below[2] = self._origin[2] + place.z
-            descent = self._line(travel[0][-1], below, DESCENT_SPEED)
-            points, velocities = np.concatenate([travel[0], descent[0]]), np.concatenate([travel[1], descent[1]])
-            self._plan(points, velocities, joints, below)
+            self._plan(travel.then(self._line(travel.points[-1], below, DESCENT_SPEED)), below)
         elif self.phase is Phase.CLOSE:
             shift = spaces.correction_from_action(action)
             target = position + shift.x * self._x_axis + np.array([0.0, 0.0, shift.z])
-            self._move(joints, target, CORRECTION_SPEED)
-            self._force = spaces.force_from_action(action)
+            self._plan(self._line(joints, target, CORRECTION_SPEED), target)
+            self._force = min(spaces.force_from_action(action), self.profile.max_force)
             self._wait = CLOSING_PERIODS
         else:
-            self._force = spaces.force_from_action(action)
+            self._force = min(spaces.force_from_action(action), self.profile.max_force)
             target = position + np.array([0.0, 0.0, spaces.LIFT_HEIGHT])
-            self._move(joints, target, spaces.speed_from_action(action))
+            self._plan(self._line(joints, target, spaces.speed_from_action(action)), target)
             self._wait = 3
 
-    def _line(self, joints: Array, target: Array, speed: float) -> tuple[Array, Array]:
+    def _line(self, joints: Array, target: Array, speed: float) -> Motion:
         return motion.straight_line(self.profile, joints, target, self._yaw, speed)
 
-    def _move(self, joints: Array, target: Array, speed: float) -> None:
-        self._plan(*self._line(joints, target, speed), joints, target)
-
-    def _plan(self, points: Array, velocities: Array, start: Array, target: Array) -> None:
-        self._points, self._velocities, self._next = points, velocities, 0
+    def _plan(self, plan: Motion, target: Array) -> None:
+        self._motion, self._next = plan, 0
         # The whole plan is checked once; what is left for each period is cheap.
         wanted = np.clip(target, self.profile.workspace_lower, self.profile.workspace_upper)
-        self._plan_fault = self._safety.plan_fault(points, velocities, start, wanted)
+        if (wanted != target).any():
+            self._record_place(wanted)
+        self._plan_fault = self._safety.plan_fault(plan, wanted)
+
+    def _record_place(self, target: Array) -> None:
+        """The tool goes to `target` [3] (m, base frame), not where the action said: learn from what was done."""
+        if self.phase is Phase.LIFT:  # its height is no part of the action
+            return
+        way = target - (self._origin if self.phase is Phase.PLACE else self._decided_from)
+        place = spaces.Place(float(way @ self._x_axis), float(way[2]))
+        placing = self.phase is Phase.PLACE
+        action = spaces.action_for(place=place) if placing else spaces.action_for(correction=place)
+        self.executed = np.concatenate([action[:2], self.executed[2:]])
 
     def _allowed(self, command: Command, measurement: Measurement) -> Command:
         """The one way out for commands: what the safety filter refuses ends the decision at rest."""
         allowed = self._safety.filter(command, measurement, self._plan_fault)
         if allowed is not command:
-            self._next, self._wait = len(self._points), 0
+            self._record_place(self.profile.chain.forward(allowed.motion.points[-1])[0])
+            self._motion, self._plan_fault, self._wait = allowed.motion, "", 0
+            # One way to rest is followed to its end; if that is refused too, the decision is over at once.
+            self._next = len(self._motion.points) if self._refused else 1
+            self._refused = True
         return allowed
 
     def command(self, measurement: Measurement) -> Command | None:
         """What to do in the next control period, or None when the decision has been carried out."""
         self._feel(measurement)
-        if self._next < len(self._points):
+        if self._next < len(self._motion.points):
             if self._must_stop(measurement):
                 self._retreat(measurement)
-            command = Command(
-                self._points[self._next :], self._velocities[self._next :], self._finger_target, self._force
-            )
+            command = Command(self._motion.rest(self._next), self._finger_target, self._force)
             self._next += 1
             return self._allowed(command, measurement)
         if self._wait > 0:
             self._wait -= 1
             if self.phase is Phase.CLOSE:
                 self._finger_target = 0.0
-            rest = self._points[-1:]
-            return self._allowed(Command(rest, np.zeros_like(rest), self._finger_target, self._force), measurement)
+            resting = self._motion.rest(len(self._motion.points))
+            return self._allowed(Command(resting, self._finger_target, self._force), measurement)
         self.done = self.phase is Phase.LIFT
         if not self.done:
             self.phase = Phase(self.phase + 1)
@@ -180,19 +198,20 @@ class TrialMachine:
             self._weight = max(self._weight, -up)
 
     def _must_stop(self, measurement: Measurement) -> bool:
-        if self.phase is Phase.LIFT or self._retreating:
+        if self.phase is Phase.LIFT or self._retreating or self._refused:
             return False
         force = measurement.contact_force
         return float(force @ force) > self.profile.guard_force**2
 
     def _retreat(self, measurement: Measurement) -> None:
         """Give up the motion and back off: further pushing would tip or break what is in the way."""
-        self._guarded = True
-        joints = measurement.joint_positions
-        position, _ = self.profile.chain.forward(joints)
-        target = position + np.array([0.0, 0.0, RETREAT])
-        self._move(joints, target, CORRECTION_SPEED)
-        self._retreating = True
+        self._guarded = self._retreating = True
+        # The arm is where the plan has brought it by now, and moves as planned: it turns back as soon as it can.
+        state = self._motion.state(self._next)
+        position, turn = self.profile.chain.forward(measurement.joint_positions)
+        target = np.minimum(position + np.array([0.0, 0.0, RETREAT]), self.profile.workspace_upper)
+        joints, _ = self.profile.chain.inverse(target, turn, state.positions)
+        self._plan(motion.turn_back(self.profile, state, joints), target)
 
     def observation(self, measurement: Measurement) -> Array:
         """What the policy sees before its next decision (names in `spaces.OBSERVATION_NAMES`) [15]."""

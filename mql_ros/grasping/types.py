@@ -49,13 +49,61 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Command:
-    """One motion of arm and gripper. The arm follows the points and rests at the last one; silence means hold."""
+class ArmState:
+    """Where the arm's joints are and how they move."""
 
-    points: Array
-    """Arm joint positions [m, n], rad, one per control period after the start; the start is the measured position."""
+    positions: Array
+    """[n], rad."""
     velocities: Array
-    """Joint velocities at the points [m, n], rad/s; the last row is zero."""
+    """[n], rad/s."""
+    accelerations: Array
+    """[n], rad/s^2."""
+
+    @staticmethod
+    def at_rest(positions: Array) -> ArmState:
+        """Standing still at joint positions [n]."""
+        return ArmState(positions, np.zeros_like(positions), np.zeros_like(positions))
+
+
+@dataclass(frozen=True)
+class Motion:
+    """An arm motion as points of a quintic spline, one per control period after the start; it ends at rest."""
+
+    start: ArmState
+    points: Array
+    """Joint positions [m, n], rad."""
+    velocities: Array
+    """[m, n], rad/s; the last row is zero."""
+    accelerations: Array
+    """[m, n], rad/s^2; the last row is zero."""
+
+    def then(self, following: Motion) -> Motion:
+        """This motion and, from rest at its end, another."""
+        return Motion(
+            self.start,
+            np.concatenate([self.points, following.points]),
+            np.concatenate([self.velocities, following.velocities]),
+            np.concatenate([self.accelerations, following.accelerations]),
+        )
+
+    def state(self, period: int) -> ArmState:
+        """The state after so many control periods: 0 is the start."""
+        if period == 0:
+            return self.start
+        k = min(period, len(self.points)) - 1
+        return ArmState(self.points[k], self.velocities[k], self.accelerations[k])
+
+    def rest(self, period: int) -> Motion:
+        """What is left after so many control periods; the last point where nothing is."""
+        k = min(period, len(self.points) - 1)
+        return Motion(self.state(k), self.points[k:], self.velocities[k:], self.accelerations[k:])
+
+
+@dataclass(frozen=True)
+class Command:
+    """A motion of the arm and a state of the gripper. The arm rests at the motion's end; silence means hold."""
+
+    motion: Motion
     finger_target: float
     """Finger opening to move to, m."""
     finger_force: float

@@ -33,11 +33,11 @@ CHECK_PERIOD = 0.1
 class AdaptationManager(GraspingNode):
     """Remembers the present session; the adaptation itself is a process of its own (adaptation_job)."""
 
-    def __init__(self) -> None:
-        super().__init__("adaptation_manager")
-        robot = load_profile(self.setting("robot")).name
+    def configure(self) -> None:
+        """Check the bundle and prepare the directory of adapted policies."""
+        profile = load_profile(self.setting("robot"))
         bundle = Path(self.setting("bundle") or share_path("models", "grasp")).absolute()
-        self._policies = PolicyHistory(check_bundle(bundle, robot))
+        self._policies = PolicyHistory(check_bundle(bundle, profile.name, *profile.policies_from))
         self._memory = SessionMemory()
         self._child: ChildProcess | None = None
         self._request: AdaptationRequest | None = None
@@ -53,7 +53,16 @@ class AdaptationManager(GraspingNode):
         self.create_service(Trigger, "~/roll_back", self._on_roll_back)
         self.create_service(Trigger, "~/restore_initial", self._on_restore_initial)
         self.create_timer(CHECK_PERIOD, self._check_child, clock=self.wall_clock)
+
+    def activate(self) -> None:
+        """Announce the policy."""
         self._announce()
+
+    def deactivate(self) -> None:
+        """Give up an adaptation that is under way, and the verdict on the one before."""
+        self._certificate = None
+        if self._child is not None:
+            self._conclude("the adaptation_manager was deactivated")
 
     def _make_directory(self) -> Path:
         if self._own_directory:
@@ -103,6 +112,8 @@ class AdaptationManager(GraspingNode):
 
     def _on_adapt(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Start an adaptation to the session's transitions; its outcome is published on `adaptation`."""
+        if (refusal := self.refusal()) is not None:
+            return answer(response, refusal)
         if self._child is not None:
             return answer(response, "an adaptation is under way; wait for its outcome on the topic adaptation")
         if self._memory.trials == 0:
@@ -146,11 +157,15 @@ class AdaptationManager(GraspingNode):
         self._child = ChildProcess(command, files["log"], self.seconds() + self.setting("adaptation_timeout"))
 
     def _check_child(self) -> None:
-        if self._child is None or self._request is None:
+        if self._child is None:
             return
         problem = self._child.poll(self.seconds())
-        if problem is None:
-            return
+        if problem is not None:
+            self._conclude(problem)
+
+    def _conclude(self, problem: str) -> None:
+        """The adaptation is over, well where there is no problem."""
+        assert self._child is not None and self._request is not None
         self._child.kill()
         request, self._child = self._request, None
         self._result = {"version": request.version, "session": self._memory.session, "rolled_back": False, "reason": ""}
@@ -177,12 +192,16 @@ class AdaptationManager(GraspingNode):
 
     def _on_roll_back(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Return to the policy before the present one."""
+        if (refusal := self.refusal()) is not None:
+            return answer(response, refusal)
         if not self._policies.roll_back():
             return answer(response, f"version {self._policies.present.version} is the first policy; none came before")
         return self._go_back(response)
 
     def _on_restore_initial(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Return to the policy of the start, for instance before another object."""
+        if (refusal := self.refusal()) is not None:
+            return answer(response, refusal)
         self._policies.restore_initial()
         return self._go_back(response)
 

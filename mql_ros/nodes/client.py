@@ -22,9 +22,9 @@ from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import SetBool, Trigger
 
-from mql_ros.nodes.graph import SERVICES, TOPICS, GraphProcesses, parameters_of
+from mql_ros.nodes.graph import SERVICES, TOPICS, GraphProcesses
 from mql_ros.nodes.listener import GraphError, GraphListener
-from mql_ros.nodes.parameters import Value
+from mql_ros.nodes.parameters import Value, parameters_of
 from mql_ros.nodes.records import Transition
 
 __all__ = ["GraphClient", "GraphError"]

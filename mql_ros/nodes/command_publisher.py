@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from rclpy.duration import Duration
+from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
+from mql_ros.grasping.motion import stop
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.types import Array, Command
+from mql_ros.grasping.types import ArmState, Command
 from mql_ros.nodes.common import RELIABLE, GraspingNode
 from mql_ros.nodes.measurements import FRESH
 from mql_ros.nodes.plan_tracker import PlanTracker
-from mql_ros.nodes.trajectories import arm_message, gripper_message, hold_message
+from mql_ros.nodes.trajectories import arm_message, gripper_message, width_force_message
 
 
 class CommandPublisher:
@@ -23,8 +25,21 @@ class CommandPublisher:
         self._hold_due = False
         self.count = 0
         """Commands of the trial machine and holds, sent or already known to the driver."""
-        self._arm = node.create_publisher(JointTrajectory, "arm_controller/joint_trajectory", RELIABLE)
-        self._gripper = node.create_publisher(JointTrajectory, "gripper_controller/joint_trajectory", RELIABLE)
+        self._arm = node.create_publisher(JointTrajectory, profile.topics.arm_command, RELIABLE)
+        self._fingers, topic = profile.gripper_command == "joint_trajectory", profile.topics.gripper_command
+        self._gripper = node.create_publisher(JointTrajectory if self._fingers else Float64MultiArray, topic, RELIABLE)
+
+    def begin(self, state: ArmState | None) -> str | None:
+        """Before the first motion: why there may be none, in one sentence; else the arm is sent where it stands."""
+        self.forget_plan()
+        if self._arm.get_subscription_count() == 0:
+            return f"no arm controller listens on {self._arm.topic_name}; start the driver"
+        if self._lockstep:
+            return None
+        if state is None:
+            return f"there are no joint_states, or they are older than {FRESH} s; is the driver running?"
+        self.hold(state)
+        return None
 
     def send(self, command: Command, stamp: int, new_plan: bool) -> None:
         """Send what the driver does not know yet of a command that answers the measurement of `stamp`."""
@@ -33,29 +48,29 @@ class CommandPublisher:
         # In lockstep the stamp says which measurement is answered; a real driver starts on arrival at stamp 0.
         stamp = stamp if self._lockstep else 0
         if gripper:
-            self._gripper.publish(gripper_message(self._profile, command, stamp))
+            make = gripper_message if self._fingers else width_force_message
+            self._gripper.publish(make(self._profile, command, stamp))
         if arm:
-            self._arm.publish(arm_message(self._profile, command, stamp))
+            self._arm.publish(arm_message(self._profile, command.motion, stamp))
 
-    def hold(self, joints: Array | None) -> None:
-        """Stop the arm at the fresh positions `joints`; the fingers keep what they were told.
+    def hold(self, state: ArmState | None) -> None:
+        """Bring the arm to rest from the fresh `state` as soon as its limits allow; the fingers keep their command.
 
-        Where positions are at most FRESH old and FRESH is the time to reach them, the arm goes back no faster than it
-        came. Old positions would drive it far: without fresh ones it is told to stop in the one way that needs none,
-        and to hold as soon as they are known, because not every driver heeds that (see hold_message).
+        An old state would drive it far: without a fresh one it is told to stop in the one way that needs none, and to
+        hold as soon as its state is known, because not every driver heeds that (see arm_message).
         In lockstep the arm stands still while it is sent nothing.
         """
         self.forget_plan()
         if self._lockstep:
             return
         self.count += 1
-        self._hold_due = joints is None
-        self._arm.publish(hold_message(self._profile, joints, FRESH))
+        self._hold_due = state is None
+        self._arm.publish(arm_message(self._profile, None if state is None else stop(self._profile, state), 0))
 
-    def settle(self, joints: Array | None) -> None:
+    def settle(self, state: ArmState | None) -> None:
         """Positions have arrived, fresh or None: hold there where a hold still lacks them."""
-        if self._hold_due and joints is not None:
-            self.hold(joints)
+        if self._hold_due and state is not None:
+            self.hold(state)
 
     def forget_plan(self) -> None:
         """What the driver follows is not known any more: send the next command as a whole."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -14,7 +15,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -22,6 +22,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from mql_ros.errors import UserError
 from mql_ros.nodes.graph import EXIT_WITH_PARENT
+from mql_ros.nodes.managed_node import ManagedNode
 from mql_ros.nodes.parameters import ParameterSpec, parameter_table, unknown_parameter
 
 EXIT_USER_ERROR = 2
@@ -38,8 +39,11 @@ LATCHED_FEW = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE, durab
 """The same, and none is passed over where several follow each other closely."""
 
 
-class GraspingNode(Node):
-    """A node with the parameters that config/nodes.yaml gives it, and a status on /diagnostics every second."""
+class GraspingNode(ManagedNode):
+    """A lifecycle node with the parameters that config/nodes.yaml gives it, and a status on /diagnostics every second.
+
+    Where the parameter `autostart` is true it becomes active by itself.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -55,10 +59,6 @@ class GraspingNode(Node):
             self.declare_parameter(spec.name, value, _descriptor(spec), ignore_override=True)
         self._settings = {name: self.get_parameter(name).value for name in self._specs}
         self.add_on_set_parameters_callback(self._accept_values)
-        self.problem = ""
-        """What is wrong now, in one sentence; reported as an error until it is empty again."""
-        self.warning = ""
-        """The last thing that was passed over."""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.wall_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._report, clock=self.wall_clock)
@@ -72,47 +72,35 @@ class GraspingNode(Node):
         return None
 
     def figures(self) -> dict[str, Any]:
-        """The node's figures for /diagnostics. Nodes override this."""
+        """The node's figures for /diagnostics while configured. Nodes override this."""
         return {}
-
-    def close(self) -> None:
-        """Release what destroy_node does not know of. Nodes override this."""
 
     def seconds(self) -> float:
         """A clock that only moves forward, s; wall time even where time is simulated."""
         return self.wall_clock.now().nanoseconds * 1e-9
-
-    def warn(self, text: str) -> None:
-        """Report a warning on /diagnostics, and log it when it is a new one."""
-        if text != self.warning:
-            self.get_logger().warning(text)
-        self.warning = text
-
-    def fail(self, text: str) -> None:
-        """Report an error on /diagnostics and log it."""
-        if text != self.problem:
-            self.get_logger().error(text)
-        self.problem = text
 
     def _accept_values(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
             spec = self._specs.get(parameter.name)
             if spec is None:
                 continue
-            reason = spec.complaint(parameter.value) or self.change(parameter.name, parameter.value)
+            reason = spec.complaint(parameter.value)
+            if reason is None and self.configured:
+                reason = self.change(parameter.name, parameter.value)
             if reason is not None:
                 return SetParametersResult(successful=False, reason=reason)
             self._settings[parameter.name] = parameter.value
         return SetParametersResult(successful=True)
 
     def _report(self) -> None:
+        figures = self.figures() if self.configured else {}
         level = DiagnosticStatus.ERROR if self.problem else DiagnosticStatus.WARN if self.warning else None
         status = DiagnosticStatus(
             level=DiagnosticStatus.OK if level is None else level,
             name=self.get_fully_qualified_name().lstrip("/"),
-            message=self.problem or self.warning or "running",
+            message=self.problem or self.warning or ("running" if self.active else "not active"),
             hardware_id=str(self._settings.get("robot", "")),
-            values=[KeyValue(key=key, value=str(value)) for key, value in self.figures().items()],
+            values=[KeyValue(key=key, value=str(value)) for key, value in figures.items()],
         )
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
@@ -139,7 +127,7 @@ def answer(response: Any, problem: str | None, message: str = "") -> Trigger.Res
     return response
 
 
-def run_node(name: str, make: Callable[[], GraspingNode]) -> int:
+def run_node(name: str, make: Callable[[str], GraspingNode]) -> int:
     """Run a node until it is interrupted; its exit code: 0, or 2 when the user can mend what is wrong."""
     node: GraspingNode | None = None
     code = 0
@@ -153,10 +141,12 @@ def run_node(name: str, make: Callable[[], GraspingNode]) -> int:
             rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         except RuntimeError as error:
             raise UserError(f"ROS 2 cannot be started with these arguments: {_reason(error)}") from error
-        node = make()
+        node = make(name)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.create_timer(SIGNAL_SECONDS, lambda: None, clock=node.wall_clock)
+        if node.setting("autostart"):
+            node.start()
         while not signals:
             executor.spin_once()
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -169,9 +159,11 @@ def run_node(name: str, make: Callable[[], GraspingNode]) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         if node is not None:
-            node.close()
+            node.finish()
             node.destroy_node()
         rclpy.try_shutdown()
+        # Else the interpreter's last collection goes over all of torch, for seconds where the machine is busy.
+        gc.freeze()
     return code
 
 

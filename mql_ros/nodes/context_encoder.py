@@ -19,9 +19,9 @@ from mql_ros.nodes.session_context import SessionContext
 class ContextEncoder(GraspingNode):
     """Keeps the session's history; a new policy's encoder goes over it again and answers the last transition anew."""
 
-    def __init__(self) -> None:
-        super().__init__("context_encoder")
-        self._robot = load_profile(self.setting("robot")).name
+    def configure(self) -> None:
+        """Listen to transitions and policies."""
+        self._profile = load_profile(self.setting("robot"))
         self._session = SessionContext()
         self._answers = 0
         self._refused = 0
@@ -30,6 +30,8 @@ class ContextEncoder(GraspingNode):
         self.create_subscription(String, "policy", self._on_policy, LATCHED)
 
     def _on_transition(self, message: Float64MultiArray) -> None:
+        if not self.active:
+            return
         try:
             answers = self._session.add(read_transition(message))
         except MessageError as error:
@@ -44,7 +46,7 @@ class ContextEncoder(GraspingNode):
     def _on_policy(self, message: String) -> None:
         try:
             announcement = Announcement.from_json(message.data)
-            policy = load_policy(announcement, self._robot)
+            policy = load_policy(announcement, self._profile.name, *self._profile.policies_from)
         except (MessageError, UserError) as error:
             self.fail(str(error))
             return

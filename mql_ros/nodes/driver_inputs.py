@@ -6,13 +6,33 @@ from collections.abc import Callable
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped, WrenchStamped
+from rclpy.callback_groups import CallbackGroup
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.types import Array, Measurement
+from mql_ros.grasping.types import ArmState, Measurement
 from mql_ros.nodes.common import RELIABLE, SENSOR, GraspingNode
 from mql_ros.nodes.conversions import JointReader, MessageError, nanoseconds, read_pose, read_wrench
 from mql_ros.nodes.measurements import MeasurementAssembler, NewestJoints
+
+LOOK_AGAIN = 0.0125
+"""Time between two looks at a driver's joint states, s: a small part of the control period and of the watchdog."""
+
+
+class _Unwatched(CallbackGroup):
+    """Messages in it do not wake the executor, which takes 0.4 ms of a core each time; drivers publish up to 1 kHz."""
+
+    def can_execute(self, entity: Any) -> bool:
+        """Never: they are taken by a timer."""
+        return False
+
+    def beginning_execution(self, entity: Any) -> bool:
+        """Never."""
+        return False
+
+    def ending_execution(self, entity: Any) -> None:
+        """Nothing was begun."""
 
 
 class DriverInputs:
@@ -23,7 +43,7 @@ class DriverInputs:
         node: GraspingNode,
         profile: RobotProfile,
         arrived: Callable[[int, Measurement], None],
-        moved: Callable[[Array | None], None] = lambda joints: None,
+        moved: Callable[[ArmState | None], None] = lambda state: None,
     ) -> None:
         """`moved` hears of each joint sample what `joints` then returns, measurement or not."""
         self._node, self._profile, self._arrived, self._moved = node, profile, arrived, moved
@@ -41,18 +61,38 @@ class DriverInputs:
             stale_after=node.setting("stale_after"),
         )
         quality = RELIABLE if node.setting("lockstep") else SENSOR
-        node.create_subscription(PoseStamped, "object_pose", self._on_pose, quality)
+        node.create_subscription(PoseStamped, profile.topics.object_pose, self._on_pose, quality)
         if use_wrench:
-            node.create_subscription(WrenchStamped, "wrench", self._on_wrench, quality)
-        node.create_subscription(JointState, "joint_states", self._on_joints, quality)
+            node.create_subscription(WrenchStamped, profile.topics.wrench, self._on_wrench, quality)
+        topic = profile.topics.joint_states
+        if node.setting("lockstep"):
+            node.create_subscription(JointState, topic, self._on_joints, quality)
+        else:
+            self._stream = node.create_subscription(
+                JointState, topic, lambda data: None, quality, callback_group=_Unwatched(), raw=True
+            )
+            node.create_timer(LOOK_AGAIN, self._take_newest_joints, clock=node.wall_clock)
 
-    def joints(self) -> Array | None:
-        """Where the arm is, by joint_states alone; None where they are not fresh."""
-        return self._newest.positions(self._node.seconds())
+    def joints(self) -> ArmState | None:
+        """Where the arm is and how it moves, by joint_states alone; None where they are not fresh."""
+        return self._newest.state(self._node.seconds())
+
+    def age(self) -> float:
+        """Age of the newest joint_states, s; infinite where there are none."""
+        return self._newest.age(self._node.seconds())
 
     def figures(self) -> dict[str, Any]:
         """For /diagnostics."""
         return {"measurements": self.count, "refused_messages": self.refused, "stale_inputs": self.assembler.stale}
+
+    def _take_newest_joints(self) -> None:
+        newest = None
+        stream: Any = self._stream.handle
+        with stream:
+            while (taken := stream.take_message(JointState, True)) is not None:
+                newest = taken[0]
+        if newest is not None:
+            self._on_joints(deserialize_message(newest, JointState))
 
     def _on_joints(self, message: JointState) -> None:
         def read() -> Measurement | None:

@@ -17,7 +17,7 @@ from types import TracebackType
 import yaml
 
 from mql_ros.errors import UserError
-from mql_ros.nodes.parameters import Value, parameter_table, unknown_parameter
+from mql_ros.nodes.parameters import Value, parameter_table, parameters_of, unknown_parameter
 
 PACKAGE = "mql_ros"
 EXIT_WITH_PARENT = "MQL_EXIT_WITH_PARENT"
@@ -38,15 +38,21 @@ class NodeEntry:
     module: str
     sim_only: bool = False
     """Started with the simulator only; on hardware the arm's driver and perception take its place."""
+    rviz_only: bool = False
+    """Started beside RViz only."""
 
 
 NODES = (
     NodeEntry("arm_simulator", "mql_sim.arm_simulator", sim_only=True),
     NodeEntry("grasp_monitor", "mql_ros.nodes.grasp_monitor"),
     NodeEntry("context_encoder", "mql_ros.nodes.context_encoder"),
-    NodeEntry("policy_server", "mql_ros.nodes.policy_server"),
     NodeEntry("adaptation_manager", "mql_ros.nodes.adaptation_manager"),
+    NodeEntry("policy_server", "mql_ros.nodes.policy_server"),
+    NodeEntry("scene_markers", "mql_ros.nodes.scene_markers", rviz_only=True),
 )
+"""In the order in which they are brought up: each finds there what it needs."""
+OWN_GRAPH = {"/clock": "clock", "/tf": "tf", "/tf_static": "tf_static"}
+"""Remappings with which a namespace has simulated time and transforms of its own; /diagnostics is one for all."""
 
 TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "joint_states": (("arm_simulator",), ("policy_server", "grasp_monitor")),
@@ -68,35 +74,18 @@ SERVICES = (
 )  # fmt: skip
 
 
-def nodes_of(sim: bool) -> list[NodeEntry]:
-    """The nodes to start, with the simulator or for hardware."""
-    return [entry for entry in NODES if sim or not entry.sim_only]
-
-
-def parameters_of(name: str, given: Mapping[str, Value]) -> dict[str, Value]:
-    """Those of the given parameters that a node has, checked; UserError says what is wrong."""
-    chosen = {}
-    for spec in parameter_table()[name].values():
-        if spec.name in given:
-            chosen[spec.name] = spec.coerced(given[spec.name])
-            if (complaint := spec.complaint(chosen[spec.name])) is not None:
-                raise UserError(complaint)
-    return chosen
+def nodes_of(sim: bool, rviz: bool = False) -> list[NodeEntry]:
+    """The nodes to start, with the simulator or for hardware, with RViz or without."""
+    return [entry for entry in NODES if (sim or not entry.sim_only) and (rviz or not entry.rviz_only)]
 
 
 def implied_parameters(name: str, sim: bool) -> dict[str, Value]:
-    """What follows from having no simulator: a person prepares each trial."""
-    return {"reset_service": ""} if not sim and "reset_service" in parameter_table()[name] else {}
+    """What follows from having a simulator or none: then a person prepares each trial, and the driver is checked first.
 
-
-def parameters_from_words(name: str, words: Mapping[str, str]) -> dict[str, Value]:
-    """Those of the given parameters that a node has, from words as launch arguments are; UserError for a wrong one."""
-    values: dict[str, Value] = {}
-    for spec in parameter_table()[name].values():
-        if spec.name in words:
-            value = words[spec.name] if isinstance(spec.default, str) else yaml.safe_load(words[spec.name])
-            values[spec.name] = value
-    return parameters_of(name, values)
+    The simulator publishes 20 times a second, too seldom for the watchdog of a real arm.
+    """
+    implied: dict[str, Value] = {"watchdog": 0.5} if sim else {"reset_service": "", "require_check": True}
+    return {key: value for key, value in implied.items() if key in parameter_table()[name]}
 
 
 def check_ros() -> None:
@@ -209,7 +198,10 @@ class GraphProcesses:
         file = self._logs / f"{entry.name}.yaml"
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": self._parameters[entry.name]}}))
         command = [sys.executable, "-m", entry.module, "--ros-args", "--params-file", str(file)]
-        return command + (["-r", f"__ns:=/{self._namespace.strip('/')}"] if self._namespace else [])
+        if self._namespace:
+            command += ["-r", f"__ns:=/{self._namespace.strip('/')}"]
+            command += [word for old, new in OWN_GRAPH.items() for word in ("-r", f"{old}:={new}")]
+        return command
 
     def check(self) -> None:
         """Raise UserError, with what it said last, when a node has ended by itself."""

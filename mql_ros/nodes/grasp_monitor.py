@@ -21,8 +21,8 @@ class GraspMonitor(GraspingNode):
     A real arm has nobody who hands it a reward; a person or another node may publish `grasp_reward` instead.
     """
 
-    def __init__(self) -> None:
-        super().__init__("grasp_monitor")
+    def configure(self) -> None:
+        """Listen to driver and perception."""
         profile = load_profile(self.setting("robot"))
         self._reward = GraspReward(profile.guard_force)
         self._newest: tuple[int, Measurement] | None = None
@@ -41,6 +41,8 @@ class GraspMonitor(GraspingNode):
 
     def _on_begin(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Begin with the newest measurement; the reply's message is its stamp in nanoseconds."""
+        if (refusal := self.refusal()) is not None:
+            return answer(response, refusal)
         if self._newest is None:
             return answer(response, "no measurement yet: joint_states, object_pose and wrench are needed")
         stamp, measurement = self._newest
@@ -51,6 +53,10 @@ class GraspMonitor(GraspingNode):
     def _on_end(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._in_trial = False
         return answer(response, None)
+
+    def deactivate(self) -> None:
+        """Give no more rewards."""
+        self._in_trial = False
 
     def figures(self) -> dict[str, Any]:
         """For /diagnostics."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
+from dataclasses import replace
 from typing import Any
 
-from mql_ros.grasping.types import Array, Measurement
+from mql_ros.grasping.types import ArmState, Measurement
 from mql_ros.nodes.conversions import SECOND, JointSample, PoseSample, WrenchSample, measurement_from
 
 PENDING = 50
@@ -24,7 +26,7 @@ class NewestJoints:
     """
 
     def __init__(self) -> None:
-        self._positions: Array | None = None
+        self._sample: JointSample | None = None
         self._stamp = 0
         self._delays: deque[float] = deque(maxlen=ARRIVALS)
 
@@ -32,14 +34,18 @@ class NewestJoints:
         """A sample has arrived at `now`, s of a clock that only moves forward."""
         if sample.stamp < self._stamp:
             self._delays.clear()  # the driver has been started anew
-        self._positions, self._stamp = sample.positions, sample.stamp
+        self._sample, self._stamp = sample, sample.stamp
         self._delays.append(now - sample.stamp / SECOND)
 
-    def positions(self, now: float) -> Array | None:
-        """Arm positions [n], or None where none are fresh."""
-        if self._positions is None or now - self._stamp / SECOND - min(self._delays) > FRESH:
+    def state(self, now: float) -> ArmState | None:
+        """The arm as it was measured, its accelerations taken as zero; None where that is not fresh."""
+        if self._sample is None or self.age(now) > FRESH:
             return None
-        return self._positions
+        return replace(ArmState.at_rest(self._sample.positions), velocities=self._sample.velocities)
+
+    def age(self, now: float) -> float:
+        """Age of the newest sample at `now`, s; infinite where there is none."""
+        return now - self._stamp / SECOND - min(self._delays) if self._sample is not None else math.inf
 
 
 class MeasurementAssembler:

@@ -110,6 +110,27 @@ def _spec(name: str, entry: dict[str, Any]) -> ParameterSpec:
     return spec
 
 
+def parameters_of(name: str, given: Mapping[str, Value]) -> dict[str, Value]:
+    """Those of the given parameters that a node has, checked; UserError says what is wrong."""
+    chosen = {}
+    for spec in parameter_table()[name].values():
+        if spec.name in given:
+            chosen[spec.name] = spec.coerced(given[spec.name])
+            if (complaint := spec.complaint(chosen[spec.name])) is not None:
+                raise UserError(complaint)
+    return chosen
+
+
+def parameters_from_words(name: str, words: Mapping[str, str]) -> dict[str, Value]:
+    """Those of the given parameters that a node has, from words as launch arguments are; UserError for a wrong one."""
+    values: dict[str, Value] = {}
+    for spec in parameter_table()[name].values():
+        if spec.name in words:
+            value = words[spec.name] if isinstance(spec.default, str) else yaml.safe_load(words[spec.name])
+            values[spec.name] = value
+    return parameters_of(name, values)
+
+
 def unknown_parameter(given: Iterable[str]) -> str | None:
     """A sentence about the first name that no node of the table knows; None when all are known.
 

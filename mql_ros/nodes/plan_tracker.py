@@ -25,7 +25,7 @@ class PlanTracker:
         send_gripper, self._gripper = gripper != self._gripper, gripper
         if not new_plan and self._points is not None:
             self._passed = min(self._passed + 1, len(self._points) - 1)
-            if np.array_equal(self._points[self._passed :], command.points):
+            if np.array_equal(self._points[self._passed :], command.motion.points):
                 return False, send_gripper
-        self._points, self._passed = command.points, 0
+        self._points, self._passed = command.motion.points, 0
         return True, send_gripper

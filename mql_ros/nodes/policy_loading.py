@@ -72,8 +72,11 @@ class LoadedPolicy:
         return ContextTracker(self.learner.encoder, self.history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE)
 
 
-def load_policy(announcement: Announcement, robot: str) -> LoadedPolicy:
-    """Load an announced policy for a robot; UserError says why it cannot be used."""
+def load_policy(announcement: Announcement, robot: str, *others: str) -> LoadedPolicy:
+    """Load an announced policy for a robot; UserError says why it cannot be used.
+
+    others: robots whose policies may act on it, too (`policies_from` of its profile).
+    """
     from mql_ros.algorithm.policy_bundle import load_bundle
 
     bundle = load_bundle(announcement.bundle)
@@ -82,17 +85,18 @@ def load_policy(announcement: Announcement, robot: str) -> LoadedPolicy:
             f"policy bundle {announcement.bundle} has hash {bundle.hash[:12]}, but {announcement.hash[:12]} was "
             "announced; it was changed since; announce it anew"
         )
-    _check_purpose(bundle.path, bundle.manifest, robot)
+    _check_purpose(bundle.path, bundle.manifest, robot, *others)
     import torch
 
     torch.set_num_threads(1)  # for one observation at a time, more threads only disturb the other nodes
     return LoadedPolicy(announcement.version, bundle.hash, bundle.make_learner(), bundle.history_blocks)
 
 
-def check_bundle(path: Path, robot: str) -> Announcement:
+def check_bundle(path: Path, robot: str, *others: str) -> Announcement:
     """The announcement of a bundle whose files are as they were saved and that is for this robot; UserError otherwise.
 
     For a node that passes policies on without using them: it looks at manifest and hashes, and needs no torch.
+    others: robots whose policies may act on this one, too.
     """
     try:
         raw = (path / "manifest.json").read_bytes()
@@ -117,16 +121,17 @@ def check_bundle(path: Path, robot: str) -> Announcement:
                 f"policy bundle {path} is damaged: the contents of {name} do not fit the hash in manifest.json; "
                 "copy or train it anew"
             )
-    _check_purpose(path, manifest, robot)
+    _check_purpose(path, manifest, robot, *others)
     return Announcement(str(path), version, hashlib.sha256(raw).hexdigest())
 
 
-def _check_purpose(path: Path, manifest: dict[str, Any], robot: str) -> None:
+def _check_purpose(path: Path, manifest: dict[str, Any], robot: str, *others: str) -> None:
     """Raise UserError when a policy is for another robot or another task."""
     trained_robot, trained_task = manifest["robot"].get("name"), manifest["task"].get("name")
-    if trained_robot != robot:
+    if trained_robot not in (robot, *others):
         raise UserError(
-            f"policy bundle {path} was trained for robot '{trained_robot}', not for '{robot}'; choose another bundle"
+            f"policy bundle {path} was trained for robot '{trained_robot}', not for '{robot}'; choose another bundle, "
+            f"or, if both have the same gripper, name '{trained_robot}' under 'policies_from' in the profile"
         )
     network = manifest["network"]
     sizes = network.get("observation_size"), network.get("action_size")

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.client import Client
-from std_msgs.msg import Float64, Float64MultiArray, String
+from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
 from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.grasping.trial import TrialMachine
 from mql_ros.grasping.types import Command, Measurement
+from mql_ros.nodes.check_gate import check_refusal
 from mql_ros.nodes.command_publisher import CommandPublisher
-from mql_ros.nodes.common import LATCHED, LATCHED_FEW, RELIABLE, GraspingNode, answer, run_node
+from mql_ros.nodes.common import LATCHED, RELIABLE, GraspingNode, answer, run_node
 from mql_ros.nodes.conversions import MessageError
 from mql_ros.nodes.driver_inputs import DriverInputs
 from mql_ros.nodes.policy_loading import Announcement, LoadedPolicy, load_policy
-from mql_ros.nodes.records import Transition, read_context, transition_message
+from mql_ros.nodes.records import Transition, transition_message
 from mql_ros.nodes.sequence import Runner
+from mql_ros.nodes.session_state import SessionState
+from mql_ros.nodes.trial_inputs import TrialInputs
 from mql_ros.nodes.trial_ports import Inbox, Reply, TrialSettings
 from mql_ros.nodes.trial_sequence import TrialSequence
+from mql_ros.nodes.trigger_calls import TriggerCalls
+
+POLL = 0.025
+"""Time between two looks at whether something was waited for in vain, s."""
 
 
 class PolicyServer(GraspingNode):
     """Messages into the inbox, the sequence's wishes out as messages; what happens when is in TrialSequence."""
 
-    def __init__(self) -> None:
-        super().__init__("policy_server")
+    def configure(self) -> None:
+        """Connect with everybody, and hold still until a policy is there and trials are asked for."""
         self._profile = load_profile(self.setting("robot"))
         self._lockstep = bool(self.setting("lockstep"))
         self._inbox = Inbox()
         self._machine = TrialMachine(self._profile)
+        self._machine.tighten(self.setting("limit_scale"), self.setting("force_limit"))
         self._trials = TrialSequence(self._machine, self._inbox, self, self.seconds)
         self._runner = Runner(self.seconds, self._ended)
         self._held = False
@@ -43,43 +48,34 @@ class PolicyServer(GraspingNode):
 
         self._commands = CommandPublisher(self, self._profile)
         self._transitions = self.create_publisher(Float64MultiArray, "transition", RELIABLE)
-        self._state = self.create_publisher(String, "session_state", LATCHED)
-        self.create_subscription(Float64, "grasp_reward", self._on_reward, RELIABLE)
-        self.create_subscription(Float64MultiArray, "context", self._on_context, LATCHED_FEW)
+        self._state = SessionState(self)
+        TrialInputs(self, self._inbox, lambda: self._runner.running, self._runner.poll)
         self._inputs = DriverInputs(self, self._profile, self._on_measurement, self._commands.settle)
-        self._callable: dict[str, Client] = {
-            name: self.create_client(Trigger, f"grasp_monitor/{name}") for name in ("begin_trial", "end_trial")
-        }
-        if self.setting("reset_service"):
-            self._callable["reset"] = self.create_client(Trigger, self.setting("reset_service"))
+        services = {name: f"grasp_monitor/{name}" for name in ("begin_trial", "end_trial")}
+        services["reset"] = self.setting("reset_service")
+        self._calls = TriggerCalls(self, services, self._runner.poll)
         self.create_service(Trigger, "~/start_session", self._on_start_session)
         self.create_service(Trigger, "~/start_trials", self._on_start_trials)
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(SetBool, "~/hold", self._on_hold)
-        self.create_timer(0.05, self._runner.poll, clock=self.wall_clock)
+        self.create_subscription(Bool, "hold", lambda message: self._set_held(message.data), RELIABLE)
+        self.create_timer(POLL, self._poll, clock=self.wall_clock)
         self._say("idle")
         # Last, because loading the first policy takes seconds.
         self.create_subscription(String, "policy", self._on_policy, LATCHED)
+
+    def _poll(self) -> None:
+        """Go on, or stop where the driver has fallen silent in the middle of a motion."""
+        age = self._inputs.age()
+        if self._runner.running and not (self._lockstep or self._machine.done or age <= self.setting("watchdog")):
+            self._runner.stop()
+            self._ended(f"the watchdog stopped the arm: no joint_states for {age:.2f} s")
+        self._runner.poll()
 
     # What arrives.
 
     def _on_measurement(self, stamp: int, measurement: Measurement) -> None:
         self._inbox.put(stamp, measurement)
-        self._runner.poll()
-
-    def _on_reward(self, message: Float64) -> None:
-        if not math.isfinite(message.data):
-            self.warn("refused: grasp_reward is not finite")
-            return
-        if self._runner.running:  # between two runs nobody counts them
-            self._inbox.rewards.append(message.data)
-            self._runner.poll()
-
-    def _on_context(self, message: Float64MultiArray) -> None:
-        try:
-            self._inbox.hear(read_context(message))
-        except MessageError as error:
-            self.warn(f"refused: {error}")
         self._runner.poll()
 
     def _on_policy(self, message: String) -> None:
@@ -103,6 +99,8 @@ class PolicyServer(GraspingNode):
         return answer(response, self._start(new_session=False), f"session {self._trials.session}")
 
     def _start(self, new_session: bool) -> str | None:
+        if (refusal := self.refusal() or check_refusal(self, self._profile)) is not None:
+            return refusal
         if self._held:
             return "the arm is held; call policy_server/hold with data: false first"
         if self._runner.running:
@@ -111,9 +109,11 @@ class PolicyServer(GraspingNode):
             return "no session has begun; call policy_server/start_session"
         if self._inbox.announced is None:
             return "no policy was announced yet; is the adaptation_manager running?"
+        if (refusal := self._commands.begin(self._inputs.joints())) is not None:
+            return refusal
         settings = TrialSettings(
             lockstep=self._lockstep,
-            has_reset="reset" in self._callable,
+            has_reset="reset" in self._calls,
             use_monitor=self.setting("reward_source") == "monitor",
             stale_after=self.setting("stale_after"),
             context_deadline=self.setting("context_deadline"),
@@ -123,7 +123,6 @@ class PolicyServer(GraspingNode):
         if new_session:
             self._trials.new_session(settings)
         self.problem = ""
-        self._commands.forget_plan()
         self._counts["starts"] += 1
         self._say("running")
         self._runner.start(self._trials.run(self.setting("trials") if settings.has_reset else 1, settings))
@@ -135,19 +134,27 @@ class PolicyServer(GraspingNode):
         return answer(response, None, "stopped" if was_running else "nothing was under way")
 
     def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        was_held, self._held = self._held, request.data
-        if request.data:
+        self._set_held(request.data)
+        return answer(response, None, "held" if request.data else "released")
+
+    def _set_held(self, held: bool) -> None:
+        was_held, self._held = self._held, held
+        if held:
             self._abort("held", always_hold=True)
         elif was_held:
             self._say("idle")
-        return answer(response, None, "held" if request.data else "released")
+
+    def deactivate(self) -> None:
+        """Give up what is under way and hold the arm."""
+        self._abort("stopped because policy_server was deactivated")
 
     def _abort(self, reason: str, always_hold: bool = False) -> None:
         running = self._runner.running
         self._runner.stop()
         if running or always_hold:
             self._counts["aborted"] += running
-            self._commands.hold(self._inputs.joints())
+            if self.active:  # an inactive policy_server sends nothing, and yet remembers that it is held
+                self._commands.hold(self._inputs.joints())
             self._say("held" if self._held else "idle", reason)
 
     def _ended(self, problem: str | None) -> None:
@@ -161,14 +168,7 @@ class PolicyServer(GraspingNode):
 
     def call(self, service: str) -> Callable[[], Reply | None]:
         """Call `reset`, `begin_trial` or `end_trial`; the function returned tells the reply."""
-        future = self._callable[service].call_async(Trigger.Request())
-        future.add_done_callback(lambda _: self._runner.poll())
-
-        def reply() -> Reply | None:
-            response: Any = future.result() if future.done() else None
-            return None if response is None else Reply(response.success, response.message)
-
-        return reply
+        return self._calls.call(service)
 
     def send(self, command: Command, new_plan: bool) -> None:
         """Publish a command that answers the newest measurement."""
@@ -186,7 +186,7 @@ class PolicyServer(GraspingNode):
 
     def load(self, announcement: Announcement) -> LoadedPolicy:
         """Load a policy for this robot."""
-        policy = load_policy(announcement, self._profile.name)
+        policy = load_policy(announcement, self._profile.name, *self._profile.policies_from)
         self.problem = ""
         self.get_logger().info(f"policy version {policy.version} loaded from {announcement.bundle}")
         return policy
@@ -199,18 +199,7 @@ class PolicyServer(GraspingNode):
 
     def _say(self, state: str = "", reason: str = "") -> None:
         """Publish the session's state; without one, what changed beside it."""
-        if state:
-            self._said = {"state": state, "reason": reason}
-        trials, announced = self._trials, self._inbox.announced
-        data = {
-            **self._said,
-            "starts": self._counts["starts"],
-            "session": trials.session,
-            "trial": trials.trial,
-            "policy_version": trials.policy.version if trials.policy else None,
-            "announced_version": announced.version if announced else None,
-        }
-        self._state.publish(String(data=json.dumps(data)))
+        self._state.say(self._trials, self._inbox.announced, self._counts["starts"], state, reason)
 
     def figures(self) -> dict[str, Any]:
         """For /diagnostics."""
@@ -237,6 +226,12 @@ class PolicyServer(GraspingNode):
         """Act on a new value of a parameter."""
         if name == "stale_after":
             self._inputs.assembler.stale_after = value
+        if name in ("limit_scale", "force_limit"):
+            now = {key: self.setting(key) for key in ("limit_scale", "force_limit")} | {name: value}
+            try:
+                self._machine.tighten(now["limit_scale"], now["force_limit"])
+            except ValueError as error:
+                return str(error)
         return None
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from builtin_interfaces.msg import Duration
+from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.types import Array, Command
+from mql_ros.grasping.types import Array, Command, Motion
 from mql_ros.nodes.conversions import SECOND, MessageError, doubles, finite, nanoseconds, time_message
 
 
@@ -31,32 +32,25 @@ def _duration_message(seconds: float) -> Duration:
     return Duration(sec=total // SECOND, nanosec=total % SECOND)
 
 
-def arm_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
-    """A command's arm motion; `stamp` 0 means that it starts on arrival."""
-    message = JointTrajectory(joint_names=list(profile.joint_names))
-    message.header.stamp = time_message(stamp)
-    message.points = [
-        JointTrajectoryPoint(
-            positions=doubles(position),
-            velocities=doubles(velocity),
-            time_from_start=_duration_message((k + 1) * profile.control_period),
-        )
-        for k, (position, velocity) in enumerate(zip(command.points, command.velocities, strict=True))
-    ]
-    return message
-
-
-def hold_message(profile: RobotProfile, positions: Array | None, seconds: float) -> JointTrajectory:
-    """Come to rest at joint positions [n] within so many seconds; without them an empty trajectory, which says: stop.
+def arm_message(profile: RobotProfile, motion: Motion | None, stamp: int) -> JointTrajectory:
+    """An arm motion; `stamp` 0 means that it starts on arrival. Without one an empty trajectory, which says: stop.
 
     Many drivers stop where they are at an empty trajectory. The joint_trajectory_controller of ros2_control did; since
     the end of 2023 it refuses one and goes on with what it has, so it is no hold by itself.
     """
     message = JointTrajectory(joint_names=list(profile.joint_names))
-    if positions is not None:
-        point = JointTrajectoryPoint(positions=doubles(positions), time_from_start=_duration_message(seconds))
-        point.velocities = doubles([0.0] * len(positions))
-        message.points = [point]
+    message.header.stamp = time_message(stamp)
+    if motion is not None:
+        rows = zip(motion.points, motion.velocities, motion.accelerations, strict=True)
+        message.points = [
+            JointTrajectoryPoint(
+                positions=doubles(position),
+                velocities=doubles(velocity),
+                accelerations=doubles(acceleration),
+                time_from_start=_duration_message((k + 1) * profile.control_period),
+            )
+            for k, (position, velocity, acceleration) in enumerate(rows)
+        ]
     return message
 
 
@@ -70,6 +64,11 @@ def gripper_message(profile: RobotProfile, command: Command, stamp: int) -> Join
     point.effort = doubles([command.finger_force] * fingers)
     message.points = [point]
     return message
+
+
+def width_force_message(profile: RobotProfile, command: Command, stamp: int) -> Float64MultiArray:
+    """A command's gripper state as [opening in m, force limit of each finger in N, stamp answered in s or 0]."""
+    return Float64MultiArray(data=[command.finger_target, command.finger_force, stamp / SECOND])
 
 
 def read_trajectory(message: JointTrajectory, names: Sequence[str]) -> Trajectory:
@@ -90,6 +89,16 @@ def read_trajectory(message: JointTrajectory, names: Sequence[str]) -> Trajector
     if velocities.shape[1] == 0:
         velocities = np.zeros_like(positions)
     return Trajectory(nanoseconds(message.header.stamp), times, positions, velocities, efforts)
+
+
+def read_width_force(message: Float64MultiArray, fingers: int) -> Trajectory:
+    """What width_force_message says, as a trajectory of one point; MessageError when it is no such message."""
+    if len(message.data) not in (2, 3):
+        raise MessageError(f"the gripper command holds {len(message.data)} numbers; expected opening and force")
+    width, force, *stamp = finite("the gripper command", np.array(message.data))
+    share = np.full((1, fingers), width / fingers)
+    stamp_ns = round(stamp[0] * SECOND) if stamp else 0
+    return Trajectory(stamp_ns, np.zeros(1), share, np.zeros_like(share), np.full_like(share, force))
 
 
 def _rows(what: str, rows: list, order: list[int]) -> Array:

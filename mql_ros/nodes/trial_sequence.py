@@ -177,7 +177,7 @@ class TrialSequence:
                     done=machine.done,
                     terminal=machine.done,
                     observation=observation,
-                    action=action,
+                    action=machine.executed.astype(np.float32).astype(np.float64),
                     next_observation=following,
                 )
             )

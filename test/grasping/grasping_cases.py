@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.interpolate import BPoly
 
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.trial import TrialMachine
-from mql_ros.grasping.types import Array, Command, Measurement
+from mql_ros.grasping.types import Array, Command, Measurement, Motion
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
 
@@ -49,8 +50,9 @@ def carry_out(
     done, measurement = [], start
     while (command := machine.command(measurement)) is not None:
         done.append((measurement, command))
-        joints = measurement.joint_positions + follow * (command.points[0] - measurement.joint_positions)
+        joints = measurement.joint_positions + follow * (command.motion.points[0] - measurement.joint_positions)
         kept = {
+            "joint_velocities": (joints - measurement.joint_positions) / machine.profile.control_period,
             "object_position": measurement.object_position,
             "object_orientation": measurement.object_orientation,
             "finger_width": command.finger_target,
@@ -60,24 +62,39 @@ def carry_out(
     return done, measurement
 
 
-def broken_limits(profile: RobotProfile, command: Command, measurement: Measurement) -> list[str]:
-    """Every limit that a command breaks; written apart from the safety filter, in its plainest form."""
-    points, velocities, found = command.points, command.velocities, []
-    if not all(np.isfinite(v).all() for v in (points, velocities, command.finger_target, command.finger_force)):
+def spline_of(motion: Motion, period: float) -> BPoly:
+    """The quintic spline that a joint_trajectory_controller follows, by scipy."""
+    times = np.arange(len(motion.points) + 1) * period
+    parts = ("positions", "points"), ("velocities", "velocities"), ("accelerations", "accelerations")
+    rows = [np.concatenate([getattr(motion.start, a)[None], getattr(motion, b)]) for a, b in parts]
+    return BPoly.from_derivatives(times, np.stack(rows, axis=1))
+
+
+def broken_limits(profile: RobotProfile, command: Command, measurement: Measurement, samples: int = 8) -> list[str]:
+    """Every limit that a command breaks anywhere on its spline; written apart from the safety filter, by sampling."""
+    motion, found = command.motion, []
+    numbers = (motion.points, motion.velocities, motion.accelerations, command.finger_target, command.finger_force)
+    if not all(np.isfinite(v).all() for v in numbers):
         return ["finite numbers"]
-    if ((points < profile.lower - 1e-6) | (points > profile.upper + 1e-6)).any():
+    spline = spline_of(motion, profile.control_period)
+    times = np.linspace(0.0, spline.x[-1], samples * len(motion.points) + 1)
+    positions = spline(times)
+    # Where the arm was put outside its limits it may come back.
+    lower, upper = (
+        f(limit, motion.start.positions) for f, limit in ((np.minimum, profile.lower), (np.maximum, profile.upper))
+    )
+    if ((positions < lower - 1e-5) | (positions > upper + 1e-5)).any():
         found.append("joint limits")
-    if (np.abs(np.diff(points, axis=0)) > profile.velocity * profile.control_period * (1 + 1e-6)).any():
-        found.append("joint speed between points")
-    if (np.abs(velocities) > profile.velocity * (1 + 1e-6)).any():
-        found.append("joint speed")
-    if (np.abs(points[0] - measurement.joint_positions) > 1.5 * profile.velocity * profile.control_period).any():
+    for order, what in ((1, "velocity"), (2, "acceleration"), (3, "jerk")):
+        if (np.abs(spline.derivative(order)(times)) > getattr(profile, what) * (1 + 1e-5)).any():
+            found.append(f"joint {what}")
+    if (np.abs(motion.points[0] - measurement.joint_positions) > 1.5 * profile.velocity * profile.control_period).any():
         found.append("step from the measured position")
-    if velocities[-1].any():
+    if motion.velocities[-1].any() or motion.accelerations[-1].any():
         found.append("rest at the end")
     if not 0.0 <= command.finger_target <= profile.max_width or not 0.0 <= command.finger_force <= profile.max_force:
         found.append("fingers")
-    inside, *tools = (profile.chain.forward(joints)[0] for joints in [measurement.joint_positions, *points])
+    inside, *tools = (profile.chain.forward(joints)[0] for joints in [measurement.joint_positions, *motion.points])
     if _in_box(profile, inside, 0.001) and not all(_in_box(profile, tool, 0.0025) for tool in tools):
         found.append("workspace")
     return found

@@ -20,7 +20,8 @@ def test_a_line_starts_at_the_measured_position_and_ends_at_rest(
     panda: RobotProfile, target: list[float], yaw: float
 ) -> None:
     wanted = np.array(target)
-    points, velocities = straight_line(panda, panda.home, wanted, yaw, 0.3)
+    motion = straight_line(panda, panda.home, wanted, yaw, 0.3)
+    points, velocities = motion.points, motion.velocities
     assert (speeds(panda, panda.home, points) <= panda.velocity).all()
     assert (np.abs(velocities) <= panda.velocity).all()
     # From rest to rest: the first and the last steps are the shortest.
@@ -34,14 +35,14 @@ def test_a_line_starts_at_the_measured_position_and_ends_at_rest(
 
 def test_the_tool_stays_on_the_line(panda: RobotProfile) -> None:
     start, end = panda.chain.forward(panda.home)[0], np.array([0.62, -0.12, 0.05])
-    points, _ = straight_line(panda, panda.home, end, 0.3, 0.3)
+    points = straight_line(panda, panda.home, end, 0.3, 0.3).points
     way = (end - start) / np.linalg.norm(end - start)
     off = panda.chain.positions(points) - start
     assert np.linalg.norm(off - np.outer(off @ way, way), axis=1).max() < 1e-3
 
 
 def test_the_target_is_kept_inside_the_workspace(panda: RobotProfile) -> None:
-    points, _ = straight_line(panda, panda.home, np.array([0.5, 0.0, -1.0]), 0.0, 0.3)
+    points = straight_line(panda, panda.home, np.array([0.5, 0.0, -1.0]), 0.0, 0.3).points
     assert panda.chain.forward(points[-1])[0][2] == pytest.approx(panda.workspace_lower[2], abs=1e-3)
 
 
@@ -57,7 +58,7 @@ def test_all_that_actions_can_ask_for_is_allowed(panda: RobotProfile) -> None:
         corrected = np.clip(below + spaces.CORRECTION * (a0 * along + [0, 0, a1]), panda.workspace_lower, 1.0)
         lifted = corrected + [0, 0, spaces.LIFT_HEIGHT]
         for target, speed in ((above, 0.5), (below, 0.32), (corrected, 0.15), (lifted, spaces.SPEED_HIGH)):
-            points, velocities = straight_line(panda, joints, target, yaw, speed)
-            assert safety.plan_fault(points, velocities, joints, target) == ""
-            assert (speeds(panda, joints, points) <= panda.velocity).all()
-            joints = points[-1]
+            motion = straight_line(panda, joints, target, yaw, speed)
+            assert safety.plan_fault(motion, target) == ""
+            assert (speeds(panda, joints, motion.points) <= panda.velocity).all()
+            joints = motion.points[-1]

@@ -9,7 +9,21 @@ from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.resources import share_path
 
-PANDA = yaml.safe_load(share_path("config", "robots", "panda.yaml").read_text())
+ROBOTS = share_path("config", "robots")
+PANDA, UR5E = (yaml.safe_load((ROBOTS / f"{name}.yaml").read_text()) for name in ("panda", "ur5e"))
+
+
+def spoiled(path: tuple, value: object, of: dict = PANDA) -> dict:
+    data = copy.deepcopy(of)
+    *above, last = path
+    inner = data
+    for key in above:
+        inner = inner[key]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return data
 
 
 def test_a_profile_is_read_by_name_or_path(tmp_path: Path) -> None:
@@ -22,17 +36,24 @@ def test_a_profile_is_read_by_name_or_path(tmp_path: Path) -> None:
     assert (by_name.lower < by_name.home).all() and (by_name.home < by_name.upper).all()
 
 
-def spoiled(path: tuple, value: object) -> dict:
-    data = copy.deepcopy(PANDA)
-    *above, last = path
-    inner = data
-    for key in above:
-        inner = inner[key]
-    if value is None:
-        del inner[last]
-    else:
-        inner[last] = value
-    return data
+def test_urdf_files_are_looked_for_beside_the_profile_and_in_the_package(tmp_path: Path) -> None:
+    own = tmp_path / "own.urdf"
+    own.write_text("<robot/>")
+    file = tmp_path / "arm.yaml"
+    file.write_text(yaml.safe_dump(spoiled(("urdf",), "own.urdf", UR5E)))
+    profile = load_profile(str(file))
+    assert profile.urdf == str(own)
+    assert profile.gripper_urdf == str(ROBOTS / "urdf" / "parallel_gripper.urdf")
+    assert load_profile("panda").urdf == "franka_panda/panda.urdf", "one of pybullet_data, which need not be there"
+
+
+def test_optional_keys_have_defaults() -> None:
+    panda, ur5e = load_profile("panda"), load_profile("ur5e")
+    assert (panda.gripper_urdf, panda.gripper_mount, panda.policies_from) == (None, None, ())
+    assert panda.topics.joint_states == "joint_states"
+    assert ur5e.gripper_mount is not None and ur5e.policies_from == ("panda",)
+    assert ur5e.gripper_mount.link == "tool0"
+    assert not ur5e.gripper_mount.xyz.any() and not ur5e.gripper_mount.rpy.any()
 
 
 @pytest.mark.parametrize(
@@ -56,11 +77,50 @@ def spoiled(path: tuple, value: object) -> dict:
         (("guard_forse",), 15.0, "unknown key 'guard_forse'; did you mean 'guard_force'"),
         (("joints", 1, "speed"), 1.0, "unknown key 'speed'"),
         (("gripper", "max_widht"), 1.0, "unknown key 'max_widht'; did you mean 'max_width'"),
+        (("joints", 3, "acceleration"), None, r"the key 'joints\[3\].acceleration' is missing"),
+        (("joints", 3, "acceleration"), -1, r"'joints\[3\].acceleration' is -1.0; expected more than 0"),
+        (("joints", 3, "jerk"), [1.0], r"'joints\[3\].jerk' is \[1.0\]; expected a finite number"),
+        (("joints", 3, "acelleration"), 1.0, "unknown key 'acelleration'; did you mean 'acceleration'"),
+        (("control_mode",), "velocity", "'control_mode' is 'velocity'; expected joint_trajectory"),
+        (("gripper", "command"), None, "the key 'gripper.command' is missing"),
+        (("gripper", "command"), "force", "'gripper.command' is 'force'; expected joint_trajectory or width_force"),
+        (("gripper", "mount"), {"link": "panda_link8"}, "'gripper.mount' .* but 'gripper.urdf' is missing"),
+        (("clearance",), None, "the key 'clearance' is missing"),
+        (("clearance", "table"), None, "the key 'clearance.table' is missing"),
+        (("clearance", "table"), -0.01, "'clearance.table' is -0.01; expected 0 or more"),
+        (("clearance", "link_radios"), 0.1, "unknown key 'link_radios'; did you mean 'link_radius'"),
+        (("topics",), ["joint_states"], r"'topics' is \['joint_states'\]; expected keys arm_command, .* below it"),
+        (("topics",), {"joint_state": "a"}, "unknown key 'joint_state'; did you mean 'joint_states'"),
+        (("topics",), {"wrench": 5}, "'topics.wrench' is 5; expected a name"),
+        (("policies_from",), "iiwa", "'policies_from' is 'iiwa'; expected a list of names"),
+        (("policys_from",), [], "unknown key 'policys_from'; did you mean 'policies_from'"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, path: tuple, value: object, reason: str) -> None:
     file = tmp_path / "arm.yaml"
     file.write_text(yaml.safe_dump(spoiled(path, value)))
+    with pytest.raises(UserError, match=reason) as error:
+        load_profile(str(file))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        (("gripper", "urdf"), 3, "'gripper.urdf' is 3; expected a name"),
+        (("gripper", "mount"), None, "the key 'gripper.mount' is missing"),
+        (("gripper", "mount"), "tool0", "'gripper.mount' is 'tool0'; expected keys link, rpy, xyz below it"),
+        (("gripper", "mount", "link"), None, "the key 'gripper.mount.link' is missing"),
+        (("gripper", "mount", "xyz"), [0, 0], r"'gripper.mount.xyz' is \[0, 0\]; expected a list of 3 finite numbers"),
+        (("gripper", "mount", "lnik"), "tool0", "'gripper.mount' .*: unknown key 'lnik'; did you mean 'link'"),
+        (("gripper", "urfd"), "a.urdf", "'gripper' in robot profile: unknown key 'urfd'; did you mean 'urdf'"),
+    ],
+)
+def test_what_is_wrong_about_a_gripper_of_its_own_is_named(
+    tmp_path: Path, path: tuple, value: object, reason: str
+) -> None:
+    file = tmp_path / "arm.yaml"
+    file.write_text(yaml.safe_dump(spoiled(path, value, UR5E)))
     with pytest.raises(UserError, match=reason) as error:
         load_profile(str(file))
     assert "\n" not in str(error.value)

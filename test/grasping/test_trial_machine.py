@@ -56,8 +56,8 @@ def test_a_plan_is_sent_from_its_next_point_on(panda: RobotProfile) -> None:
     machine, now = begun(panda)
     done, _ = carry_out(machine, np.zeros(4), now)
     for (_, before), (_, after) in itertools.pairwise(done):
-        assert np.array_equal(before.points[1:], after.points)
-    assert not done[-1][1].velocities.any()
+        assert np.array_equal(before.motion.points[1:], after.motion.points)
+    assert not done[-1][1].motion.velocities.any()
 
 
 def test_the_guard_stops_the_descent_and_backs_off(panda: RobotProfile) -> None:

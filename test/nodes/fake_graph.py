@@ -106,7 +106,7 @@ class FakeGraph:
 
     def send(self, command: Command, new_plan: bool) -> None:
         self.driver.grip(command.finger_target, command.finger_force)
-        self._measured(self.driver.step(command.points[0], command.velocities[0]))
+        self._measured(self.driver.step(command.motion.points[0], command.motion.velocities[0]))
 
     def publish(self, transition: Transition) -> None:
         self.transitions.append(transition)

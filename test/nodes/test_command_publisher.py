@@ -1,11 +1,13 @@
 """Holds: at fresh positions, or without any until there are some."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.types import ArmState
 from mql_ros.nodes.command_publisher import CommandPublisher
 
 
@@ -14,13 +16,19 @@ class FakeNode:
 
     def __init__(self, lockstep: bool) -> None:
         self.lockstep = lockstep
+        self.listeners = 1
         self.sent: list[tuple[str, list[list[float]]]] = []
 
     def setting(self, name: str) -> bool:
         return {"lockstep": self.lockstep}[name]
 
     def create_publisher(self, kind: type, topic: str, quality: object) -> Any:
-        return type("Publisher", (), {"publish": lambda _, message: self._take(topic, message)})()
+        methods = {
+            "topic_name": topic,
+            "publish": lambda _, message: self._take(topic, message),
+            "get_subscription_count": lambda _: self.listeners,
+        }
+        return type("Publisher", (), methods)()
 
     def _take(self, topic: str, message: Any) -> None:
         self.sent.append((topic.partition("_")[0], [list(point.positions) for point in message.points]))
@@ -33,21 +41,44 @@ def publisher(panda: RobotProfile, lockstep: bool = False) -> tuple[CommandPubli
 
 def test_fresh_positions_are_held_and_the_gripper_is_left_alone(panda: RobotProfile) -> None:
     commands, node = publisher(panda)
-    commands.hold(panda.home)
-    commands.settle(panda.home + 0.1)
+    commands.hold(ArmState.at_rest(panda.home))
+    commands.settle(ArmState.at_rest(panda.home + 0.1))
     assert node.sent == [("arm", [panda.home.tolist()])]
 
 
 def test_without_them_it_is_stopped_and_held_as_soon_as_they_are_known(panda: RobotProfile) -> None:
     commands, node = publisher(panda)
-    commands.settle(panda.home)
+    commands.settle(ArmState.at_rest(panda.home))
     assert node.sent == []
     commands.hold(None)
     commands.settle(None)
     assert node.sent == [("arm", [])]
     for shift in (0.0, 0.1):
-        commands.settle(panda.home + shift)
+        commands.settle(ArmState.at_rest(panda.home + shift))
     assert node.sent[1:] == [("arm", [panda.home.tolist()])]
+
+
+def test_nothing_begins_without_a_controller_or_a_fresh_state_and_the_first_command_is_where_the_arm_stands(
+    panda: RobotProfile,
+) -> None:
+    commands, node = publisher(panda)
+    node.listeners = 0
+    assert "no arm controller listens on arm_controller/joint_trajectory" in str(commands.begin(None))
+    node.listeners = 1
+    assert "there are no joint_states" in str(commands.begin(None))
+    assert node.sent == []
+    assert commands.begin(ArmState.at_rest(panda.home)) is None
+    assert node.sent == [("arm", [panda.home.tolist()])]
+
+
+def test_a_hold_brings_a_moving_arm_to_rest_within_its_limits(panda: RobotProfile) -> None:
+    commands, node = publisher(panda)
+    moving = replace(ArmState.at_rest(panda.home), velocities=0.5 * panda.velocity)
+    commands.hold(moving)
+    points = np.array([panda.home, *node.sent[0][1]])
+    steps = np.diff(points, axis=0)
+    assert len(steps) > 2 and (steps[-1] < 0.2 * steps[0]).all() and (steps > 0).all()
+    assert (np.abs(np.diff(steps, axis=0)) <= panda.acceleration * panda.control_period**2).all()
 
 
 @pytest.mark.parametrize("lockstep", [False, True])
@@ -55,5 +86,5 @@ def test_no_hold_comes_into_later_trials_nor_moves_a_simulator_that_waits(panda:
     commands, node = publisher(panda, lockstep)
     commands.hold(None)
     commands.forget_plan()
-    commands.settle(np.zeros(7))
+    commands.settle(ArmState.at_rest(np.zeros(7)))
     assert node.sent == ([] if lockstep else [("arm", [])])

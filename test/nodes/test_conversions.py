@@ -8,7 +8,7 @@ from node_cases import some_measurement
 from sensor_msgs.msg import JointState
 
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.types import Command, Measurement
+from mql_ros.grasping.types import ArmState, Command, Measurement, Motion
 from mql_ros.nodes import conversions, trajectories
 from mql_ros.nodes.conversions import JointReader, MessageError
 
@@ -104,38 +104,56 @@ def test_poses_and_wrenches_in_other_frames_are_refused(panda: RobotProfile) -> 
         conversions.read_pose(pose, panda.base_frame)
 
 
+def standing(joints: np.ndarray) -> Motion:
+    return Motion(ArmState.at_rest(joints), joints[None], np.zeros((1, 7)), np.zeros((1, 7)))
+
+
 def test_a_command_survives_the_messages_to_the_last_bit(panda: RobotProfile) -> None:
     rng = np.random.default_rng(3)
-    command = Command(rng.normal(size=(5, 7)), rng.normal(size=(5, 7)), 0.0371, 12.3456789)
-    arm = trajectories.read_trajectory(trajectories.arm_message(panda, command, 5), panda.joint_names)
+    motion = Motion(ArmState.at_rest(panda.home), *(rng.normal(size=(5, 7)) for _ in range(3)))
+    command = Command(motion, 0.0371, 12.3456789)
+    message = trajectories.arm_message(panda, motion, 5)
+    arm = trajectories.read_trajectory(message, panda.joint_names)
     gripper = trajectories.read_trajectory(trajectories.gripper_message(panda, command, 5), panda.finger_names)
     assert arm.stamp == gripper.stamp == 5
-    assert np.array_equal(arm.positions, command.points)
-    assert np.array_equal(arm.velocities, command.velocities)
+    assert np.array_equal(arm.positions, motion.points)
+    assert np.array_equal(arm.velocities, motion.velocities)
+    assert np.array_equal([point.accelerations for point in message.points], motion.accelerations)
     assert np.array_equal(arm.times, np.arange(1, 6) * 50_000_000 / 1e9)
     assert gripper.positions.sum() == command.finger_target
     assert (gripper.efforts == command.finger_force).all()
 
 
+def test_a_width_and_force_survive_their_message(panda: RobotProfile) -> None:
+    command, stamp = Command(standing(np.arange(7.0)), 0.0371, 12.3456789), 86_400_050_000_001
+    message = trajectories.width_force_message(panda, command, stamp)
+    gripper = trajectories.read_width_force(message, fingers=2)
+    assert gripper.stamp == stamp
+    assert gripper.positions.sum() == command.finger_target
+    assert (gripper.efforts == command.finger_force).all()
+    message.data = [0.04, float("nan")]
+    with pytest.raises(MessageError, match="not finite"):
+        trajectories.read_width_force(message, fingers=2)
+    message.data = [0.04]
+    with pytest.raises(MessageError, match="holds 1 numbers"):
+        trajectories.read_width_force(message, fingers=2)
+
+
 def test_trajectories_are_read_by_joint_name(panda: RobotProfile) -> None:
-    command = Command(np.arange(7.0)[None], np.zeros((1, 7)), 0.0, 1.0)
-    message = trajectories.arm_message(panda, command, 0)
+    message = trajectories.arm_message(panda, standing(np.arange(7.0)), 0)
     message.joint_names = list(reversed(message.joint_names))
     read_back = trajectories.read_trajectory(message, panda.joint_names)
     assert np.array_equal(read_back.positions[0], np.arange(7.0)[::-1])
 
 
-def test_a_hold_is_a_point_to_rest_at_or_an_empty_trajectory(panda: RobotProfile) -> None:
-    hold = trajectories.read_trajectory(trajectories.hold_message(panda, panda.home, 0.1), panda.joint_names)
-    assert np.array_equal(hold.positions, panda.home[None]) and not hold.velocities.any()
-    assert (hold.stamp, hold.times.tolist()) == (0, [0.1])
-    empty = trajectories.hold_message(panda, None, 0.1)
+def test_without_a_motion_an_empty_trajectory_says_stop(panda: RobotProfile) -> None:
+    empty = trajectories.arm_message(panda, None, 0)
     assert empty.joint_names == list(panda.joint_names) and not empty.points
 
 
 def test_trajectories_that_are_none_are_refused(panda: RobotProfile) -> None:
     def message():
-        return trajectories.arm_message(panda, Command(np.zeros((2, 7)), np.zeros((2, 7)), 0.0, 1.0), 0)
+        return trajectories.arm_message(panda, standing(np.zeros(7)).then(standing(np.zeros(7))), 0)
 
     empty, late, short, nan = message(), message(), message(), message()
     empty.points = []

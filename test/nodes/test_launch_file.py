@@ -1,28 +1,46 @@
-"""launch/grasp.launch.py starts the one list of nodes."""
+"""launch/grasp.launch.py starts the one list of nodes; the files beside it choose a robot for it."""
 
 import ast
 from pathlib import Path
 
 import pytest
+import yaml
 
-from mql_ros.nodes.graph import NODES, SERVICES, TOPICS, implied_parameters, nodes_of, parameters_from_words
-from mql_ros.nodes.parameters import contradiction
+from mql_ros.nodes.graph import NODES, SERVICES, TOPICS, implied_parameters, nodes_of
+from mql_ros.nodes.parameters import contradiction, parameters_from_words
+from mql_ros.resources import share_path
 
-FILE = Path(__file__).resolve().parents[2] / "launch" / "grasp.launch.py"
+FOLDER = Path(__file__).resolve().parents[2] / "launch"
+FILE = FOLDER / "grasp.launch.py"
+ROBOTS = sorted(path.stem for path in share_path("config", "robots").glob("*.yaml"))
+ARGUMENTS = {"sim", "robot", "object", "bundle", "namespace", "rviz", "lockstep", "params_file"}
+
+
+def calls() -> list[str]:
+    return [ast.unparse(n.func) for n in ast.walk(ast.parse(FILE.read_text())) if isinstance(n, ast.Call)]
 
 
 def test_it_has_no_list_of_its_own() -> None:
-    calls = [ast.unparse(n.func) for n in ast.walk(ast.parse(FILE.read_text())) if isinstance(n, ast.Call)]
-    assert calls.count("Node") == 1 and "nodes_of" in calls
+    assert calls().count("LifecycleNode") == 1 and "nodes_of" in calls()
 
 
 def test_the_tables_speak_of_the_same_nodes() -> None:
-    names = {entry.name for entry in NODES}
+    names = {entry.name for entry in NODES if not entry.rviz_only}
     assert {name for ends in TOPICS.values() for end in ends for name in end} == names
     assert {service.partition("/")[0] for service in SERVICES} <= names
     assert {entry.name for entry in nodes_of(sim=False)} == names - {"arm_simulator"}
-    assert implied_parameters("policy_server", sim=False) == {"reset_service": ""}
-    assert implied_parameters("policy_server", sim=True) == implied_parameters("grasp_monitor", sim=False) == {}
+    assert {entry.name for entry in nodes_of(sim=True, rviz=True)} == {entry.name for entry in NODES}
+    assert implied_parameters("policy_server", sim=False)["reset_service"] == ""
+    assert implied_parameters("policy_server", sim=True).get("reset_service", "default") == "default"
+    assert implied_parameters("grasp_monitor", sim=False) == {}
+
+
+def test_each_node_is_brought_up_after_those_that_it_needs() -> None:
+    order = [entry.name for entry in NODES]
+    assert order[0] == "arm_simulator" and order[-1] == "scene_markers"
+    # The policy server is the one that moves something: all that it waits for is there before it.
+    others = {name for entry in TOPICS.values() for end in entry for name in end} - {"policy_server"}
+    assert all(order.index(name) < order.index("policy_server") for name in others)
 
 
 def test_a_real_arm_is_never_in_lockstep() -> None:
@@ -30,14 +48,41 @@ def test_a_real_arm_is_never_in_lockstep() -> None:
     assert sentence is not None and "lockstep:=true needs the simulator" in sentence
     for sim, word in ((True, "true"), (True, "false"), (False, "false")):
         assert contradiction(sim, parameters_from_words("policy_server", {"lockstep": word})) is None
-    calls = [ast.unparse(n.func) for n in ast.walk(ast.parse(FILE.read_text())) if isinstance(n, ast.Call)]
-    assert "contradiction" in calls
+    assert "contradiction" in calls()
 
 
-def test_its_arguments_are_described() -> None:
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_each_robot_has_a_file_that_only_chooses_it(robot: str) -> None:
+    tree = ast.parse((FOLDER / f"{robot}.launch.py").read_text())
+    declared = [
+        (node.args[0].value, next(k.value.value for k in node.keywords if k.arg == "default_value"))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "DeclareLaunchArgument"
+    ]
+    assert declared == [("robot", robot)]
+    assert "'grasp.launch.py'" in ast.unparse(tree)
+
+
+def test_rviz_shows_what_is_published() -> None:
+    config = yaml.safe_load((share_path("config", "rviz") / "grasp.rviz").read_text())
+    topics = {
+        value["Value"]
+        for display in config["Visualization Manager"]["Displays"]
+        for key, value in display.items()
+        if key.endswith("Topic") and isinstance(value, dict)
+    }
+    # Relative names, so that a namespace shows its own arm.
+    assert topics == {"robot_description", "scene_markers", "camera/image_raw"}
+
+
+@pytest.mark.parametrize("name", ["grasp", *ROBOTS])
+def test_its_arguments_are_described(name: str) -> None:
     pytest.importorskip("launch_ros", reason="launch has no wheels; it comes with a stock ROS 2")
     from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
-    arguments = get_launch_description_from_python_launch_file(str(FILE)).get_launch_arguments()
-    assert {"sim", "robot", "bundle", "object", "lockstep", "seed", "namespace"} <= {a.name for a in arguments}
-    assert len(arguments) <= 8 and all(a.description for a in arguments)
+    arguments = get_launch_description_from_python_launch_file(str(FOLDER / f"{name}.launch.py")).get_launch_arguments()
+    by_name = {argument.name: argument for argument in arguments}
+    assert set(by_name) == ARGUMENTS and len(by_name) <= 8
+    assert all(argument.description for argument in arguments)
+    for switch in ("sim", "rviz", "lockstep"):
+        assert by_name[switch].choices == ["true", "false"]

@@ -116,12 +116,12 @@ def test_an_old_wrench_guards_nothing() -> None:
 
 def test_joint_positions_are_fresh_for_a_moment() -> None:
     newest = NewestJoints()
-    assert newest.positions(0.0) is None
+    assert newest.state(0.0) is None
     # The driver's clock is an hour ahead.
     for stamp in range(0, 1000, 50):
         newest.put(joints(3_600_000 + stamp), stamp / 1000 + 0.002)
-    assert newest.positions(1.0)[0] == 3_600_950
-    assert newest.positions(1.06) is None
+    assert newest.state(1.0).positions[0] == 3_600_950
+    assert newest.state(1.06) is None
 
 
 def test_what_lay_waiting_in_a_pause_is_not_fresh() -> None:
@@ -130,10 +130,10 @@ def test_what_lay_waiting_in_a_pause_is_not_fresh() -> None:
         newest.put(joints(stamp), stamp / 1000)
     for stamp in range(1000, 1600, 50):  # all of it arrives at 1.61 s
         newest.put(joints(stamp), 1.61)
-        assert (newest.positions(1.61) is not None) == (stamp >= 1550)
+        assert (newest.state(1.61) is not None) == (stamp >= 1550)
     # A driver whose clock has fallen behind for good is believed again after a while, one started anew at once.
     for k in range(ARRIVALS):
         newest.put(joints(1600 + 50 * k), 2.6 + 0.05 * k)
-        assert (newest.positions(2.6 + 0.05 * k) is not None) == (k == ARRIVALS - 1)
+        assert (newest.state(2.6 + 0.05 * k) is not None) == (k == ARRIVALS - 1)
     newest.put(joints(0), 9.0)
-    assert newest.positions(9.0) is not None
+    assert newest.state(9.0) is not None

@@ -9,8 +9,16 @@ import pytest
 from mql_ros.algorithm.adaptation import AdaptationConfig
 from mql_ros.errors import UserError
 from mql_ros.nodes.adaptation_job import config_values
-from mql_ros.nodes.graph import NODES, parameters_from_words, parameters_of
-from mql_ros.nodes.parameters import ADAPTATION, ParameterSpec, parameter_table, read_table, unknown_parameter
+from mql_ros.nodes.graph import NODES
+from mql_ros.nodes.parameters import (
+    ADAPTATION,
+    ParameterSpec,
+    parameter_table,
+    parameters_from_words,
+    parameters_of,
+    read_table,
+    unknown_parameter,
+)
 from mql_ros.resources import share_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +39,9 @@ def test_each_parameter_is_used_and_each_used_one_exists(entry) -> None:
     source = (ROOT / files.get(entry.name, f"mql_ros/nodes/{entry.name}.py")).read_text()
     if "DriverInputs(" in source:
         source += (ROOT / "mql_ros/nodes/driver_inputs.py").read_text()
+    if "check_refusal(" in source:
+        source += (ROOT / "mql_ros/nodes/check_gate.py").read_text()
+    source += (ROOT / "mql_ros/nodes/common.py").read_text()
     used = {
         ast.literal_eval(node.args[0])
         for node in ast.walk(ast.parse(source))

@@ -5,12 +5,13 @@ from node_cases import some_measurement
 
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.trial import TrialMachine
-from mql_ros.grasping.types import Command
+from mql_ros.grasping.types import ArmState, Command, Motion
 from mql_ros.nodes.plan_tracker import PlanTracker
 
 
 def command(points: np.ndarray, width: float = 0.08, force: float = 5.0) -> Command:
-    return Command(points, np.zeros_like(points), width, force)
+    nothing = np.zeros_like(points)
+    return Command(Motion(ArmState.at_rest(points[0]), points, nothing, nothing), width, force)
 
 
 def test_a_plan_is_sent_once() -> None:
@@ -50,7 +51,7 @@ def test_a_trial_that_goes_as_planned_takes_three_arm_messages(panda: RobotProfi
             sent = tracker.changes(wanted, new_plan)
             new_plan = False
             arm, gripper = arm + sent[0], gripper + sent[1]
-            point = {**vars(measurement), "joint_positions": wanted.points[0]}
+            point = {**vars(measurement), "joint_positions": wanted.motion.points[0]}
             measurement = type(measurement)(**point)
     assert machine.refusals == 0
     assert (arm, gripper) == (3, 3)

@@ -38,9 +38,9 @@ def test_an_episode_is_a_trial_and_the_seed_decides() -> None:
     environment.close()
 
 
-def test_objects_stand_where_the_session_says() -> None:
-    places = [placement(7, number) for number in range(50)]
-    assert places == [placement(7, number) for number in range(50)]
+def test_objects_stand_where_the_session_says(panda: RobotProfile) -> None:
+    places = [placement(panda, 7, number) for number in range(50)]
+    assert places == [placement(panda, 7, number) for number in range(50)]
     assert len(set(places)) == 50
     for (x, y), yaw in places:
         assert abs(x - 0.5) <= PLACE_JITTER and abs(y) <= PLACE_JITTER and abs(yaw) <= YAW_JITTER

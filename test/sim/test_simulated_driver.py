@@ -24,7 +24,7 @@ def driver(panda: RobotProfile) -> Iterator[SimulatedDriver]:
 def placements(panda: RobotProfile, name: str, seed: int, count: int) -> list[np.ndarray]:
     world = World(panda)
     world.set_object(find_object(name))
-    rows = [numbers(world.reset(*placement(seed, number))) for number in range(count)]
+    rows = [numbers(world.reset(*placement(panda, seed, number))) for number in range(count)]
     world.close()
     return rows
 

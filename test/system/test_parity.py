@@ -37,6 +37,7 @@ class InProcess:
                     action = action + noise * rng.normal(size=4)
                 action = np.clip(action, -1, 1).astype(np.float32).astype(np.float64)
                 following, reward, done = self._task.decide(action)
+                action = self._task.machine.executed.astype(np.float32).astype(np.float64)
                 self._rows.append((observation, action, reward, following, done))
                 _experience(tracker, self._rows[-1])
                 observation = following

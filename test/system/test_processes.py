@@ -120,7 +120,7 @@ def test_a_driver_that_falls_silent_ends_the_trial_with_a_hold(make_graph: Calla
     with make_graph("silent", lockstep=False, object="can", seed=4, stale_after=0.3) as graph:
         client, simulator = graph.client, graph.processes.pids["arm_simulator"]
         client.call("policy_server/start_session")
-        client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"], 10, "the first motion")
+        client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"] > 1, 10, "the first motion")
         sent = client.counts["arm_controller/joint_trajectory"]
         os.kill(simulator, signal.SIGSTOP)
         client.wait_for(lambda: client.state["state"] == "error", 5, "the end of the trial")

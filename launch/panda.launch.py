@@ -1,0 +1,15 @@
+"""grasp.launch.py for a Franka Panda; it takes the same arguments."""
+
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+from launch import LaunchDescription
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Another default for `robot`, declared before grasp.launch.py declares its own."""
+    grasp = PythonLaunchDescriptionSource(str(Path(__file__).with_name("grasp.launch.py")))
+    robot = DeclareLaunchArgument("robot", default_value="panda", description="Robot profile of this arm.")
+    return LaunchDescription([robot, IncludeLaunchDescription(grasp)])

@@ -1,0 +1,90 @@
+"""`mql check-robot`: what an arm's driver, simulated or real, does right and wrong, before trials trust it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mql_ros.cli.output import check_writable, write_json
+from mql_ros.errors import UserError
+
+if TYPE_CHECKING:
+    from mql_ros.grasping.robot_check import Verdict
+
+HELP = (
+    "check the driver of an arm in about a minute: first what it publishes, then small motions of each joint and of "
+    "the gripper; the arm must stand at its home"
+)
+SIMULATOR = "arm_simulator"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("--robot", default="panda", help="robot profile, a name or a .yaml file (default: %(default)s)")
+    parser.add_argument("--namespace", default="", help="namespace of the driver's topics (default: none)")
+    parser.add_argument("--passive", action="store_true", help="only listen: move nothing")
+    parser.add_argument("--yes", action="store_true", help="move without asking; the simulator is moved anyway")
+    parser.add_argument("--json", metavar="FILE", help="write the report there too")
+
+
+def main(arguments: argparse.Namespace | None = None) -> int:
+    """Run the verb, or the program `check_robot`: 0 when everything passed, 1 when something failed."""
+    if arguments is None:
+        from mql_ros.cli.main import main as run_mql
+
+        return run_mql(["check-robot", *sys.argv[1:]])
+    from mql_ros.grasping.check_report import default_path, make_report
+    from mql_ros.grasping.robot_profile import load_profile
+    from mql_ros.nodes.graph import check_ros
+
+    profile = load_profile(arguments.robot)
+    check_writable(arguments.json)
+    place = default_path(profile.name)
+    _prepare(place.parent)
+    check_ros()
+    from mql_ros.nodes.robot_checker import RobotChecker
+
+    with RobotChecker(profile, arguments.namespace, say=lambda text: print(f"      {text}", flush=True)) as checker:
+        driver = checker.wait_for_driver()
+        for topic, nodes in driver.items():
+            print(f"{topic}: {', '.join(nodes) or 'nobody'}")
+        simulated = set().union(*driver.values()) == {SIMULATOR}
+        asks = not (arguments.passive or arguments.yes or simulated)
+        if asks and not sys.stdin.isatty():
+            raise UserError("this moves the arm, and nobody can be asked; give --yes to allow it, or --passive")
+        verdicts = [_shown(verdict) for verdict in checker.listen()]
+        complete = not arguments.passive and all(verdict.passed for verdict in verdicts)
+        if complete:
+            if asks and input("The arm will now move a little. Is its way clear? [y/N] ").lower() != "y":
+                raise UserError("stopped before anything moved")
+            verdicts += [_shown(verdict) for verdict in checker.move()]
+    report = make_report(profile, driver, verdicts, complete)
+    # What only listened and found nothing wrong is no reason to give up an earlier report of the whole.
+    kept = place if complete or not report["passed"] else None
+    for file in (kept, arguments.json):
+        if file is not None:
+            write_json(file, report)
+    failed = [verdict.check for verdict in verdicts if not verdict.passed]
+    outcome = f"failed: {', '.join(failed)}" if failed else f"all {len(verdicts)} checks passed"
+    moved = "" if complete else "; the arm was not moved"
+    print(f"{profile.name}: {outcome}{moved}" + (f"; report: {kept}" if kept else ""))
+    return 0 if report["passed"] else 1
+
+
+def _shown(verdict: Verdict) -> Verdict:
+    print(verdict.line(), flush=True)
+    return verdict
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}); set ROS_HOME to another directory") from error
+    check_writable(str(folder / "report.json"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

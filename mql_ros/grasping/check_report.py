@@ -1,0 +1,81 @@
+"""The report of `mql check-robot`: a JSON file that nobody changes unnoticed, for one content of a robot profile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from mql_ros.errors import UserError
+from mql_ros.grasping.robot_check import Verdict
+from mql_ros.grasping.robot_profile import RobotProfile
+
+SCHEMA = 1
+MAX_AGE_DAYS = 30.0
+
+
+def default_path(robot: str) -> Path:
+    """Where the report about a robot is kept: below ROS_HOME, which is ~/.ros unless the environment says otherwise."""
+    home = os.environ.get("ROS_HOME") or Path.home() / ".ros"
+    return Path(home) / "mql_ros" / f"check_{robot}.json"
+
+
+def make_report(
+    profile: RobotProfile, driver: Mapping[str, Sequence[str]], verdicts: Sequence[Verdict], complete: bool
+) -> dict[str, Any]:
+    """The report; `driver` are the names of nodes by topic, `complete` says that the arm was moved too."""
+    content = {
+        "schema": SCHEMA,
+        "robot": profile.name,
+        "profile_sha256": profile.sha256,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "driver": {topic: list(nodes) for topic, nodes in driver.items()},
+        "complete": complete,
+        "passed": all(verdict.passed for verdict in verdicts),
+        "checks": [asdict(verdict) for verdict in verdicts],
+    }
+    return {**content, "sha256": content_hash(content)}
+
+
+def content_hash(report: Mapping[str, Any]) -> str:
+    """SHA-256 over the report's canonical JSON, without the hash itself."""
+    content = {key: value for key, value in report.items() if key != "sha256"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_report(path: str | Path, profile: RobotProfile, max_age_days: float = MAX_AGE_DAYS) -> dict[str, Any]:
+    """A complete, passing report about this robot and this content of its profile.
+
+    Raises:
+        UserError: there is none, or it was changed, is about another robot or profile, failed, or is too old.
+    """
+    again = f"run `mql check-robot --robot {profile.name}`"
+    try:
+        report = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise UserError(f"there is no check report {path}; {again}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"the check report {path} cannot be read ({error}); {again}") from error
+    if not isinstance(report, dict) or report.get("schema") != SCHEMA or report.get("sha256") != content_hash(report):
+        raise UserError(f"the check report {path} was changed after it was written: its hash does not fit; {again}")
+    if report["robot"] != profile.name:
+        raise UserError(
+            f"the check report {path} is about the robot '{report['robot']}', not '{profile.name}'; {again}"
+        )
+    if report["profile_sha256"] != profile.sha256:
+        raise UserError(f"the profile of '{profile.name}' was changed after the check report {path} was made; {again}")
+    if not report["passed"]:
+        failed = ", ".join(check["check"] for check in report["checks"] if not check["passed"])
+        raise UserError(f"the check report {path} says that the driver failed: {failed}; mend it and {again}")
+    if not report["complete"]:
+        raise UserError(f"the check report {path} was made without moving the arm; {again} without --passive")
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(report["time"])
+    if age > timedelta(days=max_age_days):
+        raise UserError(f"the check report {path} is {age.days} days old; at most {max_age_days:.0f} count; {again}")
+    return report

@@ -1,0 +1,66 @@
+"""Quintic splines through joint points: what a joint_trajectory_controller makes of points with accelerations.
+
+A segment in Bernstein form lies within the convex hull of its control values, and so do its derivatives. So the largest
+control value bounds speed, acceleration and jerk everywhere between two points, not at samples only.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from mql_ros.grasping.types import ArmState, Array, Motion
+
+
+def motion_through(start: Array, points: Array, period: float) -> Motion:
+    """A motion from rest at `start` [n] to rest at the last of `points` [m, n], rad, one per `period`, s.
+
+    Velocities and accelerations are central differences.
+    """
+    padded = np.concatenate([start[None], points, points[-1:]])
+    velocities = (padded[2:] - padded[:-2]) / (2 * period)
+    accelerations = (padded[2:] - 2 * padded[1:-1] + padded[:-2]) / period**2
+    velocities[-1] = accelerations[-1] = 0.0
+    return Motion(ArmState.at_rest(start), points, velocities, accelerations)
+
+
+def quintic(start: ArmState, end: Array, periods: int, period: float) -> Motion:
+    """One quintic from a moving state to rest at `end` [n], as so many points."""
+    duration = periods * period
+    values = _control_values(start, Motion(start, end[None], 0 * end[None], 0 * end[None]), duration)[:, 0]
+    speeds, rises = np.diff(values, axis=0) * 5 / duration, np.diff(values, n=2, axis=0) * 20 / duration**2
+    at = np.arange(1, periods + 1) / periods
+    return Motion(start, _bernstein(values, at), _bernstein(speeds, at), _bernstein(rises, at))
+
+
+def largest(motion: Motion, period: float) -> tuple[Array, Array, Array]:
+    """Bounds [n] on speed (rad/s), acceleration (rad/s^2) and jerk (rad/s^3) of each joint over the whole spline."""
+    values = _control_values(motion.start, motion, period)
+    scales = 5 / period, 20 / period**2, 60 / period**3
+    bounds = [np.abs(np.diff(values, n=k + 1, axis=0)).max(axis=(0, 1)) * scale for k, scale in enumerate(scales)]
+    return bounds[0], bounds[1], bounds[2]
+
+
+def extent(motion: Motion, period: float) -> tuple[Array, Array]:
+    """Bounds [n] from below and above on each joint's position over the whole spline, rad."""
+    values = _control_values(motion.start, motion, period)
+    return values.min(axis=(0, 1)), values.max(axis=(0, 1))
+
+
+def _control_values(start: ArmState, motion: Motion, period: float) -> Array:
+    """Bernstein control values [6, m, n] of the m segments."""
+    p = np.concatenate([start.positions[None], motion.points])
+    v = np.concatenate([start.velocities[None], motion.velocities]) * (period / 5)
+    a = np.concatenate([start.accelerations[None], motion.accelerations]) * (period**2 / 20)
+    p0, v0, a0, p1, v1, a1 = p[:-1], v[:-1], a[:-1], p[1:], v[1:], a[1:]
+    return np.stack([p0, p0 + v0, p0 + 2 * v0 + a0, p1 - 2 * v1 + a1, p1 - v1, p1])
+
+
+def _bernstein(values: Array, at: Array) -> Array:
+    """Polynomials with control values [d + 1, n] at `at` [m] in [0, 1], by de Casteljau's algorithm [m, n]."""
+    rows = [np.broadcast_to(value, (len(at), values.shape[1])) for value in values]
+    share = at[:, None]
+    while len(rows) > 1:
+        rows = [(1 - share) * first + share * second for first, second in pairwise(rows)]
+    return rows[0]

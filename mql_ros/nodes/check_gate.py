@@ -1,0 +1,28 @@
+"""No trial on hardware without a passing report of `mql check-robot` about its driver."""
+
+from __future__ import annotations
+
+from mql_ros.errors import UserError
+from mql_ros.grasping.check_report import default_path, load_report
+from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.nodes.common import GraspingNode
+
+
+def check_refusal(node: GraspingNode, profile: RobotProfile) -> str | None:
+    """Why trials must not begin, in one sentence; None when they may.
+
+    Where `require_check` is switched off on hardware, which has no `reset_service`, a warning says so each time.
+    """
+    if not node.setting("require_check"):
+        if not node.setting("reset_service"):
+            node.warning = ""  # said again at every start, not only when it is new
+            node.warn("require_check:=false: the arm is moved without a passing report of `mql check-robot`")
+        return None
+    try:
+        report = load_report(node.setting("check_report") or default_path(profile.name), profile)
+    except UserError as error:
+        return str(error)
+    wrench = next((check for check in report["checks"] if check["check"] == "wrench"), None)
+    if node.setting("use_wrench") and not (wrench and wrench["figures"].get("published")):
+        return "the check report says that the driver publishes no wrench; set use_wrench:=false"
+    return None

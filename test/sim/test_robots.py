@@ -1,0 +1,214 @@
+"""Every robot profile of the package, and one from outside, in the simulator."""
+
+import itertools
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from sim_cases import grasp
+
+from mql_ros.errors import UserError
+from mql_ros.grasping import spaces
+from mql_ros.grasping.kinematics import quaternion_to_matrix, tool_down
+from mql_ros.grasping.motion import straight_line
+from mql_ros.grasping.robot_profile import RobotProfile, load_profile
+from mql_ros.grasping.safety import SafetyFilter
+from mql_ros.grasping.trial import DESCENT_SPEED, TRAVEL_SPEED
+from mql_ros.nodes.policy_loading import check_bundle
+from mql_ros.resources import share_path
+from mql_sim.catalogue import find_object
+from mql_sim.environment import PLACE_JITTER, YAW_JITTER, GraspTask
+from mql_sim.robot_description import describe
+from mql_sim.world import World
+
+ROBOTS = sorted(path.stem for path in share_path("config", "robots").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module", params=ROBOTS)
+def profile(request: pytest.FixtureRequest) -> RobotProfile:
+    return load_profile(request.param)
+
+
+@pytest.fixture
+def world(profile: RobotProfile) -> Iterator[World]:
+    made = World(profile)
+    yield made
+    made.close()
+
+
+def random_joints(profile: RobotProfile, count: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(profile.lower, profile.upper, size=(count, len(profile.lower)))
+
+
+def tool_pose(world: World, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where PyBullet has the tool frame."""
+    for index, value in zip(world._arm_joints, joints, strict=True):
+        world.client.resetJointState(world._arm, index, value)
+    state = world.client.getLinkState(world._arm, world._tool, computeForwardKinematics=True)
+    return np.array(state[4]), quaternion_to_matrix(np.array(state[5]))
+
+
+def test_there_are_three_arms() -> None:
+    assert {"panda", "iiwa", "ur5e"} <= set(ROBOTS)
+
+
+def test_the_profile_has_the_kinematics_of_the_simulated_arm(profile: RobotProfile, world: World) -> None:
+    for joints in random_joints(profile, 20):
+        found, turned = tool_pose(world, joints)
+        position, turn = profile.chain.forward(joints)
+        assert np.allclose(position, found, atol=1e-4)
+        assert np.allclose(turn, turned, atol=1e-4)
+
+
+def test_the_profile_has_no_wider_limits_than_the_simulated_arm(profile: RobotProfile, world: World) -> None:
+    for number, index in enumerate(world._arm_joints):
+        information = world.client.getJointInfo(world._arm, index)
+        assert profile.lower[number] >= information[8] - 0.07 and profile.upper[number] <= information[9] + 0.07
+        assert profile.velocity[number] <= information[11] + 1e-6
+    for index in world._fingers:
+        assert world.client.getJointInfo(world._arm, index)[8:10] == (0.0, profile.max_width / 2)
+
+
+def test_at_home_the_tool_points_down_with_room_for_every_joint(profile: RobotProfile) -> None:
+    position, turn = profile.chain.forward(profile.home)
+    assert np.allclose(position, profile.home_position, atol=1e-3)
+    assert np.allclose(turn, tool_down(0.0), atol=2e-3)
+    room = np.minimum(profile.home - profile.lower, profile.upper - profile.home)
+    assert (room > 0.4).all()
+
+
+def test_the_arm_stays_at_home(profile: RobotProfile, world: World) -> None:
+    world.set_object(find_object("mug"))
+    measurement = world.reset()
+    for _ in range(20):
+        measurement = world.advance(profile.home, np.zeros_like(profile.home), profile.max_width, 40.0)
+    assert np.abs(measurement.joint_positions - profile.home).max() < 1e-3
+    assert measurement.finger_width == pytest.approx(profile.max_width, abs=1e-3)
+
+
+def test_all_that_actions_can_ask_for_is_allowed(profile: RobotProfile) -> None:
+    """Object at the edges of where it is put, actions at their corners: no motion breaks a limit or falls short."""
+    safety, edge, turn = SafetyFilter(profile), (-PLACE_JITTER, PLACE_JITTER), (-YAW_JITTER, YAW_JITTER)
+    for x, y, yaw, a0, a1 in itertools.product(edge, edge, turn, (-1, 1), (-1, 1)):
+        place = spaces.place_from_action(np.array([a0, a1, 0, 0]))
+        along = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+        joints = profile.home
+        above = profile.home_position + [x, y, 0.0] + place.x * along
+        below = np.array([above[0], above[1], max(place.z, profile.workspace_lower[2])])
+        corrected = np.clip(below + spaces.CORRECTION * (a0 * along + [0, 0, a1]), profile.workspace_lower, 1.0)
+        lifted = corrected + [0, 0, spaces.LIFT_HEIGHT]
+        for target, speed in (
+            (above, TRAVEL_SPEED), (below, DESCENT_SPEED), (corrected, 0.15), (lifted, spaces.SPEED_HIGH)
+        ):  # fmt: skip
+            motion = straight_line(profile, joints, target, yaw, speed)
+            assert safety.plan_fault(motion, target) == ""
+            joints = motion.points[-1]
+
+
+@pytest.mark.parametrize("name", ["mug", "bottle"])
+def test_the_script_lifts(profile: RobotProfile, name: str) -> None:
+    task, spec = GraspTask(profile), find_object(name)
+    task.set_object(spec, 5)
+    lifted = [grasp(task, spec)[1] for _ in range(2)]
+    assert task.machine.refusals == 0
+    task.world.close()
+    assert lifted == [True, True]
+
+
+def test_whoever_reads_urdf_finds_the_whole_arm(profile: RobotProfile, world: World, tmp_path: Path) -> None:
+    robot = ET.fromstring(describe(profile))
+    files = [mesh.get("filename", "") for mesh in robot.iter("mesh")]
+    assert all(file.startswith("file:///") and Path(file[7:]).is_file() for file in files)
+    joints = {joint.get("name") for joint in robot.findall("joint")}
+    assert {*profile.joint_names, *profile.finger_names} <= joints
+    # One tree: a single link that hangs on no joint.
+    links, hanging = robot.findall("link"), [joint.find("child").get("link") for joint in robot.findall("joint")]
+    assert len(set(hanging)) == len(hanging) == len(links) - 1
+    file = tmp_path / "arm.urdf"
+    file.write_text(describe(profile))
+    body = world.client.loadURDF(str(file), useFixedBase=True)
+    count = world.client.getNumJoints(body)
+    assert count == world.client.getNumJoints(world._arm)
+    for joint in range(count):
+        assert world.client.getJointInfo(body, joint) == world.client.getJointInfo(world._arm, joint)
+        assert len(world.client.getCollisionShapeData(body, joint)) > 0 or joint >= world._arm_joints[-1]
+
+
+def test_the_shipped_policy_may_act_on_arms_that_say_so(profile: RobotProfile) -> None:
+    bundle = share_path("models", "grasp")
+    assert check_bundle(bundle, profile.name, *profile.policies_from).bundle == str(bundle)
+    with pytest.raises(UserError, match=r"trained for robot 'panda', not for 'my_arm'.*policies_from") as error:
+        check_bundle(bundle, "my_arm", "ur5e")
+    assert "\n" not in str(error.value)
+
+
+def test_policies_come_from_arms_with_the_same_gripper(profile: RobotProfile) -> None:
+    for name in profile.policies_from:
+        other = load_profile(name)
+        assert (other.max_width, other.max_force) == (profile.max_width, profile.max_force)
+
+
+def own_arm(folder: Path) -> tuple[Path, dict, str]:
+    """A UR5e of one's own beside its URDF, with the package's gripper: file, profile and URDF to change."""
+    robots = share_path("config", "robots")
+    shutil.copy(robots / "urdf" / "ur5e.urdf", folder / "my_arm.urdf")
+    profile = yaml.safe_load((robots / "ur5e.yaml").read_text()) | {"name": "my_arm", "urdf": "my_arm.urdf"}
+    file = folder / "my_arm.yaml"
+    file.write_text(yaml.safe_dump(profile))
+    return file, profile, (folder / "my_arm.urdf").read_text()
+
+
+def test_an_arm_is_a_yaml_file_and_a_urdf(tmp_path: Path) -> None:
+    file, _, _ = own_arm(tmp_path)
+    profile = load_profile(str(file))
+    assert profile.urdf == str(tmp_path / "my_arm.urdf")
+    task, spec = GraspTask(profile), find_object("mug")
+    task.set_object(spec, 5)
+    assert grasp(task, spec)[1]
+    task.world.close()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("<robot", "<robott", "is not XML"),
+        ('<robot name="ur5e">', '<model name="ur5e">', "outermost element of .* is <model>; expected <robot>"),
+        ('name="elbow_joint"', 'name="elbow_jiont"', "'joints' names 'elbow_joint', .* did you mean 'elbow_jiont'"),
+        ('<link name="tool0"/>', '<link name="flange"/>', "'gripper.mount.link' names 'tool0'"),
+        ('name="base_link"', 'name="bass_link"', "'base_frame' names 'base_link', .* did you mean 'bass_link'"),
+        ("-0.425 0 0", "-0.420 0 0", "the URDF puts frame 'gripper_tool' at .* and the profile at"),
+        ('axis xyz="0 0 1"', 'axis xyz="0 1 0"', "the URDF puts frame 'gripper_tool' at"),
+        ('axis xyz="0 0 1"', 'axis xyz="0 1"', "joint '.*' of the URDF has an origin or axis without 3 numbers"),
+        ('"elbow_joint" type="revolute"', '"elbow_joint" type="fixed"', "joint 'elbow_joint' of 'joints' is fixed"),
+        ('<link name="tool0"/>', '<link name="tool0"/><link name="gripper_hand"/>', "both have a link 'gripper_hand'"),
+        ('<parent link="forearm_link"/>', '<parent link="tool0"/>', "does not hang on 'base_link'"),
+    ],
+)  # fmt: skip
+def test_a_urdf_that_does_not_fit_is_one_sentence(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    file, _, urdf = own_arm(tmp_path)
+    assert old in urdf
+    changed = urdf.replace(old, new).replace("</robot>", "</model>" if "<model" in new else "</robot>")
+    (tmp_path / "my_arm.urdf").write_text(changed)
+    with pytest.raises(UserError, match=reason) as error:
+        World(load_profile(str(file)))
+    assert "\n" not in str(error.value) and str(error.value).startswith("robot profile 'my_arm': ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"urdf": "no.urdf"}, r"URDF 'no.urdf' cannot be read \(No such file or directory\)"),
+        ({"tool_frame": "gripper_tol"}, "'tool_frame' names 'gripper_tol', .* did you mean 'gripper_tool'"),
+        ({"tool": {"xyz": [0.0, 0.0, 0.21]}}, "correct xyz and rpy of 'joints' and 'tool'"),
+    ],
+)
+def test_a_profile_that_does_not_fit_is_one_sentence(tmp_path: Path, changes: dict, reason: str) -> None:
+    file, profile, _ = own_arm(tmp_path)
+    file.write_text(yaml.safe_dump(profile | changes))
+    with pytest.raises(UserError, match=reason) as error:
+        describe(load_profile(str(file)))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,211 @@
+"""`mql check-robot` against the simulator's process in real time: sound it passes, each fault is caught and named."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from system_cases import run_node
+
+from mql_ros.cli import check_robot
+from mql_ros.cli.output import write_json
+from mql_ros.errors import UserError
+from mql_ros.grasping.check_report import default_path, load_report, make_report
+from mql_ros.grasping.robot_check import Verdict
+from mql_ros.grasping.robot_profile import load_profile
+from mql_ros.nodes.check_gate import check_refusal
+from mql_ros.nodes.client import GraphClient, GraphError
+from mql_ros.nodes.robot_checker import CheckTimes, RobotChecker
+
+NAMESPACE = "checked"
+SHORT = CheckTimes(listen=1.5, nudge=0.4, silence=0.8, slow_motion=1.0, gripper=1.0)
+PROFILE = load_profile("panda")
+MOTIONS = ["silence means hold", "nudge", "velocities", "latency", "stopping distance", "gripper"]
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[GraphClient]:
+    """A client beside the simulator alone; a test chooses the fault."""
+    command = [sys.executable, "-m", "mql_sim.arm_simulator", "--ros-args", "-r", f"__ns:=/{NAMESPACE}"]
+    with subprocess.Popen(command) as process:
+        try:
+            with GraphClient(namespace=NAMESPACE) as client:
+                client.call("arm_simulator/reset")
+                yield client
+        finally:
+            process.terminate()
+            assert process.wait(10) == 0
+
+
+@pytest.fixture(scope="module")
+def checker(simulator: GraphClient) -> Iterator[RobotChecker]:
+    with RobotChecker(PROFILE, NAMESPACE, SHORT) as made:
+        assert made.wait_for_driver()["joint_states"] == ["arm_simulator"]
+        yield made
+
+
+@pytest.fixture
+def choose(simulator: GraphClient) -> Iterator[Callable[[str], None]]:
+    """Have the simulator imitate a fault; afterwards it is sound again and the arm at home."""
+    yield lambda fault: simulator.set_parameters("arm_simulator", fault=fault)
+    simulator.set_parameters("arm_simulator", fault="none")
+    simulator.call("arm_simulator/reset")
+
+
+def failures(verdicts: list[Verdict]) -> dict[str, str]:
+    return {verdict.check: verdict.text for verdict in verdicts if verdict.passed is False}
+
+
+def test_a_sound_driver_passes(checker: RobotChecker) -> None:
+    assert failures(checker.listen()) == {}
+    verdicts = list(checker.move(joints=(0, 6)))
+    assert failures(verdicts) == {}
+    assert [verdict.check for verdict in verdicts] == MOTIONS
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "words"),
+    [
+        ("shuffled_names", "joint order", "names and positions do not belong together"),
+        ("degrees", "units and ranges", "degrees in place of radians"),
+        ("late_stamps", "time stamps", "after its stamp"),
+        ("dropped_messages", "gaps and jitter", "periods without joint_states"),
+        ("low_rate", "rate", "Hz (at least 16.0)"),
+    ],
+)
+def test_a_fault_that_needs_no_motion_is_named(
+    fault: str, check: str, words: str, checker: RobotChecker, choose: Callable[[str], None]
+) -> None:
+    choose(fault)
+    failed = failures(checker.listen())
+    assert list(failed) == [check]
+    assert words in failed[check]
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "words"),
+    [
+        ("no_watchdog", "silence means hold", "panda_joint7 went on by"),
+        ("stuck_gripper", "gripper", "0.080 m where 0.024 was asked for"),
+    ],
+)
+def test_a_fault_that_shows_in_motion_is_named_and_ends_it(
+    fault: str, check: str, words: str, checker: RobotChecker, choose: Callable[[str], None]
+) -> None:
+    choose(fault)
+    assert failures(checker.listen()) == {}
+    verdicts = list(checker.move(joints=(6,)))
+    assert list(failures(verdicts)) == [check] == [verdicts[-1].check]
+    assert words in verdicts[-1].text
+
+
+def test_faults_are_for_real_time() -> None:
+    ended = run_node("mql_sim.arm_simulator", ["-p", "lockstep:=true", "-p", "fault:=degrees"])
+    assert ended.returncode == 2
+    assert ended.stderr.strip() == "arm_simulator: error: fault:=degrees needs real time; set lockstep:=false"
+
+
+# The verb.
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    check_robot.add_arguments(parser)
+    return parser.parse_args(["--namespace", NAMESPACE, *words])
+
+
+@pytest.fixture
+def ros_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("ROS_HOME", str(tmp_path / "ros"))
+    return tmp_path / "ros"
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verb's checker takes the times of the tests, and moves the last joint only."""
+    monkeypatch.setattr("mql_ros.nodes.robot_checker.CheckTimes", lambda: SHORT)
+    monkeypatch.setattr("mql_ros.nodes.graph.check_ros", lambda: None)  # a test that runs has ROS
+    every = RobotChecker.move
+    monkeypatch.setattr(RobotChecker, "move", lambda self: every(self, joints=(6,)))
+
+
+def test_the_verb_writes_a_report_that_counts(
+    simulator: GraphClient, ros_home: Path, short: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check_robot.main(arguments("--json", str(tmp_path / "report.json"))) == 0
+    printed = capsys.readouterr().out
+    assert "moving panda_joint7" in printed and "all 17 checks passed" in printed
+    report = load_report(default_path("panda"), PROFILE)
+    assert report["driver"]["joint_states"] == ["arm_simulator"]
+    assert load_report(tmp_path / "report.json", PROFILE) == report
+    # Listening alone is no reason to give it up.
+    assert check_robot.main(arguments("--passive")) == 0
+    assert "the arm was not moved" in capsys.readouterr().out
+    assert load_report(default_path("panda"), PROFILE) == report
+
+
+def test_the_verb_tells_what_failed_and_moves_nothing(
+    choose: Callable[[str], None], ros_home: Path, short: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choose("degrees")
+    assert check_robot.main(arguments()) == 1
+    printed = capsys.readouterr().out
+    assert "FAIL  units and ranges" in printed and "moving" not in printed
+    with pytest.raises(UserError, match="the driver failed: units and ranges"):
+        load_report(default_path("panda"), PROFILE)
+
+
+def test_only_the_simulator_is_moved_unasked(
+    simulator: GraphClient, ros_home: Path, short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_robot, "SIMULATOR", "somebody else")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    with pytest.raises(UserError, match="give --yes"):
+        check_robot.main(arguments())
+
+
+# The gate.
+
+
+def test_the_policy_server_asks_for_the_report(simulator: GraphClient, tmp_path: Path) -> None:
+    path = tmp_path / "check.json"
+    given = ["-p", "require_check:=true", "-p", f"check_report:={path}"]
+    command = [sys.executable, "-m", "mql_ros.nodes.policy_server", "--ros-args", "-r", f"__ns:=/{NAMESPACE}", *given]
+
+    def refusal() -> str:
+        with pytest.raises(GraphError) as refused:
+            simulator.call("policy_server/start_session")
+        return str(refused.value)
+
+    def write(verdict: Verdict, **changes: object) -> None:
+        write_json(path, {**make_report(PROFILE, {}, [verdict], complete=True), **changes})
+
+    with subprocess.Popen(command) as server:
+        try:
+            assert "there is no check report" in refusal()
+            write(sound := Verdict("wrench", True, "20 Hz", {"published": True}), robot="iiwa")
+            assert "was changed" in refusal()
+            write(Verdict("rate", False, "10 Hz"))
+            assert "the driver failed: rate" in refusal()
+            write(Verdict("wrench", True, "nobody publishes it", {"published": False}))
+            assert "use_wrench:=false" in refusal()
+            write(sound)
+            assert "no policy was announced" in refusal()  # that comes after the gate
+        finally:
+            server.terminate()
+            assert server.wait(10) == 0
+
+
+@pytest.mark.parametrize(("reset_service", "warnings"), [("", 2), ("arm_simulator/reset", 0)])
+def test_the_override_is_said_at_every_start_on_hardware(reset_service: str, warnings: int) -> None:
+    said: list[str] = []
+    settings = {"require_check": False, "reset_service": reset_service}
+    node: Any = types.SimpleNamespace(setting=settings.get, warn=said.append, warning="")
+    assert check_refusal(node, PROFILE) is check_refusal(node, PROFILE) is None
+    assert len(said) == warnings and all("require_check:=false" in text for text in said)

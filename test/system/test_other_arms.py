@@ -1,0 +1,25 @@
+"""An arm with other joints, under the policy of another robot that its profile allows."""
+
+from collections.abc import Callable
+
+import numpy as np
+from system_cases import Graph
+
+from mql_ros.grasping.robot_profile import load_profile
+from mql_ros.nodes.policy_loading import check_bundle, load_policy
+from mql_ros.resources import share_path
+from mql_sim.catalogue import find_object
+from mql_sim.environment import GraspTask
+from mql_sim.rollout import PolicyBehaviour, run_session
+
+
+def test_the_shipped_policy_acts_on_a_ur5e_as_in_one_process(make_graph: Callable[..., Graph]) -> None:
+    profile, bundle = load_profile("ur5e"), share_path("models", "grasp")
+    with make_graph("ur5e", robot="ur5e", bundle=str(bundle), lockstep=True, object="mug", seed=3) as graph:
+        transitions = graph.client.run_trials(2, new_session=True, seconds_per_trial=90)
+    robots = (profile.name, *profile.policies_from)
+    policy, task = load_policy(check_bundle(bundle, *robots), *robots), GraspTask(profile)
+    session = run_session(task, find_object("mug"), 3, 2, PolicyBehaviour(policy.learner, policy.history_blocks))
+    task.world.close()
+    assert np.array_equal(np.array([t.action for t in transitions], dtype=np.float32), session.action)
+    assert np.array_equal(np.array([t.observation for t in transitions], dtype=np.float32), session.observation)
