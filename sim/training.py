@@ -13,8 +13,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,50 +27,19 @@ from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.errors import UserError
 from mql_ros.grasping import spaces
+from mql_ros.grasping.reward import SUCCESS_RETURN
 from mql_ros.hardware import hardware
-from mql_ros.statistics import wilson_interval
 from mql_sim.catalogue import HELD_OUT_NAMED, development_names, training_names
+from mql_sim.hindsight import hindsight_labels
 from mql_sim.rollout import successes
 from mql_sim.session_files import read_sessions, write_sessions
 from mql_sim.training_config import TrainingConfig
+from mql_sim.validation import Score, evaluate_policy
 from mql_sim.workers import Job, Policy, Workers
 
 CHUNK = 50
 """Demonstration sessions in a file."""
 VALIDATION_TRIALS = 5
-
-
-@dataclass(frozen=True)
-class Score:
-    """Success by trial on a set of objects."""
-
-    by_trial: list[float]
-    third_trial: tuple[int, int]
-    """Successes and number of sessions in the third trial."""
-
-    @property
-    def value(self) -> float:
-        """What checkpoints are compared by: mean success from the second trial on."""
-        return float(np.mean(self.by_trial[1:]))
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON for manifest and log, with the Wilson interval of the third trial."""
-        won, count = self.third_trial
-        low, high = wilson_interval(won, count)
-        return {
-            "success_by_trial": [round(v, 4) for v in self.by_trial],
-            "third_trial": {"successes": won, "trials": count, "rate": won / count, "interval": [low, high]},
-        }
-
-
-def evaluate_policy(
-    workers: Workers, policy: Policy, names: Sequence[str], trials: int, seed: int, sessions: int = 1
-) -> Score:
-    """Run `sessions` fresh sessions of `trials` trials on each object, without exploration noise."""
-    jobs = [Job(name, seed * 1_000_000 + 1000 * k + n, trials) for k in range(sessions) for n, name in enumerate(names)]
-    won = np.array([successes(session) for session in workers.act(policy, jobs)])
-    third = won[:, min(2, trials - 1)]
-    return Score(by_trial=[float(v) for v in won.mean(axis=0)], third_trial=(int(third.sum()), len(third)))
 
 
 class Training:
@@ -118,7 +87,7 @@ class Training:
     def _demonstrate(self) -> None:
         config = self.config
         for first in range(0, config.demonstration_sessions, CHUNK):
-            path = self.folder / "demonstrations" / f"{first:06d}.npz"
+            path = self._demonstrations_file(first)
             if not path.exists():
                 last = min(first + CHUNK, config.demonstration_sessions)
                 jobs = [self._job(0, number, 0.0, tuple(self._objects)) for number in range(first, last)]
@@ -175,6 +144,8 @@ class Training:
         if (self.folder / "best").exists():
             best = self.folder / "best"
             best_score = float(load_bundle(best).manifest["extra"]["score"])
+        if config.hindsight:
+            self._relabel_demonstrations()
         for number in range(done):
             self._keep(read_sessions(self._round_file(number)))
         for number in range(done, config.rounds):
@@ -239,6 +210,7 @@ class Training:
         moving = weight > 0.0 or bool(config.td3.get("learn_context", True))
         learner.config = replace(learner.config, clone_weight=weight, learn_context=moving)
         learner.anchor_policy()
+        self._own_successes = self._own.success_mask(SUCCESS_RETURN)
         rng = np.random.default_rng([config.seed, 5, number])
         metrics: dict[str, Any] = {}
         for _ in range(config.updates_per_round):
@@ -251,24 +223,41 @@ class Training:
         """Store what the policy did: in a replay of its own where batches take a fixed part from it."""
         replay = self._own if self.config.own_fraction > 0.0 else self._replay
         for session in sessions:
-            replay.add(session)
+            replay.add(self._labelled(session))
+
+    def _labelled(self, session: Session) -> Session:
+        return replace(session, teacher_action=hindsight_labels(session)) if self.config.hindsight else session
+
+    def _relabel_demonstrations(self) -> None:
+        """From here on the demonstrations too have no labels but those of their own successes."""
+        config = self.config
+        self._replay = self._new_replay(config.demonstration_sessions + config.rounds * config.sessions_per_round)
+        for first in range(0, config.demonstration_sessions, CHUNK):
+            for session in read_sessions(self._demonstrations_file(first)):
+                self._replay.add(self._labelled(session))
+
+    def _demonstrations_file(self, first: int) -> Path:
+        return self.folder / "demonstrations" / f"{first:06d}.npz"
 
     def _batch(self, rng: np.random.Generator) -> Batch:
-        own = round(self.config.own_fraction * self.config.batch_blocks) if len(self._own) else 0
-        demonstrated = self._replay.sample(self.config.batch_blocks - own, rng)
-        return concatenate(demonstrated, self._own.sample(own, rng)) if own else demonstrated
+        count = round(self.config.own_fraction * self.config.batch_blocks) if len(self._own) else 0
+        demonstrated = self._replay.sample(self.config.batch_blocks - count, rng)
+        if count == 0:
+            return demonstrated
+        own = self._own.sample(count, rng)
+        return concatenate(demonstrated, replace(own, imitation=self._own_successes[own.index]))
 
     def _validate(self, learner: TD3Learner, finished: int) -> Score:
         """Score on the development objects after `finished` rounds (0: the clone); goes into validation.jsonl too."""
         config = self.config
         policy = Policy.of(learner, config.history_blocks)
         names = development_names()[: config.validation_objects]
-        score = evaluate_policy(self._workers, policy, names, VALIDATION_TRIALS, seed=90)
+        score = evaluate_policy(self._workers, policy, names, VALIDATION_TRIALS, 90, config.validation_sessions)
         sessions = config.demonstration_sessions + finished * config.sessions_per_round
         line = {
             "round": finished,
             "decisions": spaces.DECISIONS_PER_TRIAL * config.trials_per_session * sessions,
-            "labels": finished == 0 or config.clone_weight(finished - 1) > 0.0,
+            "labels": finished == 0 or (config.clone_weight(finished - 1) > 0.0 and not config.hindsight),
             "by_trial": score.by_trial,
             "mean_after_first": score.value,
         }
@@ -318,7 +307,7 @@ class Training:
                 **config.as_dict(),
                 "shipped_policy": stage,
                 "checkpoint": checkpoint,
-                "rounds_without_labels": checkpoint["round"] - config.label_rounds,
+                "rounds_without_labels": checkpoint["round"] - (0 if config.hindsight else config.label_rounds),
             },
             seeds={"training": config.seed},
             measured=measured,

@@ -51,6 +51,9 @@ class TrainingConfig:
     """Weight of the teacher's labels beside the value term in the first of these rounds ..."""
     clone_weight_end: float = 0.2
     """... and in the last of them, geometric in between."""
+    hindsight: bool = False
+    """Whether these labels come from each session's own successes instead of the teacher: then nothing privileged is
+    used after cloning, whatever `label_rounds` is."""
     choose_from_round: int = 0
     """The first round (from 1) whose checkpoint may be chosen; before it, and if none is better, the clone is."""
     critic_warmup_updates: int = 200
@@ -61,6 +64,8 @@ class TrainingConfig:
     """Whether the actor goes back to the best checkpoint when a validation is worse than that."""
     validation_objects: int = 60
     """Development objects of a validation."""
+    validation_sessions: int = 1
+    """Sessions on each of them: the fewer there are, the more the best checkpoint looks better than it is."""
     measured_objects: int = 204
     """Training objects on which the finished policy is measured."""
     replay_sessions: int = 200
@@ -70,7 +75,8 @@ class TrainingConfig:
     clone: dict[str, Any] = field(default_factory=dict)
     """Overrides of mql_ros.algorithm.td3.TD3Config while cloning."""
     td3: dict[str, Any] = field(default_factory=dict)
-    """Overrides of mql_ros.algorithm.td3.TD3Config afterwards."""
+    """Overrides of mql_ros.algorithm.td3.TD3Config afterwards; a self_imitation_weight concerns the policy's own
+    successful trials, which needs an own_fraction."""
 
     def clone_weight(self, number: int) -> float:
         """Weight of the teacher's labels in round `number`."""
