@@ -10,13 +10,15 @@ import numpy as np
 
 from mql_ros.algorithm.session import Session
 
-_FIELDS = ("observation", "action", "reward", "next_observation", "done", "terminal", "block", "teacher_action")
+_FIELDS = ("observation", "action", "reward", "next_observation", "done", "terminal", "block")
 
 
 def write_sessions(path: Path, sessions: Sequence[Session]) -> None:
-    """Write sessions to `path`, all or nothing."""
+    """Write sessions to `path`, all or nothing; the teacher's actions only where all sessions have them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: np.concatenate([getattr(s, name) for s in sessions]) for name in _FIELDS}
+    taught = all(session.teacher_action is not None for session in sessions)
+    names = [*_FIELDS, "teacher_action"] if taught else _FIELDS
+    arrays = {name: np.concatenate([getattr(s, name) for s in sessions]) for name in names}
     arrays["length"] = np.array([len(s) for s in sessions])
     arrays["task"] = np.array([s.task for s in sessions])
     temporary = path.with_suffix(".tmp")
@@ -33,7 +35,8 @@ def read_sessions(path: Path) -> list[Session]:
         arrays = {name: data[name] for name in data.files}
     ends = np.cumsum(arrays["length"])
     starts = ends - arrays["length"]
+    names = [name for name in (*_FIELDS, "teacher_action") if name in arrays]
     return [
-        Session(task=str(task), **{name: arrays[name][a:b] for name in _FIELDS})
+        Session(task=str(task), **{name: arrays[name][a:b] for name in names})
         for task, a, b in zip(arrays["task"], starts, ends, strict=True)
     ]

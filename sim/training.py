@@ -27,7 +27,6 @@ from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.errors import UserError
 from mql_ros.grasping import spaces
-from mql_ros.grasping.reward import SUCCESS_RETURN
 from mql_ros.hardware import hardware
 from mql_sim.catalogue import HELD_OUT_NAMED, development_names, training_names
 from mql_sim.hindsight import hindsight_labels
@@ -144,8 +143,7 @@ class Training:
         if (self.folder / "best").exists():
             best = self.folder / "best"
             best_score = float(load_bundle(best).manifest["extra"]["score"])
-        if config.hindsight:
-            self._relabel_demonstrations()
+        self._relabel_demonstrations()
         for number in range(done):
             self._keep(read_sessions(self._round_file(number)))
         for number in range(done, config.rounds):
@@ -162,22 +160,38 @@ class Training:
                 score = validation.value
                 line += f" validation {np.round(validation.by_trial, 3).tolist()}"
             extra = {"round": number + 1, "score": score}
-            if score is not None and score > best_score and number + 1 >= config.choose_from_round:
+            if score is not None and score > best_score:
                 best, best_score = self.folder / "best", score
                 self._checkpoint(best, learner, extra)
-            elif score is not None and config.return_to_best and number + 1 >= config.choose_from_round:
-                self._return_to(best, learner)
+            if number >= config.rounds - config.averaged_rounds:
+                self._average(learner, number)
             self._checkpoint(newest, learner, extra)
             self._say(line)
-        return best
+        return self._better_of(best, best_score)
 
-    def _return_to(self, best: Path, learner: TD3Learner) -> None:
-        """Take the best actor back; the critics keep what they have learned since from where it went astray."""
-        kept = load_bundle(best).make_learner(self.device).state_dict()
-        state = learner.state_dict()
-        for name in ("actor", "actor_target", "actor_optimizer"):
-            state[name] = kept[name]
-        learner.load_state_dict(state)
+    def _average(self, learner: TD3Learner, number: int) -> None:
+        """Take a round's actor and encoder into the mean of the last rounds' (Izmailov et al. 2018)."""
+        path, before = self.folder / "averaged", number - (self.config.rounds - self.config.averaged_rounds)
+        recover_bundle(path)
+        if path.exists() and load_bundle(path).manifest["extra"]["round"] > number:
+            return  # an interrupted run had got this far
+        mean = TD3Learner(learner.network_config, learner.config, device=self.device)
+        mean.load_state_dict(load_bundle(path).make_learner().state_dict() if before else learner.state_dict())
+        for name in ("actor", "encoder"):
+            for kept, new in zip(mean.networks[name].parameters(), learner.networks[name].parameters(), strict=True):
+                kept.data.lerp_(new.data, 1.0 / (before + 1))
+        self._checkpoint(path, mean, {"round": number + 1, "score": None})
+
+    def _better_of(self, best: Path, best_score: float) -> Path:
+        """The best checkpoint, or the averaged policy where that does better on the development objects."""
+        path = self.folder / "averaged"
+        if not self.config.averaged_rounds:
+            return best
+        mean = load_bundle(path).make_learner(self.device)
+        score = self._score(mean)
+        self._say(f"average of the last {self.config.averaged_rounds} rounds: {np.round(score.by_trial, 3).tolist()}")
+        self._checkpoint(path, mean, {"round": self.config.rounds, "score": score.value, "averaged": True})
+        return path if score.value > best_score else best
 
     def _round_file(self, number: int) -> Path:
         return self.folder / "rounds" / f"{number:06d}.npz"
@@ -205,12 +219,7 @@ class Training:
 
     def _update(self, learner: TD3Learner, number: int) -> dict[str, Any]:
         config = self.config
-        weight = config.clone_weight(number)
-        # Labels hold the actor to a context that moves; without them the encoder keeps still if the settings say so.
-        moving = weight > 0.0 or bool(config.td3.get("learn_context", True))
-        learner.config = replace(learner.config, clone_weight=weight, learn_context=moving)
-        learner.anchor_policy()
-        self._own_successes = self._own.success_mask(SUCCESS_RETURN)
+        learner.config = replace(learner.config, clone_weight=config.clone_weight(number))
         rng = np.random.default_rng([config.seed, 5, number])
         metrics: dict[str, Any] = {}
         for _ in range(config.updates_per_round):
@@ -223,18 +232,15 @@ class Training:
         """Store what the policy did: in a replay of its own where batches take a fixed part from it."""
         replay = self._own if self.config.own_fraction > 0.0 else self._replay
         for session in sessions:
-            replay.add(self._labelled(session))
-
-    def _labelled(self, session: Session) -> Session:
-        return replace(session, teacher_action=hindsight_labels(session)) if self.config.hindsight else session
+            replay.add(replace(session, teacher_action=hindsight_labels(session)))
 
     def _relabel_demonstrations(self) -> None:
-        """From here on the demonstrations too have no labels but those of their own successes."""
+        """After cloning, the demonstrations too have no labels but those of their own successes: nothing privileged."""
         config = self.config
         self._replay = self._new_replay(config.demonstration_sessions + config.rounds * config.sessions_per_round)
         for first in range(0, config.demonstration_sessions, CHUNK):
             for session in read_sessions(self._demonstrations_file(first)):
-                self._replay.add(self._labelled(session))
+                self._replay.add(replace(session, teacher_action=hindsight_labels(session)))
 
     def _demonstrations_file(self, first: int) -> Path:
         return self.folder / "demonstrations" / f"{first:06d}.npz"
@@ -244,20 +250,16 @@ class Training:
         demonstrated = self._replay.sample(self.config.batch_blocks - count, rng)
         if count == 0:
             return demonstrated
-        own = self._own.sample(count, rng)
-        return concatenate(demonstrated, replace(own, imitation=self._own_successes[own.index]))
+        return concatenate(demonstrated, self._own.sample(count, rng))
 
     def _validate(self, learner: TD3Learner, finished: int) -> Score:
         """Score on the development objects after `finished` rounds (0: the clone); goes into validation.jsonl too."""
-        config = self.config
-        policy = Policy.of(learner, config.history_blocks)
-        names = development_names()[: config.validation_objects]
-        score = evaluate_policy(self._workers, policy, names, VALIDATION_TRIALS, 90, config.validation_sessions)
+        config, score = self.config, self._score(learner)
         sessions = config.demonstration_sessions + finished * config.sessions_per_round
         line = {
             "round": finished,
             "decisions": spaces.DECISIONS_PER_TRIAL * config.trials_per_session * sessions,
-            "labels": finished == 0 or (config.clone_weight(finished - 1) > 0.0 and not config.hindsight),
+            "labels": finished == 0,
             "by_trial": score.by_trial,
             "mean_after_first": score.value,
         }
@@ -265,6 +267,12 @@ class Training:
         rows = [row for row in self._validations() if row["round"] < finished] + [line]
         _write_text(self.folder / "validation.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         return score
+
+    def _score(self, learner: TD3Learner) -> Score:
+        config = self.config
+        policy = Policy.of(learner, config.history_blocks)
+        names = development_names()[: config.validation_objects]
+        return evaluate_policy(self._workers, policy, names, VALIDATION_TRIALS, 90, config.validation_sessions)
 
     def _validations(self) -> list[dict[str, Any]]:
         file = self.folder / "validation.jsonl"
@@ -307,7 +315,7 @@ class Training:
                 **config.as_dict(),
                 "shipped_policy": stage,
                 "checkpoint": checkpoint,
-                "rounds_without_labels": checkpoint["round"] - (0 if config.hindsight else config.label_rounds),
+                "rounds_without_teacher": checkpoint["round"],
             },
             seeds={"training": config.seed},
             measured=measured,

@@ -45,23 +45,17 @@ class TrainingConfig:
     """Standard deviation of the noise on actions while collecting; 0 in every fourth session."""
     batch_blocks: int = 128
     """Trials in a batch."""
-    label_rounds: int = 2
-    """Rounds in which the teacher still labels what the policy visits; afterwards no privileged information is used."""
     clone_weight_start: float = 2.0
-    """Weight of the teacher's labels beside the value term in the first of these rounds ..."""
-    clone_weight_end: float = 0.2
-    """... and in the last of them, geometric in between."""
-    hindsight: bool = False
-    """Whether these labels come from each session's own successes instead of the teacher: then nothing privileged is
-    used after cloning, whatever `label_rounds` is."""
-    choose_from_round: int = 0
-    """The first round (from 1) whose checkpoint may be chosen; before it, and if none is better, the clone is."""
+    """Weight, beside the value term, of what a session's own successes say should have been done (`hindsight`), in the
+    first round ..."""
+    clone_weight_end: float = 1.0
+    """... and in the last, geometric in between; 0 for none."""
     critic_warmup_updates: int = 200
     """TD3 updates of critics and encoder alone before the actor follows."""
     validate_every: int = 2
     """Rounds between two validations on the development objects."""
-    return_to_best: bool = False
-    """Whether the actor goes back to the best checkpoint when a validation is worse than that."""
+    averaged_rounds: int = 0
+    """The last so many rounds whose policies are averaged, weight by weight, into one more candidate at the end."""
     validation_objects: int = 60
     """Development objects of a validation."""
     validation_sessions: int = 1
@@ -75,14 +69,13 @@ class TrainingConfig:
     clone: dict[str, Any] = field(default_factory=dict)
     """Overrides of mql_ros.algorithm.td3.TD3Config while cloning."""
     td3: dict[str, Any] = field(default_factory=dict)
-    """Overrides of mql_ros.algorithm.td3.TD3Config afterwards; a self_imitation_weight concerns the policy's own
-    successful trials, which needs an own_fraction."""
+    """Overrides of mql_ros.algorithm.td3.TD3Config afterwards."""
 
     def clone_weight(self, number: int) -> float:
-        """Weight of the teacher's labels in round `number`."""
-        if number >= self.label_rounds or self.clone_weight_start <= 0.0 or self.clone_weight_end <= 0.0:
+        """Weight of the labels in round `number`."""
+        if self.clone_weight_start <= 0.0 or self.clone_weight_end <= 0.0:
             return 0.0
-        share = number / max(1, self.label_rounds - 1)
+        share = number / max(1, self.rounds - 1)
         return self.clone_weight_start * (self.clone_weight_end / self.clone_weight_start) ** share
 
     def as_dict(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _act(arguments: tuple[Job, Policy, int]) -> Session:
     if _LEARNER is None or _LEARNER[0] != version:
         _LEARNER = (version, policy.make_learner())
     behaviour = PolicyBehaviour(_LEARNER[1], policy.history_blocks, ExplorationConfig(noise=job.noise), job.seed)
-    return run_session(_TASK, find_object(job.object_name), job.seed, job.trials, behaviour, with_teacher=True)
+    return run_session(_TASK, find_object(job.object_name), job.seed, job.trials, behaviour)
 
 
 def _evaluate(numbered: tuple[int, Trial]) -> tuple[int, dict[str, Any]]:

@@ -50,8 +50,6 @@ class TD3Config:
     """Coefficient of the squared distance to the teacher's action; 0 is pure TD3."""
     self_imitation_weight: float = 0.0
     """Beyond the paper: coefficient of the distance to executed actions that the batch marks for imitation."""
-    trust_weight: float = 0.0
-    """Beyond the paper: coefficient of the distance to the actions of the policy that `anchor_policy` last kept."""
     learn_context: bool = True
     """False freezes the encoder: the actor then need not follow a context that moves under the critics' loss."""
 
@@ -148,7 +146,6 @@ class TD3Learner:
         # Noise is drawn on the CPU, so that it does not depend on the device.
         self.generator = torch.Generator().manual_seed(seed)
         self.updates = 0
-        self._anchor: tuple[ContextEncoder, Actor] | None = None
         decayed = [parameter for name, parameter in self.critic.named_parameters() if name.endswith("weight")]
         plain = [parameter for name, parameter in self.critic.named_parameters() if not name.endswith("weight")]
         config = self.config
@@ -181,10 +178,6 @@ class TD3Learner:
         frozen = {name: [p.detach().clone() for p in group] for name, group in self.parameters().items()}
         return Proximal(coefficient, frozen)
 
-    def anchor_policy(self) -> None:
-        """Keep a copy of the policy as it is now, for the trust term; not part of the saved state."""
-        self._anchor = copy.deepcopy(self.encoder), copy.deepcopy(self.actor)
-
     def contexts(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Context [M, C] of each transition, with gradient, and of the step after it, without: one recurrent pass."""
         # Of each window only what a context is looked up in; after a terminal step no value follows.
@@ -207,9 +200,6 @@ class TD3Learner:
             context, next_context = self.contexts(batch)
         loss, metrics = self._critic_loss(batch, context, next_context)
         self._zero_grad()
-        if step_actor and config.trust_weight and self._anchor is not None:
-            trust = (self.actor(batch.observation, context) - self._anchored(batch, context)).square().mean()
-            loss, metrics["trust_loss"] = loss + config.trust_weight * trust, trust.detach()
         if step_actor and (config.clone_weight or config.self_imitation_weight):
             cloning, more = clone_loss(self.actor, batch, context, config.clone_weight, config.self_imitation_weight)
             loss, metrics = loss + cloning, metrics | more
@@ -254,15 +244,6 @@ class TD3Learner:
         target = td_target(self.actor_target, self.critic_target, batch, next_context, noise, self.config)
         generator = self.generator if self.network_config.critic_dropout > 0.0 else None
         return critic_loss(self.critic, batch, context, target, generator)
-
-    def _anchored(self, batch: Batch, context: Tensor) -> Tensor:
-        """Actions [M, A] of the kept policy, whose context is the present one unless the encoder learns."""
-        assert self._anchor is not None
-        encoder, actor = self._anchor
-        with torch.no_grad():
-            if self.config.learn_context:
-                context = encoder(batch.items[: batch.gradient_rows])[batch.row, batch.position]
-            return actor(batch.observation, context)
 
     def _zero_grad(self) -> None:
         for parameter in self._critic_side + self._actor_side:

@@ -65,10 +65,14 @@ def training(page: Page, words: Sequence[str]) -> str:
         return missing
     labels = training_labels(files)
     cells: dict[tuple[int, int, bool], dict[str, tuple[float, bool]]] = {}
+    averages: dict[str, tuple[float, bool]] = {}
     notes: list[str] = []
     for name, run in files:
         with form_of(name, TRAINING):
-            chosen = (run.get("checkpoint") or {}).get("round")
+            checkpoint = run.get("checkpoint") or {}
+            if averaged := checkpoint.get("averaged"):
+                averages[name] = float(checkpoint["score"]), True
+            chosen = None if averaged else checkpoint.get("round")
             for row in run["validations"]:
                 key = (int(row["decisions"]), int(row["round"]), bool(row["labels"]))
                 cells.setdefault(key, {})[name] = float(row["mean_after_first"]), row["round"] == chosen
@@ -82,6 +86,8 @@ def training(page: Page, words: Sequence[str]) -> str:
         scores = [_score(found.get(name)) for name in labels]
         mean = f"{fmean(value for value, _ in found.values()):.3f}" if len(found) == len(files) > 1 else ""
         rows.append([str(number), f"{decisions:,}", "yes" if labelled else "no", *scores, mean])
+    if averages:
+        rows.append(["average of the last", "", "no", *(_score(averages.get(name)) for name in labels), ""])
     return paragraphs(
         markdown_table(rows), "\n".join(dict.fromkeys(notes)), _measured(files, labels), _runs(files, labels), missing
     )

@@ -241,31 +241,3 @@ def test_a_frozen_encoder_does_not_move_and_everything_else_does():
     assert_same_state(before["encoder"], after["encoder"])
     for name in ("actor", "critic"):
         assert not torch.equal(next(iter(before[name].values())), next(iter(after[name].values())))
-
-
-@pytest.mark.parametrize("learn_context", [True, False])
-def test_the_trust_term_holds_the_actor_near_the_kept_policy(learn_context):
-    def moved(weight):
-        learner = small_learner(td3=TD3Config(trust_weight=weight, learn_context=learn_context))
-        replay = filled_replay()
-        batch = replay.sample(32, np.random.default_rng(5))
-
-        def actions():
-            with torch.no_grad():
-                return learner.actor(batch.observation, learner.contexts(batch)[0])
-
-        before = actions()
-        learner.anchor_policy()
-        train(learner, replay, 60)
-        return float((actions() - before).square().mean())
-
-    assert moved(100.0) < 0.25 * moved(0.0)
-
-
-def test_without_a_kept_policy_the_trust_term_does_nothing():
-    states = []
-    for weight in (0.0, 5.0):
-        learner = small_learner(td3=TD3Config(trust_weight=weight))
-        train(learner, filled_replay(), 6)
-        states.append(learner.state_dict())
-    assert_same_state(states[0], states[1])

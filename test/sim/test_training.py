@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mql_ros.algorithm.policy_bundle import load_bundle
 from mql_ros.errors import UserError
@@ -18,8 +19,8 @@ from mql_sim.training_config import TrainingConfig, load_training_config
 
 TINY = TrainingConfig(
     trials_per_session=2, history_blocks=2, demonstration_sessions=2, clone_updates=3, rounds=2, sessions_per_round=1,
-    updates_per_round=3, batch_blocks=4, critic_warmup_updates=2, validate_every=2, validation_objects=1,
-    measured_objects=1, replay_sessions=3, network={"context_size": 8, "hidden_sizes": (16, 16)},
+    updates_per_round=3, batch_blocks=4, critic_warmup_updates=2, validate_every=2, averaged_rounds=2,
+    validation_objects=1, measured_objects=1, replay_sessions=3, network={"context_size": 8, "hidden_sizes": (16, 16)},
 )  # fmt: skip
 
 
@@ -44,7 +45,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         InterruptedTraining(TINY, tmp_path / "b", processes=1).run()
+    first = load_bundle(tmp_path / "b" / "newest").make_learner()
     resumed = Training(TINY, tmp_path / "b", processes=1).run()
+    last, mean = (load_bundle(tmp_path / "b" / name).make_learner() for name in ("newest", "averaged"))
+    for one_end, other_end, middle in zip(*(p.actor.parameters() for p in (first, last, mean)), strict=True):
+        assert torch.allclose(middle, (one_end + other_end) / 2, atol=1e-6) and not torch.equal(one_end, other_end)
     one, two = load_bundle(finished), load_bundle(resumed)
     assert one.manifest["files"] == two.manifest["files"]
     assert one.manifest["measured"] == two.manifest["measured"]
@@ -91,12 +96,15 @@ def test_a_wrong_configuration_is_named(tmp_path: Path, text: str, message: str)
         load_training_config(str(path))
 
 
-def test_the_shipped_bundle_was_made_by_the_shipped_configuration() -> None:
+def test_the_shipped_bundle_says_how_it_was_made_and_fits_what_is_trained_now() -> None:
     root = Path(__file__).resolve().parents[2]
     config = load_training_config(str(root / "config" / "training" / "grasp.yaml"))
     manifest = load_bundle(root / "models" / "grasp").manifest
-    made_with = json.loads(json.dumps(config.as_dict()))
-    assert {key: manifest["training"].get(key, value) for key, value in made_with.items()} == made_with
+    assert {"seed", "rounds", "demonstration_sessions", "shipped_policy"} <= set(manifest["training"])
+    same = ("robot", "history_blocks", "trials_per_session", "network")
+    assert {key: manifest["training"][key] for key in same} == {
+        key: json.loads(json.dumps(config.as_dict()[key])) for key in same
+    }
     assert set(HELD_OUT_NAMED).isdisjoint(manifest["training_objects"])
     size = sum(file.stat().st_size for file in (root / "models" / "grasp").iterdir())
     assert size <= 10_000_000
