@@ -16,6 +16,7 @@ RAMP_PERIODS = 3
 """Least number of control periods over which the tool speeds up and slows down."""
 LONGEST = 200
 """Control periods: near a singularity no slower motion helps, and the safety filter has the last word."""
+ROUNDING = 1e-6
 MARGIN = 0.95
 """Part of a joint's limits that is planned with: a controller's clock is not quite that of the plan."""
 
@@ -56,11 +57,13 @@ def straight_line(profile: RobotProfile, start_joints: Array, target: Array, yaw
 
 
 def stop(profile: RobotProfile, state: ArmState) -> Motion:
-    """Come to rest as soon as the limits allow, from a moving arm.
+    """Come to rest as soon as the limits of acceleration and jerk allow, from a moving arm.
 
-    A joint that cannot stop before the end of its range is told to stay where it is.
+    A speed that the arm cannot have is taken as its limit; the stop never exceeds the speed it begins with. A joint
+    that cannot stop so before the end of its range is told to stay where it is.
     """
-    motion = _earliest(profile, state, lambda duration: state.positions + 0.5 * duration * state.velocities)
+    state = replace(state, velocities=np.clip(state.velocities, -profile.velocity, profile.velocity))
+    motion = _earliest(profile, state, lambda duration: state.positions + 0.5 * duration * state.velocities, np.inf)
     lowest, highest = extent(motion, profile.control_period)
     stuck = (lowest < profile.lower) | (highest > profile.upper)
     if not (stuck & (state.velocities != 0.0)).any():
@@ -80,13 +83,16 @@ def excess(profile: RobotProfile, motion: Motion) -> tuple[float, float]:
     return float((speed / profile.velocity).max()), float(abrupt)
 
 
-def _earliest(profile: RobotProfile, state: ArmState, end: Callable[[float], Array]) -> Motion:
-    """The shortest quintic to rest at `end(duration in s)` that keeps the limits."""
+def _earliest(
+    profile: RobotProfile, state: ArmState, end: Callable[[float], Array], fastest: float = 1.0 + ROUNDING
+) -> Motion:
+    """The shortest quintic to rest at `end(duration in s)` within the limits, that of speed times `fastest`."""
     periods = 1
     while True:
         target = np.clip(end(periods * profile.control_period), profile.lower, profile.upper)
         motion = quintic(state, target, periods, profile.control_period)
-        if max(excess(profile, motion)) <= 1.0 or periods > LONGEST:
+        fast, abrupt = excess(profile, motion)
+        if (fast <= fastest and abrupt <= 1.0 + ROUNDING) or periods > LONGEST:
             return motion
         periods += 1
 

@@ -83,7 +83,8 @@ class SafetyFilter:
         shapes = {points.shape, motion.velocities.shape, motion.accelerations.shape}
         if len(shapes) > 1 or points.ndim != 2 or points.shape[1] != len(names) or len(points) == 0:
             return f"points {points.shape}, velocities and accelerations are not one row of {len(names)} per period"
-        if not all(np.isfinite(part).all() for part in (points, motion.velocities, motion.accelerations)):
+        begin = (motion.start.positions, motion.start.velocities, motion.start.accelerations)
+        if not all(np.isfinite(part).all() for part in (points, motion.velocities, motion.accelerations, *begin)):
             return "the motion holds a number that is not finite"
         if motion.velocities[-1].any() or motion.accelerations[-1].any():
             return "the motion does not end at rest"
@@ -165,16 +166,16 @@ class SafetyFilter:
         profile = self.profile
         target = measurement.finger_width if self._finger_target is None else self._finger_target
         return Command(
-            motions.stop(profile, measured_state(profile, measurement)),
+            # With the arm's own limits: the tightened ones would let it run on for long.
+            motions.stop(self._original, measured_state(measurement)),
             min(max(target, 0.0), profile.max_width),
             min(self._finger_force, profile.max_force),
         )
 
 
-def measured_state(profile: RobotProfile, measurement: Measurement) -> ArmState:
-    """The arm as it was measured; a speed that it cannot have is taken as the largest that it can."""
-    speed = np.clip(measurement.joint_velocities, -profile.velocity, profile.velocity)
-    return replace(ArmState.at_rest(measurement.joint_positions), velocities=speed)
+def measured_state(measurement: Measurement) -> ArmState:
+    """The arm as it was measured, its accelerations taken as zero."""
+    return replace(ArmState.at_rest(measurement.joint_positions), velocities=measurement.joint_velocities)
 
 
 def _place(position: Array) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from rclpy.duration import Duration
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
@@ -38,6 +39,10 @@ class CommandPublisher:
             return None
         if state is None:
             return f"there are no joint_states, or they are older than {FRESH} s; is the driver running?"
+        outside = (state.positions < self._profile.lower) | (state.positions > self._profile.upper)
+        if outside.any():
+            name = self._profile.joint_names[int(np.argmax(outside))]
+            return f"{name} is measured outside its limits; bring it back by the arm's own means, or check the driver"
         self.hold(state)
         return None
 

@@ -226,6 +226,8 @@ class PolicyServer(GraspingNode):
         """Act on a new value of a parameter."""
         if name == "stale_after":
             self._inputs.assembler.stale_after = value
+        if name == "watchdog" and value > self.setting("watchdog"):
+            return "the watchdog can only be tightened while the node runs"
         if name in ("limit_scale", "force_limit"):
             now = {key: self.setting(key) for key in ("limit_scale", "force_limit")} | {name: value}
             try:

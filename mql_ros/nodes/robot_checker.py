@@ -191,7 +191,7 @@ class RobotChecker(RobotListener):
 
     def _grip(self, width: float) -> None:
         measurement = self._measurement()
-        resting = stop(self._profile, measured_state(self._profile, measurement))
+        resting = stop(self._profile, measured_state(measurement))
         command = self._allowed(resting, measurement, width)
         make = gripper_message if self._profile.gripper_command == "joint_trajectory" else width_force_message
         self._gripper.publish(make(self._profile, command, 0))
@@ -199,7 +199,7 @@ class RobotChecker(RobotListener):
     def _hold(self) -> None:
         """Come to rest from the newest measured state; what a driver then takes for a stop where there is none."""
         try:
-            motion = stop(self._profile, measured_state(self._profile, self._measurement()))
+            motion = stop(self._profile, measured_state(self._measurement()))
         except HeldError:
             motion = None
         self._arm.publish(arm_message(self._profile, motion, 0))

@@ -9,13 +9,13 @@ from grasping_cases import broken_limits, carry_out, measured, turned
 from mql_ros.grasping import spaces
 from mql_ros.grasping.clearance import LinkClearance
 from mql_ros.grasping.kinematics import tool_down
-from mql_ros.grasping.motion import straight_line
-from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.motion import stop, straight_line
+from mql_ros.grasping.robot_profile import RobotProfile, load_profile
 from mql_ros.grasping.safety import LAG, SafetyFilter
 from mql_ros.grasping.spaces import Phase
-from mql_ros.grasping.spline import motion_through
+from mql_ros.grasping.spline import largest, motion_through
 from mql_ros.grasping.trial import TrialMachine
-from mql_ros.grasping.types import Command, Measurement
+from mql_ros.grasping.types import ArmState, Command, Measurement
 from mql_ros.nodes.plan_tracker import PlanTracker
 
 
@@ -101,6 +101,21 @@ def test_a_moving_arm_is_brought_to_rest_within_its_limits(panda: RobotProfile) 
     held = safety.filter(with_point(command, 3, 2, np.nan), moving)
     assert len(held.motion.points) > 1 and broken_limits(panda, held, moving) == []
     assert np.array_equal(held.motion.start.velocities, moving.joint_velocities)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0, 1.001, 1.2, 5.0])
+@pytest.mark.parametrize("robot", ["panda", "iiwa", "ur5e"])
+def test_a_stop_is_short_however_fast_the_arm_is_said_to_be(robot: str, share: float) -> None:
+    profile = load_profile(robot)
+    middle = np.clip(profile.home, profile.lower + 1.0, profile.upper - 1.0)
+    sign = np.where(np.arange(len(middle)) % 2, 1.0, -1.0)
+    motion = stop(profile, replace(ArmState.at_rest(middle), velocities=share * sign * profile.velocity))
+    speed, rise, jerk = largest(motion, profile.control_period)
+    assert (speed <= profile.velocity * (1 + 1e-6)).all()
+    assert (rise <= profile.acceleration * (1 + 1e-5)).all() and (jerk <= profile.jerk * (1 + 1e-5)).all()
+    # All joints stop together, in about 1.5 times the time that the slowest needs at its full deceleration.
+    longest = 2.5 * (profile.velocity / profile.acceleration).max() + 3 * profile.control_period
+    assert len(motion.points) * profile.control_period <= longest
 
 
 def test_a_measured_position_that_jumps_is_not_acted_on(panda: RobotProfile) -> None:
