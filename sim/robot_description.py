@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from mql_ros.errors import UserError
 from mql_ros.grasping.kinematics import rotation_from_rpy
@@ -125,16 +126,10 @@ def _tool_pose(profile: RobotProfile, robot: ET.Element, positions: dict[str, fl
             turn = rotation_from_rpy(*_numbers(origin, "rpy", "0 0 0"))
         except (TypeError, ValueError) as error:
             raise _unusable(profile, f"joint '{name}' of the URDF has an origin or axis without 3 numbers") from error
-        step[:3, :3] = turn @ _about(axis, positions.get(name, 0.0))
+        axis = axis / max(float(np.linalg.norm(axis)), 1e-9)
+        step[:3, :3] = turn @ Rotation.from_rotvec(positions.get(name, 0.0) * axis).as_matrix()
         pose, link = step @ pose, parent.get("link", "")
     return pose
-
-
-def _about(axis: Array, angle: float) -> Array:
-    """Rotation matrix [3, 3] about an axis (Rodrigues)."""
-    x, y, z = axis / max(float(np.linalg.norm(axis)), 1e-9)
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross)
 
 
 def _named(robot: ET.Element, kind: str) -> dict[str, ET.Element]:

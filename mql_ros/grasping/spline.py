@@ -28,7 +28,7 @@ def motion_through(start: Array, points: Array, period: float) -> Motion:
 def quintic(start: ArmState, end: Array, periods: int, period: float) -> Motion:
     """One quintic from a moving state to rest at `end` [n], as so many points."""
     duration = periods * period
-    values = _control_values(start, Motion(start, end[None], 0 * end[None], 0 * end[None]), duration)[:, 0]
+    values = _control_values(Motion(start, end[None], 0 * end[None], 0 * end[None]), duration)[:, 0]
     speeds, rises = np.diff(values, axis=0) * 5 / duration, np.diff(values, n=2, axis=0) * 20 / duration**2
     at = np.arange(1, periods + 1) / periods
     return Motion(start, _bernstein(values, at), _bernstein(speeds, at), _bernstein(rises, at))
@@ -36,7 +36,7 @@ def quintic(start: ArmState, end: Array, periods: int, period: float) -> Motion:
 
 def largest(motion: Motion, period: float) -> tuple[Array, Array, Array]:
     """Bounds [n] on speed (rad/s), acceleration (rad/s^2) and jerk (rad/s^3) of each joint over the whole spline."""
-    values = _control_values(motion.start, motion, period)
+    values = _control_values(motion, period)
     scales = 5 / period, 20 / period**2, 60 / period**3
     bounds = [np.abs(np.diff(values, n=k + 1, axis=0)).max(axis=(0, 1)) * scale for k, scale in enumerate(scales)]
     return bounds[0], bounds[1], bounds[2]
@@ -44,12 +44,13 @@ def largest(motion: Motion, period: float) -> tuple[Array, Array, Array]:
 
 def extent(motion: Motion, period: float) -> tuple[Array, Array]:
     """Bounds [n] from below and above on each joint's position over the whole spline, rad."""
-    values = _control_values(motion.start, motion, period)
+    values = _control_values(motion, period)
     return values.min(axis=(0, 1)), values.max(axis=(0, 1))
 
 
-def _control_values(start: ArmState, motion: Motion, period: float) -> Array:
+def _control_values(motion: Motion, period: float) -> Array:
     """Bernstein control values [6, m, n] of the m segments."""
+    start = motion.start
     p = np.concatenate([start.positions[None], motion.points])
     v = np.concatenate([start.velocities[None], motion.velocities]) * (period / 5)
     a = np.concatenate([start.accelerations[None], motion.accelerations]) * (period**2 / 20)

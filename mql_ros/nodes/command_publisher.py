@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from rclpy.duration import Duration
-from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.grasping.motion import stop
@@ -13,7 +12,7 @@ from mql_ros.grasping.types import ArmState, Command
 from mql_ros.nodes.common import RELIABLE, GraspingNode
 from mql_ros.nodes.measurements import FRESH
 from mql_ros.nodes.plan_tracker import PlanTracker
-from mql_ros.nodes.trajectories import arm_message, gripper_message, width_force_message
+from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, arm_message
 
 
 class CommandPublisher:
@@ -27,8 +26,8 @@ class CommandPublisher:
         self.count = 0
         """Commands of the trial machine and holds, sent or already known to the driver."""
         self._arm = node.create_publisher(JointTrajectory, profile.topics.arm_command, RELIABLE)
-        self._fingers, topic = profile.gripper_command == "joint_trajectory", profile.topics.gripper_command
-        self._gripper = node.create_publisher(JointTrajectory if self._fingers else Float64MultiArray, topic, RELIABLE)
+        kind, self._gripper_message = GRIPPER_MESSAGES[profile.gripper_command]
+        self._gripper = node.create_publisher(kind, profile.topics.gripper_command, RELIABLE)
 
     def begin(self, state: ArmState | None) -> str | None:
         """Before the first motion: why there may be none, in one sentence; else the arm is sent where it stands."""
@@ -53,8 +52,7 @@ class CommandPublisher:
         # In lockstep the stamp says which measurement is answered; a real driver starts on arrival at stamp 0.
         stamp = stamp if self._lockstep else 0
         if gripper:
-            make = gripper_message if self._fingers else width_force_message
-            self._gripper.publish(make(self._profile, command, stamp))
+            self._gripper.publish(self._gripper_message(self._profile, command, stamp))
         if arm:
             self._arm.publish(arm_message(self._profile, command.motion, stamp))
 

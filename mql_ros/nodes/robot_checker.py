@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from rclpy.duration import Duration
-from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.grasping import robot_check_motion as motions
@@ -21,7 +20,7 @@ from mql_ros.grasping.types import Array, Command, Measurement, Motion
 from mql_ros.nodes.common import RELIABLE
 from mql_ros.nodes.conversions import PoseSample, measurement_from
 from mql_ros.nodes.robot_listener import RobotListener
-from mql_ros.nodes.trajectories import arm_message, gripper_message, width_force_message
+from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, arm_message
 
 OFF_COURSE = 0.05
 """A joint that gets farther than this from its motion is held at once, rad."""
@@ -69,7 +68,7 @@ class RobotChecker(RobotListener):
         self._times, self._say = times or CheckTimes(), say
         self._filter = SafetyFilter(profile)
         self._arm = self.node.create_publisher(JointTrajectory, profile.topics.arm_command, RELIABLE)
-        kind = JointTrajectory if profile.gripper_command == "joint_trajectory" else Float64MultiArray
+        kind, self._gripper_message = GRIPPER_MESSAGES[profile.gripper_command]
         self._gripper = self.node.create_publisher(kind, profile.topics.gripper_command, RELIABLE)
 
     def listen(self) -> list[Verdict]:
@@ -193,8 +192,7 @@ class RobotChecker(RobotListener):
         measurement = self._measurement()
         resting = stop(self._profile, measured_state(measurement))
         command = self._allowed(resting, measurement, width)
-        make = gripper_message if self._profile.gripper_command == "joint_trajectory" else width_force_message
-        self._gripper.publish(make(self._profile, command, 0))
+        self._gripper.publish(self._gripper_message(self._profile, command, 0))
 
     def _hold(self) -> None:
         """Come to rest from the newest measured state; what a driver then takes for a stop where there is none."""

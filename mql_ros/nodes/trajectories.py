@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration
@@ -69,6 +70,13 @@ def gripper_message(profile: RobotProfile, command: Command, stamp: int) -> Join
 def width_force_message(profile: RobotProfile, command: Command, stamp: int) -> Float64MultiArray:
     """A command's gripper state as [opening in m, force limit of each finger in N, stamp answered in s or 0]."""
     return Float64MultiArray(data=[command.finger_target, command.finger_force, stamp / SECOND])
+
+
+GRIPPER_MESSAGES: dict[str, tuple[type[Any], Callable[[RobotProfile, Command, int], Any]]] = {
+    "joint_trajectory": (JointTrajectory, gripper_message),
+    "width_force": (Float64MultiArray, width_force_message),
+}
+"""Type of message, and how one is made, by the profile's `gripper_command`."""
 
 
 def read_trajectory(message: JointTrajectory, names: Sequence[str]) -> Trajectory:
