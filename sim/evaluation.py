@@ -20,7 +20,9 @@ from mql_ros.algorithm.replay import Replay
 from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping import spaces
+from mql_ros.grasping.grasp_search import GraspSearch, successful_grasps
 from mql_ros.grasping.reward import SUCCESS_RETURN
+from mql_ros.grasping.types import Array
 from mql_sim.catalogue import find_object
 from mql_sim.environment import GraspTask
 from mql_sim.from_scratch import FROM_SCRATCH_UPDATES, train_from_scratch
@@ -65,6 +67,12 @@ def _library(path: str) -> HistoryLibrary:
     return HistoryLibrary(bundle.make_learner().encoder, meta_replay(), success_return=SUCCESS_RETURN)
 
 
+@lru_cache(maxsize=1)
+def _old_grasps(path: str) -> Array:
+    replay = _bundle_and_replay(path)[1]()
+    return successful_grasps(replay.session(identifier) for identifier in replay.identifiers)
+
+
 def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:
     """Success of each test trial for each arm, and what each adaptation found."""
     bundle, meta_replay = _bundle_and_replay(trial.bundle)
@@ -76,7 +84,9 @@ def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:
     def explore(learner: TD3Learner, past: list[Session], trials: int) -> Session:
         done = sum(len(part) for part in past) // spaces.DECISIONS_PER_TRIAL
         # The stream of the first part is that of a session in one part.
-        explorer = PolicyBehaviour(learner, bundle.history_blocks, trial.exploration, base + 7919 * len(past), library)
+        seed = base + 7919 * len(past)
+        guide = GraspSearch(_old_grasps(trial.bundle), seed) if trial.exploration.search else None
+        explorer = PolicyBehaviour(learner, bundle.history_blocks, trial.exploration, seed, library, guide)
         _remember(explorer, past)
         return run_session(task, spec, base, trials, explorer, first_trial=done)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from mql_ros.algorithm.context import ContextTracker
-from mql_ros.algorithm.exploration import NO_EXPLORATION, ExplorationConfig, Explorer, HistoryLibrary
+from mql_ros.algorithm.exploration import NO_EXPLORATION, ExplorationConfig, Explorer, Guide, HistoryLibrary
 from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping import spaces
@@ -133,8 +133,9 @@ class PolicyBehaviour:
         exploration: ExplorationConfig = NO_EXPLORATION,
         seed: int = 0,
         library: HistoryLibrary | None = None,
+        guide: Guide | None = None,
     ) -> None:
-        self._explorer = Explorer(learner, exploration, seed, library)
+        self._explorer = Explorer(learner, exploration, seed, library, guide)
         self._tracker = ContextTracker(learner.encoder, history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE)
 
     def act(self, observation: Array, trial: int) -> Array:

@@ -27,9 +27,9 @@ from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.errors import UserError
 from mql_ros.grasping import spaces
+from mql_ros.grasping.hindsight import hindsight_labels
 from mql_ros.hardware import hardware
 from mql_sim.catalogue import HELD_OUT_NAMED, development_names, training_names
-from mql_sim.hindsight import hindsight_labels
 from mql_sim.rollout import successes
 from mql_sim.session_files import read_sessions, write_sessions
 from mql_sim.training_config import TrainingConfig

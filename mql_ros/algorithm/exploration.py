@@ -4,11 +4,13 @@ Beyond the paper, which explores with independent noise. A new object past the t
 reasons: the noise of single decisions cancels out before it reaches far enough, and a context that knows only failures
 keeps suggesting the same thing. So noise may persist over a trial, and until the first success some trials begin as
 though another history had gone before: that of an old task, drawn evenly or by propensity, after it had been solved.
+Or a guide that knows what the task's actions mean searches where old successes and the policy suggest.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -39,6 +41,8 @@ class ExplorationConfig:
     """Histories drawn for a recall; the one whose first action is farthest from those that failed is taken."""
     success_return: float = 0.5
     """Reward of a whole block from which on it counts as successful."""
+    search: bool = False
+    """Whether a guide that knows the task leads, where there is one (for grasping, `grasping.grasp_search`)."""
 
     def __post_init__(self) -> None:
         if not self.noise >= 0.0 or not 0.0 <= self.persistence <= 1.0 or not 0.0 <= self.recall <= 1.0:
@@ -50,6 +54,16 @@ class ExplorationConfig:
 
 
 NO_EXPLORATION = ExplorationConfig(noise=0.0)
+
+
+class Guide(Protocol):
+    """Knows the task's actions, and where to look when the policy does not."""
+
+    def propose(self, observation: NDArray, policy_action: NDArray, action: NDArray) -> NDArray:
+        """The action [A] to take for an observation [O], given the policy's own and the same with noise."""
+
+    def learn(self, action: NDArray, reward: float, next_observation: NDArray, done: bool) -> None:
+        """Hear what came of an action [A]."""
 
 
 class HistoryLibrary:
@@ -91,11 +105,19 @@ class Explorer:
     """Acts for a policy in one session, exploring as configured."""
 
     def __init__(
-        self, learner: TD3Learner, config: ExplorationConfig, seed: int, library: HistoryLibrary | None = None
+        self,
+        learner: TD3Learner,
+        config: ExplorationConfig,
+        seed: int,
+        library: HistoryLibrary | None = None,
+        guide: Guide | None = None,
     ) -> None:
         if config.recall > 0.0 and library is None:
             raise ValueError("Recalled histories need a library of them; give one, or set recall to 0.")
+        if config.search and guide is None:
+            raise ValueError("A search needs a guide that knows the task; give one, or set search to false.")
         self._learner, self._config, self._library = learner, config, library
+        self._guide = guide if config.search else None
         self._rng = np.random.default_rng([seed, 23])
         self._noise = np.zeros(learner.network_config.action_size)
         self._hidden: torch.Tensor | None = None
@@ -107,7 +129,7 @@ class Explorer:
     def act(self, observation: NDArray, context: NDArray[np.float32]) -> NDArray[np.float64]:
         """Action [A] in [-1, 1] for an observation [O] and the context [C] of what really happened."""
         config, seen = self._config, observation.astype(np.float32)
-        if config.noise == 0.0 and config.recall == 0.0:
+        if config.noise == 0.0 and config.recall == 0.0 and self._guide is None:
             return np.clip(self._learner.act(seen, context).astype(np.float64), -1.0, 1.0)
         fresh = config.noise * self._rng.normal(size=self._noise.shape)
         if self._begins:
@@ -117,14 +139,19 @@ class Explorer:
             keep = config.persistence
             self._noise = keep * self._noise + np.sqrt(1.0 - keep**2) * fresh
         known = context if self._hidden is None else self._hidden.numpy()
-        action = np.clip(self._learner.act(seen, known).astype(np.float64) + self._noise, -1.0, 1.0)
+        own = self._learner.act(seen, known).astype(np.float64)
+        action = own + self._noise
+        if self._guide is not None:
+            action = self._guide.propose(observation, own, action)
         self._begins = False
-        return action
+        return np.clip(action, -1.0, 1.0)
 
     def learn(
         self, action: NDArray, reward: float, next_observation: NDArray, done: bool, context: NDArray[np.float32]
     ) -> None:
         """Hear what came of the action, whether the block ended, and the context [C] of what really happened so far."""
+        if self._guide is not None:
+            self._guide.learn(action, reward, next_observation, done)
         self._felt.append(context)
         self._first = action if self._first is None else self._first
         self._total += reward

@@ -5,11 +5,11 @@ import pytest
 
 from mql_ros.algorithm.session import Session
 from mql_ros.grasping import spaces
+from mql_ros.grasping.hindsight import hindsight_labels
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.spaces import Phase
 from mql_sim.catalogue import find_object, training_names
 from mql_sim.environment import GraspTask
-from mql_sim.hindsight import hindsight_labels
 from mql_sim.rollout import Demonstrator, run_session, successes
 
 
