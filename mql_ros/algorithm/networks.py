@@ -153,10 +153,11 @@ class ContextEncoder(nn.Module):
         return outputs.index_put_((at[0], at[1] + 1), hidden)
 
     def step(self, item: Tensor, hidden: Tensor) -> Tensor:
-        """One more item while acting: item [D], hidden [C] -> hidden [C]; equals `forward` but for the last bits."""
+        """One more item for each of n histories: item [D], hidden [n, C] -> [n, C]; `forward` but for the last bits."""
         if not self.config.use_context:
             return torch.zeros_like(hidden)
-        return torch.gru_cell(self._embed(item[None]), hidden[None], *self.gru.all_weights[0])[0]
+        embedded = self._embed(item[None]).expand(len(hidden), -1)
+        return torch.gru_cell(embedded, hidden, *self.gru.all_weights[0])
 
     def _embed(self, items: Tensor) -> Tensor:
         return items if self.embedding is None else 2.0 * torch.sigmoid(2.0 * self.embedding(items)) - 1.0
