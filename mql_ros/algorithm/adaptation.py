@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mql_ros.algorithm.certificate import CertificateResult, actions_at, certify, keep_aside
+from mql_ros.algorithm.frozen_context import FrozenContexts
 from mql_ros.algorithm.networks import ContextEncoder
 from mql_ros.algorithm.propensity import PropensityConfig, PropensityResult, fit_propensity, principal_components
 from mql_ros.algorithm.replay import Batch, Replay, concatenate
@@ -232,8 +233,9 @@ class _Adaptation:
             for group in optimizer.param_groups:
                 group["lr"] = group["lr"] if rate is None else rate
         anchor = proximal if coefficient > 0.0 else None
+        self._freeze_contexts(weights is not None)
         for _ in range(config.new_updates):
-            self._update(self._new_batch(config.batch_blocks), anchor)
+            self._update([self._new_batch(config.batch_blocks)], anchor)
         recycling_updates = 0
         if weights is not None:
             recycling_updates = config.recycling_updates
@@ -264,7 +266,7 @@ class _Adaptation:
         config, meta = self.config, self.meta
         if not config.use_propensity and not config.use_recycling:
             return None, None, None
-        pool = meta.sample_unique(config.pool_blocks, self.rng)
+        self.pool = pool = meta.sample_unique(config.pool_blocks, self.rng)
         ratios, propensity = np.ones(len(pool)), None
         if config.use_propensity:
             # Features of the encoder as meta-trained, once: they must not drift while it adapts.
@@ -333,23 +335,41 @@ class _Adaptation:
             more.add(session)
         return more
 
-    def _new_batch(self, blocks: int) -> Batch:
-        batch = self.trained_on.sample(blocks, self.rng)
-        return replace(batch, imitation=self.success[batch.index])
+    def _freeze_contexts(self, recycles: bool) -> None:
+        """Where the encoder does not move, encode everything that batches may hold once, of each replay."""
+        self.frozen: dict[Replay, FrozenContexts] = {}
+        if self.config.learn_context:
+            return
+        new = self.trained_on
+        self.frozen[new] = FrozenContexts(self.learner, new, new.transition_indices())
+        if recycles:
+            self.frozen[self.meta] = FrozenContexts(self.learner, self.meta, self.pool)
 
-    def _recycling_batch(self, weights: NDArray, ratios: torch.Tensor | None) -> Batch:
+    def _new_batch(self, blocks: int) -> tuple[Replay, Batch]:
+        batch = self.trained_on.sample(blocks, self.rng)
+        return self.trained_on, replace(batch, imitation=self.success[batch.index])
+
+    def _recycling_batch(self, weights: NDArray, ratios: torch.Tensor | None) -> list[tuple[Replay, Batch]]:
         new_blocks = round(self.config.new_fraction * self.config.batch_blocks)
         old_blocks = self.config.batch_blocks - new_blocks
-        if old_blocks == 0:
-            return self._new_batch(new_blocks)
-        old = self.meta.sample_proportional(old_blocks, self.rng, weights)
-        if ratios is not None:
-            old = replace(old, weight=old.weight * ratios[old.index])
-        return old if new_blocks == 0 else concatenate(self._new_batch(new_blocks), old)
+        parts = []
+        if old_blocks > 0:
+            old = self.meta.sample_proportional(old_blocks, self.rng, weights)
+            if ratios is not None:
+                old = replace(old, weight=old.weight * ratios[old.index])
+            parts = [(self.meta, old)]
+        return parts if new_blocks == 0 else [self._new_batch(new_blocks), *parts]
 
-    def _update(self, batch: Batch, proximal: Any) -> None:
+    def _update(self, parts: list[tuple[Replay, Batch]], proximal: Any) -> None:
+        """One update on a batch whose parts come from these replays."""
         actor = False if len(self.metrics) < self.config.critic_first_updates else None
-        self.metrics.append(self.learner.update(batch, update_actor=actor, proximal=proximal))
+        batch, contexts = parts[0][1], None
+        for _, more in parts[1:]:
+            batch = concatenate(batch, more)
+        if self.frozen:
+            known = torch.cat([self.frozen[replay].of(part) for replay, part in parts], dim=1)
+            contexts = known[0], known[1]
+        self.metrics.append(self.learner.update(batch, update_actor=actor, proximal=proximal, contexts=contexts))
 
     def _distance(self, reference: Any) -> float:
         square = sum(

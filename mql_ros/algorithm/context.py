@@ -10,10 +10,11 @@ from mql_ros.algorithm.networks import ContextEncoder
 
 
 class ContextTracker:
-    """Context of the next step, with the hidden state carried within a block.
+    """Context of the next step, with hidden states carried on: nothing is ever encoded twice.
 
-    A block closes on done, and after `block_length` steps where that is given. When the window rolls on to the last K
-    blocks, they are encoded anew from zero, as training does. The same calls give the same bits.
+    A block closes on done, and after `block_length` steps where that is given. The window then rolls on to the last K
+    blocks, encoded from zero, as in training. Therefore one hidden state is carried for every block that the window
+    of this step or of a later one begins with, at most K + 1 of them. The same calls give the same bits.
     """
 
     def __init__(
@@ -33,14 +34,15 @@ class ContextTracker:
 
     def reset(self) -> None:
         """Forget everything: a new object (task) begins."""
-        self._past: list[list[torch.Tensor]] = []
-        self._open: list[torch.Tensor] = []
-        self._hidden = self._zero()
+        parameter = next(self.encoder.parameters())
+        # A row for each block that a window begins with, the oldest first: the window of the next step.
+        self._hidden = torch.zeros(1, self.encoder.config.context_size, device=parameter.device)
+        self._steps = 0  # of the open block
 
     @property
     def context(self) -> NDArray[np.float32]:
         """[C] context of the next step; zero when nothing was experienced."""
-        return self._hidden.cpu().numpy().copy()
+        return self._hidden[0].cpu().numpy().copy()
 
     def append(self, action: ArrayLike, reward: float, next_observation: ArrayLike, done: bool) -> NDArray[np.float32]:
         """Take in one step (action [A], reward, the observation [O] that followed, end of trial) -> context [C]."""
@@ -54,28 +56,15 @@ class ContextTracker:
         item = np.concatenate([action, [np.float32(reward)], next_observation, [np.float32(done)]], dtype=np.float32)
         if not np.all(np.isfinite(item)):
             raise ValueError("The step holds a number that is not finite; it cannot enter the context.")
-        self._open.append(torch.from_numpy(item).to(self._hidden.device))
-        if done or len(self._open) == self.block_length:
+        with torch.no_grad():
+            self._hidden = self.encoder.step(torch.from_numpy(item).to(self._hidden.device), self._hidden)
+        self._steps += 1
+        if done or self._steps == self.block_length:
             self._close_block()
-        else:
-            self._hidden = self._run(self._open[-1:], self._hidden)
         return self.context
 
     def _close_block(self) -> None:
-        self._past.append(self._open)
-        last, self._open = self._open[-1:], []
-        if len(self._past) <= self.history_blocks:
-            self._hidden = self._run(last, self._hidden)
-            return
-        del self._past[: len(self._past) - self.history_blocks]
-        self._hidden = self._run([item for block in self._past for item in block], self._zero())
-
-    def _run(self, items: list[torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            for item in items:
-                hidden = self.encoder.step(item, hidden)
-        return hidden
-
-    def _zero(self) -> torch.Tensor:
-        parameter = next(self.encoder.parameters())
-        return torch.zeros(self.encoder.config.context_size, device=parameter.device)
+        """The window forgets the block before the last K; one more may begin with the block to come."""
+        self._steps = 0
+        kept = self._hidden[-self.history_blocks :] if self.history_blocks else self._hidden[:0]
+        self._hidden = torch.cat([kept, self._hidden.new_zeros(1, self._hidden.shape[1])])

@@ -158,7 +158,7 @@ class Explorer:
         if self._hidden is not None:
             item = np.concatenate([action, [reward], next_observation, [done]]).astype(np.float32)
             with torch.no_grad():
-                self._hidden = self._learner.encoder.step(torch.from_numpy(item), self._hidden)
+                self._hidden = self._learner.encoder.step(torch.from_numpy(item), self._hidden[None])[0]
         if not done:
             return
         if self._total >= self._config.success_return:

@@ -187,17 +187,25 @@ class TD3Learner:
         outputs = self.encoder(batch.items, lengths)
         return outputs[batch.row, batch.position], outputs.detach()[batch.next_row, batch.next_position]
 
-    def update(self, batch: Batch, *, update_actor: bool | None = None, proximal: Proximal | None = None) -> Metrics:
+    def update(
+        self,
+        batch: Batch,
+        *,
+        update_actor: bool | None = None,
+        proximal: Proximal | None = None,
+        contexts: tuple[Tensor, Tensor] | None = None,
+    ) -> Metrics:
         """One TD3 step on the critics and encoder and, every `policy_delay` steps, on the actor and the targets.
 
-        `update_actor` forces the actor's step or forbids it; the targets keep their rhythm.
+        `update_actor` forces the actor's step or forbids it; the targets keep their rhythm. `contexts`, two [M, C], are
+        what `contexts(batch)` found before; only without `learn_context`, as no gradient passes through them.
         """
         config, batch = self.config, batch.to(self.device)
         self.updates += 1
         delayed = self.updates % config.policy_delay == 0
         step_actor = delayed if update_actor is None else update_actor
         with torch.set_grad_enabled(config.learn_context):
-            context, next_context = self.contexts(batch)
+            context, next_context = contexts or self.contexts(batch)
         loss, metrics = self._critic_loss(batch, context, next_context)
         self._zero_grad()
         if step_actor and (config.clone_weight or config.self_imitation_weight):

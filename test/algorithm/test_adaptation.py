@@ -9,6 +9,7 @@ from algorithm_cases import A, O, assert_same_state, filled_replay, make_session
 
 from mql_ros.algorithm.adaptation import AdaptationConfig, adapt, control_arms, transition_features
 from mql_ros.algorithm.certificate import actions_at, certify, keep_aside
+from mql_ros.algorithm.frozen_context import FrozenContexts
 from mql_ros.algorithm.replay import Replay
 
 SMALL = AdaptationConfig(new_updates=3, recycling_updates=6, batch_blocks=8, pool_blocks=40)
@@ -277,3 +278,37 @@ def test_too_few_trials_give_no_certificate():
     learner, meta, new = case(count=3)
     result = adapt(learner, meta, new, replace(SMALL, certificate_share=0.25))
     assert result.certificate is None and not result.rolled_back
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_contexts_encoded_once_are_those_of_every_batch(seed):
+    learner, meta, _ = case()
+    rng = np.random.default_rng(seed)
+    pool = meta.sample_unique(40, rng)
+    weights = np.zeros(meta.index_size)
+    weights[pool] = rng.random(len(pool)) + 0.1
+    frozen = FrozenContexts(learner, meta, pool)
+    batch = meta.sample_proportional(16, rng, weights)
+    (context, after), (expected, expected_after) = frozen.of(batch), learner.contexts(batch)
+    torch.testing.assert_close(context, expected.detach(), rtol=0, atol=1e-6)
+    goes_on = batch.terminal == 0.0
+    torch.testing.assert_close(after[goes_on], expected_after[goes_on], rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="not encoded"):
+        FrozenContexts(learner, meta, pool[:3]).of(batch)
+
+
+def test_a_frozen_encoder_is_not_run_in_any_update(monkeypatch):
+    config = replace(SMALL, learn_context=False, overlap_threshold=1.0, shuffled_histories=1, new_fraction=0.5)
+    learner, meta, new = case()
+    calls, forward = [], learner.encoder.forward
+    monkeypatch.setattr(learner.encoder, "forward", lambda *inputs: calls.append(1) or forward(*inputs))
+    adapt(learner, meta, new, config)
+    assert len(calls) == 4, "features and contexts of the new data, and of the old"
+    # The same updates with a pass in each.
+    plain, meta, new = case()
+    update = plain.update
+    monkeypatch.setattr(plain, "update", lambda batch, contexts, **kinds: update(batch, **kinds))
+    adapt(plain, meta, new, config)
+    for name in ("actor", "critic"):
+        for one, two in zip(learner.networks[name].parameters(), plain.networks[name].parameters(), strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)

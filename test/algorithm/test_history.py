@@ -67,6 +67,15 @@ def test_contexts_of_actor_and_replay_agree_at_every_step(seed, history_blocks, 
                 np.testing.assert_allclose(after[m], expected[t + 1], atol=2e-6)
 
 
+@pytest.mark.parametrize("history_blocks", [0, 1, 3])
+def test_while_acting_each_step_is_encoded_once(history_blocks, monkeypatch):
+    states, step = [], ENCODER.step
+    monkeypatch.setattr(ENCODER, "step", lambda item, hidden: states.append(len(hidden)) or step(item, hidden))
+    tracked_contexts(make_session(np.random.default_rng(0), steps=12), history_blocks, block_length=2)
+    assert len(states) == 12
+    assert max(states) == history_blocks + 1
+
+
 def test_padding_never_influences_a_result():
     rng = np.random.default_rng(0)
     replay = Replay(O, A, 2)

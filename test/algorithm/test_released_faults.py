@@ -44,11 +44,15 @@ def test_2_acting_uses_the_window_lengths_of_training_from_the_first_step_on():
     assert 0 in trained
     context, _ = learner.contexts(batch)
     assert torch.all(context[batch.position == 0] == 0.0)
-    tracker = ContextTracker(learner.encoder, 2, A, O)
-    assert np.all(tracker.context == 0.0)
-    for t in range(200):
-        assert sum(map(len, tracker._past)) + len(tracker._open) in trained
-        tracker.append(np.zeros(A), 0.0, np.zeros(O), t % 3 == 2)
+    tracker, items = ContextTracker(learner.encoder, 2, A, O), np.zeros((60, A + 1 + O + 1), dtype=np.float32)
+    items[:, A] = np.arange(60) / 60.0
+    items[2::3, -1] = 1.0
+    for t in range(60):
+        length = t % 3 + 3 * min(t // 3, 2)
+        assert length in trained
+        window = torch.from_numpy(items[t - length : t])[None]
+        np.testing.assert_allclose(tracker.context, learner.encoder(window)[0, -1].detach(), atol=1e-6)
+        tracker.append(items[t, :A], items[t, A], items[t, A + 1 : -1], items[t, -1] > 0.0)
 
 
 def test_3_importance_ratios_do_not_depend_on_class_sizes():

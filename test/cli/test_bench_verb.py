@@ -90,11 +90,25 @@ def share_weights(ours: TD3Learner, naive: NaiveLearner) -> None:
 
 
 def test_the_naive_update_and_memory_are_measured_beside_ours() -> None:
-    [update] = bench_learning.update_published_sizes(None, pairs=1)
-    assert update.value > 0.0 and update.baseline > 0.0
+    update, products = bench_learning.update_published_sizes(None, pairs=1)
+    assert min(update.value, products.value, update.baseline) > 0.0
+    assert products.baseline == update.baseline
     memory, raw = bench_learning.replay_memory(None, transitions=5000)
     assert raw.value < raw.baseline == 1.2
     assert memory.ratio > 20.0
+
+
+def test_the_bare_products_are_those_of_the_published_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    multiply, counted, product = bench_learning._products(256), [], torch.mm
+    monkeypatch.setattr(
+        torch, "mm", lambda left, right: counted.append(left.numel() * right.shape[1]) or product(left, right)
+    )
+    multiply()
+    of_critics, _ = sum(counted), counted.clear()
+    multiply()
+    unit = 256 * 300 * 300  # a product of the hidden layers; those of the narrow ones are far smaller
+    assert 9 * unit < of_critics < 12 * unit
+    assert 14 * unit < sum(counted) < 18 * unit
 
 
 def test_the_figure_shows_how_the_cost_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
