@@ -47,6 +47,7 @@ class ArmSimulator(GraspingNode):
         self._commands: dict[str, Trajectory] = {}
         self._counts = {"periods": 0, "resets": 0, "late_commands": 0, "refused_messages": 0}
         self._periods_to_picture = 0
+        self._prepared = False
 
         topics = profile.topics
         self._wrench = self.create_publisher(WrenchStamped, topics.wrench, RELIABLE)
@@ -71,6 +72,7 @@ class ArmSimulator(GraspingNode):
 
     def deactivate(self) -> None:
         """Stand still."""
+        self._prepared = False
         self._driver.stop()
         self._commands.clear()
 
@@ -79,10 +81,16 @@ class ArmSimulator(GraspingNode):
         return self._epoch + round(self._driver.measurement.stamp * SECOND)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """The next placement of the object; the reply's message is the stamp of the measurement, in nanoseconds."""
+        """The next placement of the object, once: who asks again before anything has moved is answered the same.
+
+        The reply's message is the stamp of the measurement, in nanoseconds.
+        """
         if (refusal := self.refusal()) is not None:
             return answer(response, refusal)
+        if self._prepared:
+            return answer(response, None, str(self._stamp))
         self._driver.reset()
+        self._prepared = True
         self._commands.clear()
         self._counts["resets"] += 1
         self._periods_to_picture = 0
@@ -117,7 +125,9 @@ class ArmSimulator(GraspingNode):
             return
         if self._lockstep:
             self._pair(part, trajectory)
-        elif part == "arm":
+            return
+        self._prepared = False
+        if part == "arm":
             self._driver.follow(*self._faults.trajectory(trajectory.times, trajectory.positions, trajectory.velocities))
         elif not self._faults.gripper_stuck:
             self._grip(trajectory)
@@ -130,6 +140,7 @@ class ArmSimulator(GraspingNode):
         self._commands[part] = trajectory
         if len(self._commands) < 2:
             return
+        self._prepared = False
         arm, gripper = self._commands.pop("arm"), self._commands.pop("gripper")
         self._grip(gripper)
         self._driver.step(arm.positions[0], arm.velocities[0])
@@ -192,8 +203,10 @@ class ArmSimulator(GraspingNode):
         try:
             if name == "object":
                 self._driver.set_object(value)
+                self._prepared = False
             elif name == "seed":
                 self._driver.set_seed(value)
+                self._prepared = False
             elif name == "fault":
                 self._choose_fault(value)
         except UserError as error:

@@ -14,7 +14,7 @@ from mql_ros.grasping.trial import TrialMachine
 from mql_ros.grasping.types import Command, Measurement
 from mql_ros.nodes.check_gate import check_refusal
 from mql_ros.nodes.command_publisher import CommandPublisher
-from mql_ros.nodes.common import LATCHED, RELIABLE, GraspingNode, answer, run_node
+from mql_ros.nodes.common import KEPT, LATCHED, RELIABLE, GraspingNode, answer, run_node
 from mql_ros.nodes.conversions import MessageError
 from mql_ros.nodes.driver_inputs import DriverInputs
 from mql_ros.nodes.policy_loading import Announcement, LoadedPolicy, load_policy
@@ -47,10 +47,11 @@ class PolicyServer(GraspingNode):
         self._counts = {"starts": 0, "trials": 0, "aborted": 0}
 
         self._commands = CommandPublisher(self, self._profile)
-        self._transitions = self.create_publisher(Float64MultiArray, "transition", RELIABLE)
+        self._transitions = self.create_publisher(Float64MultiArray, "transition", KEPT)
         self._state = SessionState(self)
         TrialInputs(self, self._inbox, lambda: self._runner.running, self._runner.poll)
         self._inputs = DriverInputs(self, self._profile, self._on_measurement, self._commands.settle)
+        # After all topics: whoever answers a service has then discovered those that were created before its client.
         services = {name: f"grasp_monitor/{name}" for name in ("begin_trial", "end_trial")}
         services["reset"] = self.setting("reset_service")
         self._calls = TriggerCalls(self, services, self._runner.poll)

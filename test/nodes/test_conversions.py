@@ -168,6 +168,7 @@ def test_trajectories_that_are_none_are_refused(panda: RobotProfile) -> None:
         trajectories.read_trajectory(message(), panda.finger_names)
 
 
-def test_a_stamp_is_read_from_a_reply_only_where_it_is_one() -> None:
-    assert conversions.read_stamp("150000000") == 150_000_000
-    assert [conversions.read_stamp(text) for text in ("", "done", "-1", "1.5", "²")] == [None] * 5
+def test_stamps_are_read_from_a_reply_only_where_there_are_some() -> None:
+    assert conversions.read_stamps("150000000") == (150_000_000,)
+    assert conversions.read_stamps("150000000 100000000") == (150_000_000, 100_000_000)
+    assert [conversions.read_stamps(text) for text in ("", "done", "-1", "1.5", "²", "1 done")] == [()] * 6

@@ -69,6 +69,21 @@ def test_a_monitor_that_sees_the_reset_late_begins_again_and_loses_nothing(
     assert np.array_equal(graph.rows(), in_process(panda, [1, 1]))
 
 
+def test_a_lost_reply_of_the_monitor_changes_no_reward(panda: RobotProfile) -> None:
+    def rows(asked_again: bool) -> np.ndarray:
+        made = SimulatedDriver(panda, "can", 3)
+        graph = FakeGraph(made, {1: CountingPolicy(1)})
+        graph.announce(1)
+        graph.encode(1)
+        graph.periods_at_begin, graph.begin_is_asked_again = 3, asked_again
+        assert graph.run(2, REAL_TIME) == [None]
+        assert graph.sequence.missed_rewards == 0
+        made.close()
+        return graph.rows()
+
+    assert np.array_equal(rows(asked_again=True), rows(asked_again=False))
+
+
 def test_a_policy_is_changed_between_trials_with_the_history_kept(graph: FakeGraph, panda: RobotProfile) -> None:
     graph.run(1, LOCKSTEP)
     graph.announce(2)
