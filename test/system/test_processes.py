@@ -24,6 +24,11 @@ BAD_STARTS = {
     "unknown robot": ("mql_ros.nodes.context_encoder", ["-p", "robot:=pando"], "unknown robot 'pando'"),
     "unknown object": ("mql_sim.arm_simulator", ["-p", "object:=bottel"], "did you mean 'bottle'?"),
     "no bundle": ("mql_ros.nodes.adaptation_manager", ["-p", "bundle:=/nonexistent"], "is not a policy bundle"),
+    "lockstep of a real arm": (
+        "mql_ros.nodes.policy_server",
+        ["-p", "lockstep:=true"],
+        "needs the simulator, for a real",
+    ),
     "wrong ROS argument": ("mql_ros.nodes.grasp_monitor", ["-p", "nonsense"], "ROS 2 cannot be started"),
 }
 
@@ -126,7 +131,9 @@ def test_a_driver_that_falls_silent_ends_the_trial_with_a_hold(make_graph: Calla
         client.wait_for(lambda: client.state["state"] == "error", 5, "the end of the trial")
         assert client.state["reason"] == "waited 0.3 s in vain for the next measurement"
         client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"] > sent, 5, "the hold")
+        heard = client.counts["joint_states"]
         os.kill(simulator, signal.SIGCONT)
+        client.wait_for(lambda: client.counts["joint_states"] > heard + 10, 10, "joint states in time again")
         # It can be started again.
         assert len(client.run_trials(1)) == 3
 
