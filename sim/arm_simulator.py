@@ -25,7 +25,7 @@ from mql_ros.nodes.conversions import (
     time_message,
     wrench_message,
 )
-from mql_ros.nodes.trajectories import Trajectory, read_trajectory, read_width_force
+from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, Trajectory, read_gripper, read_trajectory
 from mql_sim import faults
 from mql_sim.simulated_driver import SimulatedDriver
 
@@ -56,7 +56,7 @@ class ArmSimulator(GraspingNode):
         self._clock_publisher = self.create_publisher(Clock, "clock", RELIABLE) if self._lockstep else None
         self._camera = self.create_publisher(Image, "camera/image_raw", 5)
         self.create_subscription(JointTrajectory, topics.arm_command, self._on_arm, RELIABLE)
-        kind = JointTrajectory if profile.gripper_command == "joint_trajectory" else Float64MultiArray
+        kind, _ = GRIPPER_MESSAGES[profile.gripper_command]
         self.create_subscription(kind, topics.gripper_command, self._on_gripper, RELIABLE)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._published_at = 0.0
@@ -104,15 +104,7 @@ class ArmSimulator(GraspingNode):
             self._driver.stop()
 
     def _on_gripper(self, message: JointTrajectory | Float64MultiArray) -> None:
-        def read() -> Trajectory:
-            if isinstance(message, Float64MultiArray):
-                return read_width_force(message, len(self._profile.finger_names))
-            trajectory = read_trajectory(message, self._profile.finger_names)
-            if trajectory.efforts.shape[1] == 0:
-                raise MessageError("the gripper's trajectory has no effort: the force limit of each finger is needed")
-            return trajectory
-
-        self._take("gripper", read)
+        self._take("gripper", lambda: read_gripper(self._profile, message))
 
     def _take(self, part: str, read: Callable[[], Trajectory]) -> None:
         if not self.active:

@@ -168,7 +168,7 @@ class PolicyServer(GraspingNode):
 
     def send(self, command: Command, new_plan: bool) -> None:
         """Publish a command that answers the newest measurement."""
-        self._commands.send(command, self._inbox.stamp, new_plan)
+        self._commands.send(command, self._inbox.stamp, new_plan, self._machine.profile)
 
     def publish(self, transition: Transition) -> None:
         """Publish a transition."""
