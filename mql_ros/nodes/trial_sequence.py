@@ -43,6 +43,7 @@ class TrialSequence:
         self.sequence = -1
         """Of the last transition."""
         self.missed_contexts = 0
+        """That came after the deadline, by which a decision in real time does without, or not at all."""
         self.missed_rewards = 0
         self.trial_reward = 0.0
         self._session_begin = 0
@@ -182,8 +183,9 @@ class TrialSequence:
             deadline = (
                 max(settings.context_deadline, MONITOR_SECONDS) if settings.lockstep else settings.context_deadline
             )
+            asked = self._clock()
             answer = yield from self._context_for(self.policy, deadline, optional=not settings.lockstep)
-            self.missed_contexts += answer is None
+            self.missed_contexts += answer is None or self._clock() - asked > settings.context_deadline
             observation, step = following, step + 1
 
     def _act(self, observation: Array, settings: TrialSettings) -> Array:

@@ -136,6 +136,19 @@ def test_a_missed_context_is_an_error_in_lockstep_and_is_counted_in_real_time(gr
     assert graph.sequence.missed_contexts == 3
 
 
+def test_where_the_deadline_is_missed_the_context_before_it_counts(graph: FakeGraph) -> None:
+    def deaf(now: bool) -> None:
+        graph.encoder_is_deaf = now
+
+    # Contexts for transitions 1 and 2 are missed; that of transition 3 comes, and holds what was missed.
+    graph.at_transition = {1: lambda: deaf(True), 3: lambda: deaf(False)}
+    assert graph.run(2, REAL_TIME) == [None]
+    assert graph.sequence.missed_contexts == 2
+    for transition, context in zip(graph.transitions, (0, 1, 1, 1, 4, 5), strict=True):
+        wanted = graph.policies[1].act(transition.observation, np.full(2, context, dtype=np.float32))
+        assert np.allclose(transition.action, np.clip(wanted, -1, 1), atol=1e-6)
+
+
 def test_missed_rewards_are_counted_in_real_time(graph: FakeGraph) -> None:
     graph.monitor_is_mute = True
     assert graph.run(1, REAL_TIME) == [None]
