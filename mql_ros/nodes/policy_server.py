@@ -121,6 +121,7 @@ class PolicyServer(GraspingNode):
             lockstep=self._lockstep,
             has_reset="reset" in self._calls,
             use_monitor=self.setting("reward_source") == "monitor",
+            reward_wait=self.setting("reward_wait"),
             stale_after=self.setting("stale_after"),
             context_deadline=self.setting("context_deadline"),
             exploration_noise=self.setting("exploration_noise"),

@@ -225,6 +225,10 @@ class TrialSequence:
         """The rewards of the measurements since there were `counted` of them, summed in order."""
         rewards = self._inbox.rewards
         if not settings.use_monitor:
+            if self._machine.done and not rewards:
+                # A person sees what came of the lift only now.
+                yield Wait("a reward for the trial", lambda: rewards or None, settings.reward_wait, optional=True)
+                self.missed_rewards += not rewards
             total = self._inbox.reward_total(0)
             rewards.clear()
             return total

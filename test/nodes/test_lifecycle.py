@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.context import Context
@@ -27,6 +27,7 @@ from trajectory_msgs.msg import JointTrajectory
 from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.types import ArmState
+from mql_ros.nodes import managed_node
 from mql_ros.nodes.bring_up import BringUp
 from mql_ros.nodes.common import RELIABLE, GraspingNode
 from mql_ros.nodes.graph import NODES, Domain
@@ -108,6 +109,18 @@ def test_only_the_service_releases_a_hold(make_node) -> None:
     node._hold._on_topic(Bool(data=True))
     node._hold._on_topic(Bool(data=False))
     assert "the arm is held" in str(node._start(new_session=True))
+
+
+def test_a_warning_is_reported_while_it_is_new(make_node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, levels, now = make_node(Stumbling), [], [100.0]
+    monkeypatch.setattr(managed_node.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(node._diagnostics, "publish", lambda message: levels.append(message.status[0].level))
+    for age, warned in ((0.0, True), (9.0, True), (18.0, False), (20.0, False)):
+        now[0] = 100.0 + age
+        if warned:
+            node.warn("refused: nonsense")
+        node._report()
+    assert levels == [DiagnosticStatus.WARN] * 3 + [DiagnosticStatus.OK]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -163,6 +163,22 @@ def test_rewards_may_come_from_elsewhere(graph: FakeGraph) -> None:
     assert [t.reward for t in graph.transitions] == [0.0, 0.25, 0.25]
 
 
+def test_a_reward_from_elsewhere_may_come_after_the_lift(graph: FakeGraph) -> None:
+    settings, given = replace(LOCKSTEP, use_monitor=False, reward_wait=5.0), []
+    graph.sequence.new_session(settings)
+    graph.runner.start(graph.sequence.run(1, settings))
+    for _ in range(400):
+        graph.runner.poll()
+        graph.now += 0.01
+        if len(graph.transitions) == 2 and graph.sequence._machine.done and not given:
+            given.append(graph.now)
+            graph.inbox.rewards.append(0.75)
+    assert graph.ends == [None] and [t.reward for t in graph.transitions] == [0.0, 0.0, 0.75]
+    # Where none comes, the trial ends without.
+    assert graph.run(1, settings) == [None, None]
+    assert graph.transitions[-1].reward == 0.0 and graph.sequence.missed_rewards == 1
+
+
 def test_noise_is_that_of_the_policy_in_one_process(graph: FakeGraph) -> None:
     settings = replace(LOCKSTEP, exploration_noise=0.1, exploration_seed=5)
     graph.run(1, settings)
