@@ -62,7 +62,7 @@ class PolicyServer(GraspingNode):
         self.create_service(Trigger, "~/start_session", self._on_start_session)
         self.create_service(Trigger, "~/start_trials", self._on_start_trials)
         self.create_service(Trigger, "~/stop", self._on_stop)
-        self._hold = HoldSwitch(self, lambda: self._abort("held", always_hold=True), lambda: self._say("idle"))
+        self._hold_switch = HoldSwitch(self, lambda: self._abort("held", always_hold=True), lambda: self._say("idle"))
         self.create_timer(POLL, self._poll, clock=self.wall_clock)
         self._say("idle")
         # Last, because loading the first policy takes seconds.
@@ -105,7 +105,7 @@ class PolicyServer(GraspingNode):
     def _start(self, new_session: bool) -> str | None:
         if (refusal := self.refusal()) is not None:
             return refusal
-        if self._hold.on:
+        if self._hold_switch.on:
             return "the arm is held; call policy_server/hold with data: false first"
         if (refusal := check_refusal(self, self._profile)) is not None:
             return refusal
@@ -152,7 +152,7 @@ class PolicyServer(GraspingNode):
             self._counts["aborted"] += running
             if self.active:  # an inactive policy_server sends nothing, and yet remembers that it is held
                 self._commands.hold(self._inputs.joints())
-            self._say("held" if self._hold.on else "idle", reason)
+            self._say("held" if self._hold_switch.on else "idle", reason)
 
     def _ended(self, problem: str | None) -> None:
         if problem is not None:

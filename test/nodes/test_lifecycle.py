@@ -92,7 +92,7 @@ def test_where_configuring_fails_nothing_stays_and_it_can_be_tried_again(make_no
 def test_a_hold_that_still_lacks_joint_states_ends_with_the_activity(make_node, panda: RobotProfile) -> None:
     node = make_node(PolicyServer, "policy_server")
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    node._hold._on_topic(Bool(data=True))
+    node._hold_switch._on_topic(Bool(data=True))
     sent = node._commands.count
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     node._commands.settle(ArmState.at_rest(panda.home))
@@ -103,11 +103,11 @@ def test_only_the_service_releases_a_hold(make_node) -> None:
     node = make_node(PolicyServer, "policy_server")
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     for held in (True, False):
-        assert node._hold._on_service(SetBool.Request(data=held), SetBool.Response()).success
-        node._hold._on_topic(Bool(data=False))
+        assert node._hold_switch._on_service(SetBool.Request(data=held), SetBool.Response()).success
+        node._hold_switch._on_topic(Bool(data=False))
         assert ("the arm is held" in str(node._start(new_session=True))) is held
-    node._hold._on_topic(Bool(data=True))
-    node._hold._on_topic(Bool(data=False))
+    node._hold_switch._on_topic(Bool(data=True))
+    node._hold_switch._on_topic(Bool(data=False))
     assert "the arm is held" in str(node._start(new_session=True))
 
 
