@@ -25,7 +25,7 @@ from mql_ros.nodes.conversions import (
     time_message,
     wrench_message,
 )
-from mql_ros.nodes.trajectories import Trajectory, read_trajectory, read_width_force
+from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, Trajectory, read_gripper, read_trajectory
 from mql_sim import faults
 from mql_sim.simulated_driver import SimulatedDriver
 
@@ -47,6 +47,7 @@ class ArmSimulator(GraspingNode):
         self._commands: dict[str, Trajectory] = {}
         self._counts = {"periods": 0, "resets": 0, "late_commands": 0, "refused_messages": 0}
         self._periods_to_picture = 0
+        self._prepared = False
 
         topics = profile.topics
         self._wrench = self.create_publisher(WrenchStamped, topics.wrench, RELIABLE)
@@ -55,7 +56,7 @@ class ArmSimulator(GraspingNode):
         self._clock_publisher = self.create_publisher(Clock, "clock", RELIABLE) if self._lockstep else None
         self._camera = self.create_publisher(Image, "camera/image_raw", 5)
         self.create_subscription(JointTrajectory, topics.arm_command, self._on_arm, RELIABLE)
-        kind = JointTrajectory if profile.gripper_command == "joint_trajectory" else Float64MultiArray
+        kind, _ = GRIPPER_MESSAGES[profile.gripper_command]
         self.create_subscription(kind, topics.gripper_command, self._on_gripper, RELIABLE)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._published_at = 0.0
@@ -71,6 +72,7 @@ class ArmSimulator(GraspingNode):
 
     def deactivate(self) -> None:
         """Stand still."""
+        self._prepared = False
         self._driver.stop()
         self._commands.clear()
 
@@ -79,10 +81,16 @@ class ArmSimulator(GraspingNode):
         return self._epoch + round(self._driver.measurement.stamp * SECOND)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """The next placement of the object; the reply's message is the stamp of the measurement, in nanoseconds."""
+        """The next placement of the object, once: who asks again before anything has moved is answered the same.
+
+        The reply's message is the stamp of the measurement, in nanoseconds.
+        """
         if (refusal := self.refusal()) is not None:
             return answer(response, refusal)
+        if self._prepared:
+            return answer(response, None, str(self._stamp))
         self._driver.reset()
+        self._prepared = True
         self._commands.clear()
         self._counts["resets"] += 1
         self._periods_to_picture = 0
@@ -96,15 +104,7 @@ class ArmSimulator(GraspingNode):
             self._driver.stop()
 
     def _on_gripper(self, message: JointTrajectory | Float64MultiArray) -> None:
-        def read() -> Trajectory:
-            if isinstance(message, Float64MultiArray):
-                return read_width_force(message, len(self._profile.finger_names))
-            trajectory = read_trajectory(message, self._profile.finger_names)
-            if trajectory.efforts.shape[1] == 0:
-                raise MessageError("the gripper's trajectory has no effort: the force limit of each finger is needed")
-            return trajectory
-
-        self._take("gripper", read)
+        self._take("gripper", lambda: read_gripper(self._profile, message))
 
     def _take(self, part: str, read: Callable[[], Trajectory]) -> None:
         if not self.active:
@@ -117,7 +117,9 @@ class ArmSimulator(GraspingNode):
             return
         if self._lockstep:
             self._pair(part, trajectory)
-        elif part == "arm":
+            return
+        self._prepared = False
+        if part == "arm":
             self._driver.follow(*self._faults.trajectory(trajectory.times, trajectory.positions, trajectory.velocities))
         elif not self._faults.gripper_stuck:
             self._grip(trajectory)
@@ -130,6 +132,7 @@ class ArmSimulator(GraspingNode):
         self._commands[part] = trajectory
         if len(self._commands) < 2:
             return
+        self._prepared = False
         arm, gripper = self._commands.pop("arm"), self._commands.pop("gripper")
         self._grip(gripper)
         self._driver.step(arm.positions[0], arm.velocities[0])
@@ -192,8 +195,10 @@ class ArmSimulator(GraspingNode):
         try:
             if name == "object":
                 self._driver.set_object(value)
+                self._prepared = False
             elif name == "seed":
                 self._driver.set_seed(value)
+                self._prepared = False
             elif name == "fault":
                 self._choose_fault(value)
         except UserError as error:

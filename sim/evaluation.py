@@ -52,6 +52,8 @@ class Trial:
     adaptation: AdaptationConfig
     reference: str | None = None
     """Bundle of the arm `reference`."""
+    robot: str = "panda"
+    """Name or file of the profile of the arm that tries."""
 
 
 @lru_cache(maxsize=1)

@@ -148,7 +148,7 @@ class World:
                 targetPosition=finger_target / 2,
                 force=finger_force,
                 positionGain=0.2,
-                maxVelocity=0.2,
+                maxVelocity=self.profile.finger_speed,
             )
         halves = 2
         for half in range(1, halves + 1):

@@ -45,8 +45,9 @@ NEW_TRIALS = 20
 class Subject:
     """What is measured: made when first needed, so that each benchmark pays for what it uses."""
 
-    def __init__(self, bundle: str | None) -> None:
+    def __init__(self, bundle: str | None, decisions: int = 1) -> None:
         self._bundle = bundle
+        self.decisions = decisions
 
     @cached_property
     def bundle(self) -> PolicyBundle | None:
@@ -137,6 +138,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the numbers there")
     parser.add_argument("--figure", metavar="FILE", help="draw there how the cost of an update grows (.png or .svg)")
     parser.add_argument("--bundle", metavar="DIR", help="policy bundle to measure with (default: the shipped one)")
+    parser.add_argument(
+        "--decisions", type=int, default=10_000, metavar="N",
+        help="decisions of the benchmark deadlines (default: 10000, which takes half an hour)",
+    )  # fmt: skip
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=sorted(BENCHMARKS), help="these benchmarks only")
 
 
@@ -149,7 +154,9 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.figure and arguments.only and "scaling" not in arguments.only:
         raise UserError("--figure draws the benchmark scaling; name it in --only too, or leave --only out")
     torch.set_num_threads(1)
-    subject = Subject(arguments.bundle)
+    if arguments.decisions < 1:
+        raise UserError(f"--decisions {arguments.decisions} measures nothing; expected 1 or more")
+    subject = Subject(arguments.bundle, arguments.decisions)
     if arguments.bundle:
         assert subject.bundle  # a bundle that was asked for and is broken ends here, before anything is measured
     results = []
@@ -311,6 +318,15 @@ def loop(subject: Subject) -> list[Measurement] | str:
     return loop_figures(str(subject.bundle.path.absolute()))
 
 
+def deadlines(subject: Subject) -> list[Measurement] | str:
+    """Contexts that come too late, beside a busy process."""
+    if subject.bundle is None:
+        return "no bundle: train one, or name one with --bundle"
+    from mql_ros.cli.bench_deadlines import deadline_figures
+
+    return deadline_figures(str(subject.bundle.path.absolute()), subject.decisions)
+
+
 def learning(name: str) -> Callable[[Subject], list[Measurement]]:
     """A benchmark of the algorithm alone, from `bench_learning`, which imports torch: only once it is run."""
 
@@ -333,4 +349,5 @@ BENCHMARKS: dict[str, Callable[[Subject], list[Measurement] | str]] = {
     **{name: learning(name) for name in LEARNING},
     "graph": graph,
     "loop": loop,
+    "deadlines": deadlines,
 }

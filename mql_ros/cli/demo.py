@@ -17,7 +17,6 @@ HELP = "bring the ROS 2 graph up in simulation, try new objects, adapt, try them
 DEFAULT_OBJECTS = ("bottle", "carafe", "thermos")
 PICTURED = {"zero-shot": "first trial", "adapted": "first adapted trial"}
 """Phases whose first trial is pictured, and how the pictures call it."""
-ROBOT = "panda"
 CAMERA_PERIODS = 4
 """Control periods between two pictures."""
 
@@ -39,12 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of placements and noise (default: 1)")
     parser.add_argument("--policy", help="policy bundle (default: the shipped one)")
+    parser.add_argument(
+        "--robot", default="panda", metavar="NAME|FILE.yaml", help="robot profile of the arm (default: %(default)s)"
+    )
     parser.add_argument("--out", default="out/demo", metavar="DIR", help="where the report goes (default: out/demo)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from mql_ros.errors import UserError
+    from mql_ros.grasping.robot_profile import load_profile
     from mql_ros.nodes.graph import check_ros
     from mql_ros.nodes.policy_loading import check_bundle
     from mql_ros.resources import share_path
@@ -62,7 +65,8 @@ def main(arguments: argparse.Namespace) -> int:
     for name in names:
         find_object(name)
     policy = Path(arguments.policy) if arguments.policy else share_path("models", "grasp")
-    check_bundle(policy, ROBOT)
+    profile = load_profile(arguments.robot)
+    check_bundle(policy, profile.name, *profile.policies_from)
     check_ros()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +76,7 @@ def main(arguments: argparse.Namespace) -> int:
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     os.chmod(work, 0o755)
     try:
-        Demo(names, arguments.trials, arguments.seed, policy, work, started).run()
+        Demo(names, arguments.trials, arguments.seed, policy, arguments.robot, work, started).run()
         if out.exists():
             out.rmdir()
         work.rename(out)
@@ -99,12 +103,14 @@ def _keep_logs(message: str, work: Path) -> str:
 class Demo:
     """One run of the demo."""
 
-    def __init__(self, names: list[str], trials: int, seed: int, policy: Path, folder: Path, started: float) -> None:
+    def __init__(
+        self, names: list[str], trials: int, seed: int, policy: Path, robot: str, folder: Path, started: float
+    ) -> None:
         from mql_ros.algorithm.policy_bundle import load_bundle
         from mql_sim.catalogue import find_object, training_names
 
         self._names, self._trials, self._seed = names, trials, seed
-        self._policy, self._folder, self._started = policy, folder, started
+        self._policy, self._robot, self._folder, self._started = policy, robot, folder, started
         self._manifest = load_bundle(policy).manifest
         known = set(self._manifest["training_objects"]) & set(training_names())
         self._classes = {name: find_object(name).category for name in known}
@@ -117,10 +123,14 @@ class Demo:
 
         given: dict[str, bool | int | float | str] = {
             "lockstep": True,
+            "robot": self._robot,
             "bundle": str(self._policy.absolute()),
             "certificate_trials": self._trials,
         }
-        print(f"starting the graph: policy {self._policy.name}, objects {', '.join(self._names)}", flush=True)
+        print(
+            f"starting the graph: {self._robot}, policy {self._policy.name}, objects {', '.join(self._names)}",
+            flush=True,
+        )
         with Domain(), GraphProcesses(given, self._folder / "logs") as processes, GraphClient(processes) as graph:
             graph.wait_until_ready()
             print(f"graph ready after {time.monotonic() - self._started:.1f} s", flush=True)
@@ -241,11 +251,12 @@ class Demo:
         seconds = time.monotonic() - self._started
         result = {
             "schema": 1, "transport": transport, "objects": objects, "seconds_total": round(seconds, 1),
-            "seed": self._seed, "trials": self._trials, "exit_codes": exit_codes,
+            "robot": self._robot, "seed": self._seed, "trials": self._trials, "exit_codes": exit_codes,
         }  # fmt: skip
         (self._folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
         messages = ", ".join(f"{topic} {count}" for topic, count in transport["messages"].items())
         facts = {
+            "robot": self._robot,
             "policy": f"{self._policy.name}, {self._manifest['training'].get('shipped_policy', 'stage unknown')}; "
             f"{len(self._manifest['training_objects'])} training objects",
             "transport": f"{transport['rmw']}, {transport['processes']} processes; messages: {messages}",

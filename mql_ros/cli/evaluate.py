@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--policy", metavar="BUNDLE", help="policy bundle (default: the shipped one)")
     parser.add_argument(
+        "--robot", default="panda", metavar="NAME|FILE.yaml", help="robot profile of the arm (default: %(default)s)"
+    )
+    parser.add_argument(
         "--objects",
         nargs="+",
         default=["training"],
@@ -81,6 +84,7 @@ def main(arguments: argparse.Namespace) -> int:
     from mql_ros.cli.output import check_writable, write_json
     from mql_ros.cli.propensity_report import mean_ratios, propensity_figure, propensity_summary
     from mql_ros.errors import UserError
+    from mql_ros.grasping.robot_profile import load_profile
     from mql_ros.hardware import hardware
     from mql_ros.nodes.policy_loading import check_bundle
     from mql_ros.resources import share_path
@@ -99,7 +103,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError("the arm 'reference' and --against BUNDLE belong together; give both or neither")
     names = find_objects(arguments.objects)[: arguments.limit or None]
     policy = arguments.policy or str(share_path("models", "grasp"))
-    bundle_hash = check_bundle(Path(policy), "panda").hash
+    profile = load_profile(arguments.robot)
+    bundle_hash = check_bundle(Path(policy), profile.name, *profile.policies_from).hash
     check_writable(arguments.json)
     check_figure(arguments.figure)
     check_figure(arguments.propensity)
@@ -118,6 +123,7 @@ def main(arguments: argparse.Namespace) -> int:
             exploration=exploration,
             adaptation=adaptation,
             reference=arguments.against,
+            robot=arguments.robot,
         )
         for seed in range(arguments.seeds)
         for name in names
@@ -133,7 +139,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise
     report = summarize(trials, results, arms)
     report["settings"] = {
-        "command": command_line(arguments), "policy": Path(policy).name, "bundle_hash": bundle_hash,
+        "command": command_line(arguments), "robot": profile.name,
+        "policy": Path(policy).name, "bundle_hash": bundle_hash,
         "objects": arguments.objects, "limit": arguments.limit, "trained_on": trained_on,
         "new_trials": max(arguments.trials), "by_new_trials": list(arguments.trials),
         "adaptations": arguments.adaptations, "test_trials": arguments.test_trials, "seeds": arguments.seeds,

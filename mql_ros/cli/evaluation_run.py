@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mql_ros import __version__
 from mql_ros.errors import UserError
+from mql_ros.grasping.robot_profile import load_profile
 
 if TYPE_CHECKING:
     from mql_sim.evaluation import Trial
@@ -31,6 +32,7 @@ def trial_key(trial: Trial, bundle_hash: str) -> str:
     facts = dataclasses.asdict(trial) | {
         "bundle": bundle_hash,  # not where it lies
         "object": repr(find_object(trial.object_name)),
+        "robot": load_profile(trial.robot).sha256,
         "program": __version__,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
@@ -129,7 +131,7 @@ def duration(seconds: float) -> str:
 def run_trials(
     trials: Sequence[Trial], bundle_hash: str, processes: int, partial: PartialResults
 ) -> tuple[list[dict[str, Any]], int]:
-    """Results of all trials, in their order, however they were spread; and how many were there from an earlier run."""
+    """Results of all trials of a robot, in their order, however they were spread; and how many are of a run before."""
     from mql_sim.workers import Workers
 
     keys = [trial_key(trial, bundle_hash) for trial in trials]
@@ -142,7 +144,7 @@ def run_trials(
         processes = min(processes, len(missing))
         progress = Progress(len(keys), processes, sys.stderr, finished=resumed)
         with _left_to_this_process(signal.SIGINT):
-            pool = Workers("panda", processes)
+            pool = Workers(trials[0].robot, processes)
         with pool as workers:
             for number, result in workers.evaluate([trial for _, trial in missing]):
                 key, trial = missing[number]

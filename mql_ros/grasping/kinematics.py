@@ -48,7 +48,7 @@ def tool_down(yaw: Array | float) -> Array:
 def rotation_vector(turn: Array) -> Array:
     """Axis times sine of the angle [..., 3] of rotation matrices [..., 3, 3]; the angle, rad, where it is small."""
     rows = turn[..., 2, 1] - turn[..., 1, 2], turn[..., 0, 2] - turn[..., 2, 0], turn[..., 1, 0] - turn[..., 0, 1]
-    return 0.5 * np.stack(rows, axis=-1)
+    return 0.5 * _vectors(*rows)
 
 
 def small_rotation(vector: Array) -> Array:
@@ -61,7 +61,18 @@ def small_rotation(vector: Array) -> Array:
 
 
 def _matrices(rows: list[list[Array]]) -> Array:
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    """Matrices [..., 3, 3] of their elements [...]; np.stack spends most of its time on axis handling."""
+    made = np.empty((*rows[0][0].shape, 3, 3))
+    for i, row in enumerate(rows):
+        for j, element in enumerate(row):
+            made[..., i, j] = element
+    return made
+
+
+def _vectors(x: Array, y: Array, z: Array) -> Array:
+    made = np.empty((*x.shape, 3))
+    made[..., 0], made[..., 1], made[..., 2] = x, y, z
+    return made
 
 
 @dataclass(frozen=True)
@@ -125,18 +136,19 @@ class Chain:
         iteration ends early at errors of 0.1 mm and 1 mrad.
         """
         joints = np.array(start, dtype=np.float64)
+        frames, tool = self.frames(joints)
+        damped = damping * damping * np.eye(6)
         for _ in range(iterations):
-            frames, tool = self.frames(joints)
             reach = position - tool[..., :3, 3]
             turn = rotation_vector(orientation @ np.swapaxes(tool[..., :3, :3], -1, -2))
             if np.abs(reach).max() < 1e-4 and np.abs(turn).max() < 1e-3:
                 break
             axes = frames[..., :3, 2]
             jacobian = np.concatenate([_cross(axes, tool[..., None, :3, 3] - frames[..., :3, 3]), axes], axis=-1)
-            gram = np.swapaxes(jacobian, -1, -2) @ jacobian + damping * damping * np.eye(6)
+            gram = np.swapaxes(jacobian, -1, -2) @ jacobian + damped
             step = jacobian @ np.linalg.solve(gram, np.concatenate([reach, turn], axis=-1)[..., None])
             joints = np.clip(joints + step[..., 0], self.lower, self.upper)
-        _, tool = self.frames(joints)
+            frames, tool = self.frames(joints)
         return joints, np.linalg.norm(position - tool[..., :3, 3], axis=-1)
 
 
@@ -144,7 +156,7 @@ def _cross(a: Array, b: Array) -> Array:
     """Cross products of vectors [..., 3]; np.cross spends most of its time on axis handling."""
     x, y, z = (a[..., k] for k in range(3))
     u, v, w = (b[..., k] for k in range(3))
-    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
+    return _vectors(y * w - z * v, z * u - x * w, x * v - y * u)
 
 
 def _transform(origin: dict) -> Array:

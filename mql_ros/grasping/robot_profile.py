@@ -26,8 +26,9 @@ _POSE_KEYS = {"xyz", "rpy"}
 _JOINT_KEYS = {"name", "lower", "upper", "velocity", "acceleration", "jerk"} | _POSE_KEYS
 CONTROL_MODES = ("joint_trajectory",)
 """How the arm takes commands; trajectories that end at rest are the one way in which silence means hold."""
-GRIPPER_COMMANDS = ("joint_trajectory", "width_force")
-"""A trajectory of the finger joints, the force limit as effort; or a Float64MultiArray [opening in m, force in N]."""
+GRIPPER_COMMANDS = ("joint_trajectory", "position_trajectory", "width_force")
+"""A trajectory of the finger joints, with the force limit as effort or without; or a Float64MultiArray [opening in m,
+force in N]."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class RobotProfile:
     """Widest opening of the gripper, m."""
     max_force: float
     """Largest force of one finger, N."""
+    finger_speed: float
+    """Largest speed of one finger, m/s."""
     home_guess: Array
     home_position: Array
     """Tool position between trials [3], m, base frame."""
@@ -113,6 +116,11 @@ class RobotProfile:
     """Other robots whose policies may act on this arm: they act on the tool, in the object's frame."""
     sha256: str = ""
     """Of the file that it was read from."""
+
+    @property
+    def finger_seconds(self) -> float:
+        """Time in which the fingers cross their whole opening at their largest speed, s."""
+        return self.max_width / len(self.finger_names) / self.finger_speed
 
     @cached_property
     def home(self) -> Array:
@@ -137,6 +145,7 @@ class RobotProfile:
             velocity=self.velocity * scale,
             acceleration=self.acceleration * scale**2,
             jerk=self.jerk * scale**3,
+            finger_speed=self.finger_speed * scale,
             max_force=min(self.max_force, force),
         )
 
@@ -173,7 +182,7 @@ def _profile(data: Any, folder: Path) -> RobotProfile:
         raise _WrongValueError("'joints' is not a list of joints such as {name: joint1, xyz: [0, 0, 0], ...}")
     for joint in joints:
         check_keys("joint in robot profile", joint, _JOINT_KEYS)
-    gripper = _section(data, "gripper", {"joints", "max_width", "max_force", "command", "urdf", "mount"})
+    gripper = _section(data, "gripper", {"joints", "max_width", "max_force", "max_speed", "command", "urdf", "mount"})
     tool = _section(data, "tool", _POSE_KEYS)
     clearance = _section(data, "clearance", {f.name for f in fields(Clearance)})
     topics = _section(data, "topics", {f.name for f in fields(Topics)}) if "topics" in data else {}
@@ -207,6 +216,7 @@ def _profile(data: Any, folder: Path) -> RobotProfile:
         chain=Chain.from_origins(origins, _origin(tool, "tool"), lower, upper),
         max_width=_positive(gripper, "max_width", "gripper.max_width"),
         max_force=_positive(gripper, "max_force", "gripper.max_force"),
+        finger_speed=_positive(gripper, "max_speed", "gripper.max_speed"),
         home_guess=_numbers(data, "home", len(joints)),
         home_position=_numbers(home_tool, "xyz", 3, "home_tool.xyz"),
         workspace_lower=box[0],

@@ -36,9 +36,10 @@ def quintic(start: ArmState, end: Array, periods: int, period: float) -> Motion:
 
 def largest(motion: Motion, period: float) -> tuple[Array, Array, Array]:
     """Bounds [n] on speed (rad/s), acceleration (rad/s^2) and jerk (rad/s^3) of each joint over the whole spline."""
-    values = _control_values(motion, period)
-    scales = 5 / period, 20 / period**2, 60 / period**3
-    bounds = [np.abs(np.diff(values, n=k + 1, axis=0)).max(axis=(0, 1)) * scale for k, scale in enumerate(scales)]
+    values, bounds = _control_values(motion, period), []
+    for scale in (5 / period, 20 / period**2, 60 / period**3):
+        values = values[1:] - values[:-1]
+        bounds.append(np.abs(values).max(axis=(0, 1)) * scale)
     return bounds[0], bounds[1], bounds[2]
 
 

@@ -19,6 +19,7 @@ TRAVEL_SPEED = 0.50
 DESCENT_SPEED = 0.32
 CORRECTION_SPEED = 0.15
 CLOSING_PERIODS = 7
+"""Least number of control periods in which the fingers close; slow fingers get as many as they need."""
 HOME_TOLERANCE = 0.05
 """A trial starts with the tool within this distance of its home, m."""
 UPRIGHT = 0.9
@@ -125,7 +126,8 @@ class TrialMachine:
             target = position + shift.x * self._x_axis + np.array([0.0, 0.0, shift.z])
             self._plan(self._line(joints, target, CORRECTION_SPEED), target)
             self._force = min(spaces.force_from_action(action), self.profile.max_force)
-            self._wait = CLOSING_PERIODS
+            needed = int(np.ceil(self.profile.finger_seconds / self.profile.control_period - 1e-9))
+            self._wait = max(CLOSING_PERIODS, needed)
         else:
             self._force = min(spaces.force_from_action(action), self.profile.max_force)
             target = position + np.array([0.0, 0.0, spaces.LIFT_HEIGHT])

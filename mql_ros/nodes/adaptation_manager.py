@@ -17,7 +17,7 @@ from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.nodes.adaptation_job import AdaptationRequest, config_values
 from mql_ros.nodes.child_process import ChildProcess
-from mql_ros.nodes.common import LATCHED, RELIABLE, GraspingNode, answer, run_node
+from mql_ros.nodes.common import KEPT, LATCHED, GraspingNode, answer, run_node
 from mql_ros.nodes.conversions import MessageError
 from mql_ros.nodes.parameters import ADAPTATION
 from mql_ros.nodes.policy_history import Certificate, PolicyHistory
@@ -48,7 +48,7 @@ class AdaptationManager(GraspingNode):
         self._directory = self._make_directory()
         self._policy = self.create_publisher(String, "policy", LATCHED)
         self._adaptation = self.create_publisher(String, "adaptation", LATCHED)
-        self.create_subscription(Float64MultiArray, "transition", self._on_transition, RELIABLE)
+        self.create_subscription(Float64MultiArray, "transition", self._on_transition, KEPT)
         self.create_service(Trigger, "~/adapt", self._on_adapt)
         self.create_service(Trigger, "~/roll_back", self._on_roll_back)
         self.create_service(Trigger, "~/restore_initial", self._on_restore_initial)

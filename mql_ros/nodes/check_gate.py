@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mql_ros.errors import UserError
 from mql_ros.grasping.check_report import default_path, load_report
 from mql_ros.grasping.robot_profile import RobotProfile
@@ -11,17 +13,19 @@ from mql_ros.nodes.common import GraspingNode
 def check_refusal(node: GraspingNode, profile: RobotProfile) -> str | None:
     """Why trials must not begin, in one sentence; None when they may.
 
-    Where `require_check` is switched off on hardware, which has no `reset_service`, a warning says so each time.
+    Where `require_check` is switched off for a real arm, a warning says so each time.
     """
-    if not node.setting("require_check"):
-        if not node.setting("reset_service"):
-            node.warning = ""  # said again at every start, not only when it is new
-            node.warn("require_check:=false: the arm is moved without a passing report of `mql check-robot`")
+    if node.setting("sim"):
         return None
+    if not node.setting("require_check"):
+        node.warning = ""  # said again at every start, not only when it is new
+        node.warn("require_check:=false: the arm is moved without a passing report of `mql check-robot`")
+        return None
+    path = Path(node.setting("check_report") or default_path(profile.name))
     try:
-        report = load_report(node.setting("check_report") or default_path(profile.name), profile)
+        report = load_report(path, profile)
     except UserError as error:
-        return str(error)
+        return f"{error}{'' if path.exists() else ', or set sim:=true where it is the simulator'}"
     wrench = next((check for check in report["checks"] if check["check"] == "wrench"), None)
     if node.setting("use_wrench") and not (wrench and wrench["figures"].get("published")):
         return "the check report says that the driver publishes no wrench; set use_wrench:=false"

@@ -14,6 +14,7 @@ print(processes.exit_codes)
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,10 +23,11 @@ from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import SetBool, Trigger
 
-from mql_ros.nodes.graph import SERVICES, TOPICS, GraphProcesses
+from mql_ros.nodes.graph import SERVICES, TOPICS, GraphProcesses, nodes_of
 from mql_ros.nodes.listener import GraphError, GraphListener
 from mql_ros.nodes.parameters import Value, parameters_of
 from mql_ros.nodes.records import Transition
+from mql_ros.nodes.repeated_call import RepeatedCall
 
 __all__ = ["GraphClient", "GraphError"]
 
@@ -48,6 +50,9 @@ class GraphClient(GraphListener):
             if sim or not service.startswith("arm_simulator"):
                 client = self._client(Trigger if not service.endswith("hold") else SetBool, service)
                 self.wait_for(client.service_is_ready, seconds, f"the service {service}")
+        for entry in nodes_of(sim):
+            client = self._client(SetParameters, f"{entry.name}/set_parameters")
+            self.wait_for(client.service_is_ready, seconds, f"the parameters of {entry.name}")
         for topic, (publishers, subscribers) in TOPICS.items():
             self.wait_for(lambda: self._connected(topic, publishers, subscribers, sim), seconds, f"all ends of {topic}")  # noqa: B023
         self.wait_for(
@@ -74,21 +79,42 @@ class GraphClient(GraphListener):
             self._clients[service] = self.node.create_client(kind, service)
         return self._clients[service]
 
-    def call(self, service: str, *, data: bool | None = None, seconds: float = 30.0) -> str:
-        """Call a Trigger service, or a SetBool one with `data`; returns its message, GraphError when it refuses."""
+    def call(
+        self,
+        service: str,
+        *,
+        data: bool | None = None,
+        seconds: float = 30.0,
+        done: Callable[[], bool] | None = None,
+    ) -> str:
+        """Call a Trigger service, or a SetBool one with `data`; returns its message, GraphError when it refuses.
+
+        The answer may be lost, and then the service is called again. Where that would do a thing twice, `done` tells
+        whether it was done, as can be seen elsewhere; then it is called once, and the message may be empty.
+        """
         kind: Any = Trigger if data is None else SetBool
         request = kind.Request() if data is None else kind.Request(data=data)
-        response = self._ask(kind, service, request, seconds)
-        if not response.success:
+        response = self._ask(kind, service, request, seconds, done)
+        if response is not None and not response.success:
             raise GraphError(f"{service}: {response.message}")
-        return str(response.message)
+        return "" if response is None else str(response.message)
 
-    def _ask(self, kind: Any, service: str, request: Any, seconds: float) -> Any:
+    def _ask(
+        self, kind: Any, service: str, request: Any, seconds: float = 30.0, done: Callable[[], bool] | None = None
+    ) -> Any:
+        """The response; None where it was lost, but `done` says that what was asked for was done."""
         client = self._client(kind, service)
         self.wait_for(client.service_is_ready, seconds, f"the service {service}")
-        future = client.call_async(request)
-        self.wait_for(future.done, seconds, f"an answer from {service}")
-        return future.result()
+        call = RepeatedCall(client, request, time.monotonic, again=done is None)
+
+        def answered() -> bool:
+            return call.response() is not None or (done is not None and call.overdue and done())
+
+        try:
+            self.wait_for(answered, seconds, f"an answer from {service}")
+            return call.response()
+        finally:
+            call.close()
 
     def set_parameters(self, node: str, given: Mapping[str, Value] | None = None, **more: Value) -> None:
         """Set parameters of a node; GraphError gives its reason for refusing."""
@@ -99,7 +125,7 @@ class GraphClient(GraphListener):
         request = SetParameters.Request(
             parameters=[Parameter(n, value=v).to_parameter_msg() for n, v in values.items()]
         )
-        response = self._ask(SetParameters, f"{node}/set_parameters", request, 30.0)
+        response = self._ask(SetParameters, f"{node}/set_parameters", request)
         for result in response.results:
             if not result.successful:
                 raise GraphError(f"{node}: {result.reason}")
@@ -122,10 +148,11 @@ class GraphClient(GraphListener):
         self.set_parameters("policy_server", trials=trials)
         first, starts = len(self.transitions), self.state.get("starts", 0)
         kept, self.on_transition = self.on_transition, on_transition or self.on_transition
+        started = lambda: self.state.get("starts", 0) > starts  # noqa: E731
         try:
-            self.call("policy_server/start_session" if new_session else "policy_server/start_trials")
+            self.call("policy_server/start_session" if new_session else "policy_server/start_trials", done=started)
             self.wait_for(
-                lambda: self.state.get("starts", 0) > starts and self.state["state"] != "running",
+                lambda: started() and self.state["state"] != "running",
                 20.0 + trials * seconds_per_trial,
                 f"the end of {trials} trials",
             )
@@ -143,9 +170,10 @@ class GraphClient(GraphListener):
 
         Where the outcome says `rolled_back`, there is none.
         """
-        self.call("adaptation_manager/adapt")
         before = self.counts["adaptation"]
-        self.wait_for(lambda: self.counts["adaptation"] > before, seconds, "the adaptation")
+        finished = lambda: self.counts["adaptation"] > before  # noqa: E731
+        self.call("adaptation_manager/adapt", seconds=seconds, done=finished)
+        self.wait_for(finished, seconds, "the adaptation")
         if self.adaptation.get("failed"):
             raise GraphError(f"the adaptation failed: {self.adaptation['reason']}")
         if not self.adaptation["rolled_back"]:
@@ -161,7 +189,8 @@ class GraphClient(GraphListener):
         return self._go_back("adaptation_manager/restore_initial")
 
     def _go_back(self, service: str) -> int:
-        version = int(self.call(service))
+        before = self.counts["policy"]
+        version = int(self.call(service, done=lambda: self.counts["policy"] > before) or self.policy["version"])
         self._wait_for_version(version)
         return version
 

@@ -45,14 +45,17 @@ class CommandPublisher:
         self.hold(state)
         return None
 
-    def send(self, command: Command, stamp: int, new_plan: bool) -> None:
-        """Send what the driver does not know yet of a command that answers the measurement of `stamp`."""
+    def send(self, command: Command, stamp: int, new_plan: bool, limits: RobotProfile) -> None:
+        """Send what the driver does not know yet of a command that answers the measurement of `stamp`.
+
+        `limits` is the profile with the limits as they are now, which hold for the fingers too.
+        """
         self.count += 1
         arm, gripper = (True, True) if self._lockstep else self._plan.changes(command, new_plan)
         # In lockstep the stamp says which measurement is answered; a real driver starts on arrival at stamp 0.
         stamp = stamp if self._lockstep else 0
         if gripper:
-            self._gripper.publish(self._gripper_message(self._profile, command, stamp))
+            self._gripper.publish(self._gripper_message(limits, command, stamp))
         if arm:
             self._arm.publish(arm_message(self._profile, command.motion, stamp))
 

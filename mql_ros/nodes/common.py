@@ -37,6 +37,8 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability
 """Late subscribers get the newest message."""
 LATCHED_FEW = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """The same, and none is passed over where several follow each other closely."""
+KEPT = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""As deep as RELIABLE, and a subscriber that is discovered or started late gets all of it: a history without gaps."""
 
 
 class GraspingNode(ManagedNode):
@@ -93,6 +95,7 @@ class GraspingNode(ManagedNode):
         return SetParametersResult(successful=True)
 
     def _report(self) -> None:
+        self.forget_old_warning()
         figures = self.figures() if self.configured else {}
         level = DiagnosticStatus.ERROR if self.problem else DiagnosticStatus.WARN if self.warning else None
         status = DiagnosticStatus(

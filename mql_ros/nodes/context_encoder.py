@@ -9,7 +9,7 @@ from std_msgs.msg import Float64MultiArray, String
 
 from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import load_profile
-from mql_ros.nodes.common import LATCHED, LATCHED_FEW, RELIABLE, GraspingNode, run_node
+from mql_ros.nodes.common import KEPT, LATCHED, LATCHED_FEW, GraspingNode, run_node
 from mql_ros.nodes.conversions import MessageError
 from mql_ros.nodes.policy_loading import Announcement, load_policy
 from mql_ros.nodes.records import ContextAnswer, context_message, read_transition
@@ -26,12 +26,15 @@ class ContextEncoder(GraspingNode):
         self._answers = 0
         self._refused = 0
         self._contexts = self.create_publisher(Float64MultiArray, "context", LATCHED_FEW)
-        self.create_subscription(Float64MultiArray, "transition", self._on_transition, RELIABLE)
+        self.create_subscription(Float64MultiArray, "transition", self._on_transition, KEPT)
         self.create_subscription(String, "policy", self._on_policy, LATCHED)
 
+    def activate(self) -> None:
+        """Answer what came before."""
+        for answer in self._session.answers():
+            self._publish(answer)
+
     def _on_transition(self, message: Float64MultiArray) -> None:
-        if not self.active:
-            return
         try:
             answers = self._session.add(read_transition(message))
         except MessageError as error:
@@ -55,6 +58,8 @@ class ContextEncoder(GraspingNode):
         self.get_logger().info(f"policy version {policy.version} loaded from {announcement.bundle}")
 
     def _publish(self, answer: ContextAnswer) -> None:
+        if not self.active:
+            return
         self._answers += 1
         self._contexts.publish(context_message(answer))
 

@@ -198,6 +198,7 @@ def image_message(pixels: np.ndarray, stamp: int) -> Image:
     return message
 
 
-def read_stamp(text: str) -> int | None:
-    """The nanoseconds that a service's reply carries as its message; None where it carries something else."""
-    return int(text) if text.isascii() and text.isdigit() else None
+def read_stamps(text: str) -> tuple[int, ...]:
+    """The nanoseconds that a service's reply carries as its message; none where it carries something else."""
+    words = text.split()
+    return tuple(int(word) for word in words) if all(w.isascii() and w.isdigit() for w in words) else ()

@@ -80,11 +80,11 @@ def nodes_of(sim: bool, rviz: bool = False) -> list[NodeEntry]:
 
 
 def implied_parameters(name: str, sim: bool) -> dict[str, Value]:
-    """What follows from having a simulator or none: then a person prepares each trial, and the driver is checked first.
+    """What follows from having a simulator; all defaults are those for a real arm.
 
     The simulator publishes 20 times a second, too seldom for the watchdog of a real arm.
     """
-    implied: dict[str, Value] = {"watchdog": 0.5} if sim else {"reset_service": "", "require_check": True}
+    implied: dict[str, Value] = {"sim": True, "watchdog": 0.5, "reset_service": "arm_simulator/reset"} if sim else {}
     return {key: value for key, value in implied.items() if key in parameter_table()[name]}
 
 

@@ -26,7 +26,7 @@ class GraspMonitor(GraspingNode):
         profile = load_profile(self.setting("robot"))
         self._reward = GraspReward(profile.guard_force)
         self._newest: tuple[int, Measurement] | None = None
-        self._in_trial = False
+        self._rewarded_since: int | None = None
         self._rewards = 0
         self._publisher = self.create_publisher(Float64, "grasp_reward", RELIABLE)
         self._inputs = DriverInputs(self, profile, self._on_measurement)
@@ -35,32 +35,37 @@ class GraspMonitor(GraspingNode):
 
     def _on_measurement(self, stamp: int, measurement: Measurement) -> None:
         self._newest = stamp, measurement
-        if self._in_trial:
+        if self._rewarded_since is not None:
             self._publisher.publish(Float64(data=self._reward.step(measurement)))
             self._rewards += 1
 
     def _on_begin(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Begin with the newest measurement; the reply's message is its stamp in nanoseconds."""
+        """Begin with the newest measurement, also where a trial has begun: a reply may have been lost.
+
+        The reply's message is the stamp of that measurement, and the stamp since which every measurement has earned a
+        reward: that of the first beginning after an end. Both in nanoseconds.
+        """
         if (refusal := self.refusal()) is not None:
             return answer(response, refusal)
         if self._newest is None:
             return answer(response, "no measurement yet: joint_states, object_pose and wrench are needed")
         stamp, measurement = self._newest
         self._reward.begin(measurement)
-        self._in_trial = True
-        return answer(response, None, str(stamp))
+        if self._rewarded_since is None:
+            self._rewarded_since = stamp
+        return answer(response, None, f"{stamp} {self._rewarded_since}")
 
     def _on_end(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._in_trial = False
+        self._rewarded_since = None
         return answer(response, None)
 
     def deactivate(self) -> None:
         """Give no more rewards."""
-        self._in_trial = False
+        self._rewarded_since = None
 
     def figures(self) -> dict[str, Any]:
         """For /diagnostics."""
-        return {"in_trial": self._in_trial, "rewards": self._rewards, **self._inputs.figures()}
+        return {"in_trial": self._rewarded_since is not None, "rewards": self._rewards, **self._inputs.figures()}
 
     def change(self, name: str, value: Any) -> str | None:
         """Act on a new value of a parameter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from rclpy.lifecycle import TransitionCallbackReturn as Outcome
 
 from mql_ros.errors import UserError
 
+WARNING_SECONDS = 10.0
 _ENTITIES = ("publisher", "subscription", "client", "service", "timer")
 
 
@@ -25,7 +27,8 @@ class ManagedNode(LifecycleNode):
         self.problem = ""
         """What is wrong now, in one sentence; reported as an error until it is empty again."""
         self.warning = ""
-        """The last thing that was passed over."""
+        """The last thing that was passed over, for WARNING_SECONDS after it was the last time."""
+        self._warned_at = 0.0
         self.configured = False
         self.active = False
         self._starting = False
@@ -57,7 +60,12 @@ class ManagedNode(LifecycleNode):
         """Report a warning on /diagnostics, and log it when it is a new one."""
         if text != self.warning:
             self.get_logger().warning(text)
-        self.warning = text
+        self.warning, self._warned_at = text, time.monotonic()
+
+    def forget_old_warning(self) -> None:
+        """Be well again where it has not come back; when it does, it is logged as a new one."""
+        if time.monotonic() - self._warned_at > WARNING_SECONDS:
+            self.warning = ""
 
     def fail(self, text: str) -> None:
         """Report an error on /diagnostics and log it."""

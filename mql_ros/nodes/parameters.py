@@ -149,5 +149,5 @@ def unknown_parameter(given: Iterable[str]) -> str | None:
 def contradiction(sim: bool, given: Mapping[str, Value]) -> str | None:
     """A sentence about parameters of the graph that cannot go together; None when they can."""
     if not sim and given.get("lockstep"):
-        return "lockstep:=true needs the simulator, for a real arm does not wait; leave it out where sim:=false"
+        return "lockstep:=true needs the simulator, for a real arm does not wait; leave it out, or say sim:=true"
     return None

@@ -6,17 +6,20 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from std_msgs.msg import Bool, Float64MultiArray, String
-from std_srvs.srv import SetBool, Trigger
+from std_msgs.msg import Float64MultiArray, String
+from std_srvs.srv import Trigger
 
+from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.grasping.trial import TrialMachine
 from mql_ros.grasping.types import Command, Measurement
 from mql_ros.nodes.check_gate import check_refusal
 from mql_ros.nodes.command_publisher import CommandPublisher
-from mql_ros.nodes.common import LATCHED, RELIABLE, GraspingNode, answer, run_node
+from mql_ros.nodes.common import KEPT, LATCHED, GraspingNode, answer, run_node
 from mql_ros.nodes.conversions import MessageError
 from mql_ros.nodes.driver_inputs import DriverInputs
+from mql_ros.nodes.hold_switch import HoldSwitch
+from mql_ros.nodes.parameters import contradiction
 from mql_ros.nodes.policy_loading import Announcement, LoadedPolicy, load_policy
 from mql_ros.nodes.records import Transition, transition_message
 from mql_ros.nodes.sequence import Runner
@@ -37,28 +40,29 @@ class PolicyServer(GraspingNode):
         """Connect with everybody, and hold still until a policy is there and trials are asked for."""
         self._profile = load_profile(self.setting("robot"))
         self._lockstep = bool(self.setting("lockstep"))
+        if problem := contradiction(self.setting("sim"), {"lockstep": self._lockstep}):
+            raise UserError(problem)
         self._inbox = Inbox()
         self._machine = TrialMachine(self._profile)
         self._machine.tighten(self.setting("limit_scale"), self.setting("force_limit"))
         self._trials = TrialSequence(self._machine, self._inbox, self, self.seconds)
         self._runner = Runner(self.seconds, self._ended)
-        self._held = False
         self._refusals = 0
         self._counts = {"starts": 0, "trials": 0, "aborted": 0}
 
         self._commands = CommandPublisher(self, self._profile)
-        self._transitions = self.create_publisher(Float64MultiArray, "transition", RELIABLE)
+        self._transitions = self.create_publisher(Float64MultiArray, "transition", KEPT)
         self._state = SessionState(self)
         TrialInputs(self, self._inbox, lambda: self._runner.running, self._runner.poll)
         self._inputs = DriverInputs(self, self._profile, self._on_measurement, self._commands.settle)
+        # After all topics: whoever answers a service has then discovered those that were created before its client.
         services = {name: f"grasp_monitor/{name}" for name in ("begin_trial", "end_trial")}
         services["reset"] = self.setting("reset_service")
         self._calls = TriggerCalls(self, services, self._runner.poll)
         self.create_service(Trigger, "~/start_session", self._on_start_session)
         self.create_service(Trigger, "~/start_trials", self._on_start_trials)
         self.create_service(Trigger, "~/stop", self._on_stop)
-        self.create_service(SetBool, "~/hold", self._on_hold)
-        self.create_subscription(Bool, "hold", lambda message: self._set_held(message.data), RELIABLE)
+        self._hold_switch = HoldSwitch(self, lambda: self._abort("held", always_hold=True), lambda: self._say("idle"))
         self.create_timer(POLL, self._poll, clock=self.wall_clock)
         self._say("idle")
         # Last, because loading the first policy takes seconds.
@@ -99,10 +103,12 @@ class PolicyServer(GraspingNode):
         return answer(response, self._start(new_session=False), f"session {self._trials.session}")
 
     def _start(self, new_session: bool) -> str | None:
-        if (refusal := self.refusal() or check_refusal(self, self._profile)) is not None:
+        if (refusal := self.refusal()) is not None:
             return refusal
-        if self._held:
+        if self._hold_switch.on:
             return "the arm is held; call policy_server/hold with data: false first"
+        if (refusal := check_refusal(self, self._profile)) is not None:
+            return refusal
         if self._runner.running:
             return "trials are under way; wait for them, or call policy_server/stop"
         if not new_session and self._trials.session == 0:
@@ -115,6 +121,7 @@ class PolicyServer(GraspingNode):
             lockstep=self._lockstep,
             has_reset="reset" in self._calls,
             use_monitor=self.setting("reward_source") == "monitor",
+            reward_wait=self.setting("reward_wait"),
             stale_after=self.setting("stale_after"),
             context_deadline=self.setting("context_deadline"),
             exploration_noise=self.setting("exploration_noise"),
@@ -133,20 +140,10 @@ class PolicyServer(GraspingNode):
         self._abort("stopped")
         return answer(response, None, "stopped" if was_running else "nothing was under way")
 
-    def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._set_held(request.data)
-        return answer(response, None, "held" if request.data else "released")
-
-    def _set_held(self, held: bool) -> None:
-        was_held, self._held = self._held, held
-        if held:
-            self._abort("held", always_hold=True)
-        elif was_held:
-            self._say("idle")
-
     def deactivate(self) -> None:
         """Give up what is under way and hold the arm."""
         self._abort("stopped because policy_server was deactivated")
+        self._commands.forget_plan()  # nor is a hold sent later that still waits for joint states
 
     def _abort(self, reason: str, always_hold: bool = False) -> None:
         running = self._runner.running
@@ -155,7 +152,7 @@ class PolicyServer(GraspingNode):
             self._counts["aborted"] += running
             if self.active:  # an inactive policy_server sends nothing, and yet remembers that it is held
                 self._commands.hold(self._inputs.joints())
-            self._say("held" if self._held else "idle", reason)
+            self._say("held" if self._hold_switch.on else "idle", reason)
 
     def _ended(self, problem: str | None) -> None:
         if problem is not None:
@@ -172,7 +169,7 @@ class PolicyServer(GraspingNode):
 
     def send(self, command: Command, new_plan: bool) -> None:
         """Publish a command that answers the newest measurement."""
-        self._commands.send(command, self._inbox.stamp, new_plan)
+        self._commands.send(command, self._inbox.stamp, new_plan, self._machine.profile)
 
     def publish(self, transition: Transition) -> None:
         """Publish a transition."""

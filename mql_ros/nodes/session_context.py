@@ -46,14 +46,14 @@ class SessionContext:
         self._trackers = {version: kept for version, kept in self._trackers.items() if version == acting}
         self._trackers[policy.version] = tracker
         self._newest = policy.version
-        return self._answers()[-1]
+        return self.answers()[-1]
 
     def add(self, transition: Transition) -> list[ContextAnswer]:
         """Take in a transition; its answers, none while there is no policy. A repeated one is answered again."""
         last = self._history[-1] if self._history else None
         begins = last is None or transition.session != last.session or transition.sequence < last.sequence
         if last is not None and not begins and transition.sequence == last.sequence:
-            return self._answers()
+            return self.answers()
         skipped = last is not None and not begins and transition.sequence > last.sequence + 1
         if skipped or (begins and (transition.trial or transition.step)):
             self.missing += 1
@@ -66,9 +66,10 @@ class SessionContext:
             self._trackers = {self._newest: self._trackers[self._newest]}
         for tracker in self._trackers.values():
             _append(tracker, transition)
-        return self._answers()
+        return self.answers()
 
-    def _answers(self) -> list[ContextAnswer]:
+    def answers(self) -> list[ContextAnswer]:
+        """To the last transition, by each policy that may act next; none where there is no policy."""
         sequence = self._history[-1].sequence if self._history else -1
         return [ContextAnswer(sequence, version, tracker.context) for version, tracker in self._trackers.items()]
 

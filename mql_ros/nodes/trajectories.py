@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,15 +55,25 @@ def arm_message(profile: RobotProfile, motion: Motion | None, stamp: int) -> Joi
     return message
 
 
-def gripper_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
-    """A command's gripper motion: each finger takes its share of the opening, with the force limit as effort."""
+def position_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
+    """A command's gripper motion: each finger takes its share of the opening, in the time that the whole one takes.
+
+    So the fingers do not exceed their speed wherever they are. It is a line between two positions, without a force:
+    what a joint_trajectory_controller with a position interface takes.
+    """
     fingers = len(profile.finger_names)
     message = JointTrajectory(joint_names=list(profile.finger_names))
     message.header.stamp = time_message(stamp)
-    point = JointTrajectoryPoint(time_from_start=_duration_message(profile.control_period))
-    point.positions = doubles([command.finger_target / fingers] * fingers)
-    point.effort = doubles([command.finger_force] * fingers)
-    message.points = [point]
+    seconds = max(profile.control_period, profile.finger_seconds)
+    positions = doubles([command.finger_target / fingers] * fingers)
+    message.points = [JointTrajectoryPoint(positions=positions, time_from_start=_duration_message(seconds))]
+    return message
+
+
+def gripper_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
+    """The same with the force limit of each finger as effort."""
+    message = position_message(profile, command, stamp)
+    message.points[0].effort = doubles([command.finger_force] * len(profile.finger_names))
     return message
 
 
@@ -74,6 +84,7 @@ def width_force_message(profile: RobotProfile, command: Command, stamp: int) -> 
 
 GRIPPER_MESSAGES: dict[str, tuple[type[Any], Callable[[RobotProfile, Command, int], Any]]] = {
     "joint_trajectory": (JointTrajectory, gripper_message),
+    "position_trajectory": (JointTrajectory, position_message),
     "width_force": (Float64MultiArray, width_force_message),
 }
 """Type of message, and how one is made, by the profile's `gripper_command`."""
@@ -97,6 +108,21 @@ def read_trajectory(message: JointTrajectory, names: Sequence[str]) -> Trajector
     if velocities.shape[1] == 0:
         velocities = np.zeros_like(positions)
     return Trajectory(nanoseconds(message.header.stamp), times, positions, velocities, efforts)
+
+
+def read_gripper(profile: RobotProfile, message: JointTrajectory | Float64MultiArray) -> Trajectory:
+    """The fingers' trajectory in a message of the profile's `gripper_command`; MessageError when it is none.
+
+    Where no force limit can be told the fingers press with what they have.
+    """
+    if isinstance(message, Float64MultiArray):
+        return read_width_force(message, len(profile.finger_names))
+    trajectory = read_trajectory(message, profile.finger_names)
+    if profile.gripper_command == "position_trajectory":
+        return replace(trajectory, efforts=np.full_like(trajectory.positions, profile.max_force))
+    if trajectory.efforts.shape[1] == 0:
+        raise MessageError("the gripper's trajectory has no effort: the force limit of each finger is needed")
+    return trajectory
 
 
 def read_width_force(message: Float64MultiArray, fingers: int) -> Trajectory:

@@ -92,5 +92,6 @@ class TrialSettings:
     use_monitor: bool
     stale_after: float
     context_deadline: float
+    reward_wait: float = 0.0
     exploration_noise: float = 0.0
     exploration_seed: int = 0

@@ -12,7 +12,7 @@ from mql_ros.errors import UserError
 from mql_ros.grasping import spaces
 from mql_ros.grasping.trial import TrialMachine
 from mql_ros.grasping.types import Array, Measurement
-from mql_ros.nodes.conversions import read_stamp
+from mql_ros.nodes.conversions import read_stamps
 from mql_ros.nodes.policy_loading import LoadedPolicy
 from mql_ros.nodes.records import ContextAnswer, Transition
 from mql_ros.nodes.sequence import Sequence, SequenceError, Wait
@@ -22,8 +22,8 @@ Steps = Generator[Wait, Any, Any]
 
 SERVICE_SECONDS = 30.0
 """Longest time for a reset."""
-MONITOR_SECONDS = 5.0
-"""Longest time until the grasp monitor has begun a trial."""
+MONITOR_SECONDS = 10.0
+"""Longest time until the grasp monitor has begun a trial: enough for a reply that was lost three times."""
 POLICY_SECONDS = 20.0
 """Longest time until the context encoder has loaded a new policy."""
 LOCKSTEP_SECONDS = 10.0
@@ -43,6 +43,7 @@ class TrialSequence:
         self.sequence = -1
         """Of the last transition."""
         self.missed_contexts = 0
+        """That came after the deadline, by which a decision in real time does without, or not at all."""
         self.missed_rewards = 0
         self.trial_reward = 0.0
         self._session_begin = 0
@@ -116,7 +117,7 @@ class TrialSequence:
             reply = yield Wait("the reset service", self._outlets.call("reset"), SERVICE_SECONDS)
             if not reply.success:
                 raise SequenceError(f"the reset service refused: {reply.message}")
-            wanted = read_stamp(reply.message)
+            wanted = next(iter(read_stamps(reply.message)), None)
         seconds = LOCKSTEP_SECONDS if settings.lockstep else max(1.0, settings.stale_after)
 
         def arrived() -> bool | None:
@@ -135,14 +136,12 @@ class TrialSequence:
     def _begin_rewards(self, stamp: int, seconds: float) -> Steps:
         """Have the grasp monitor begin with the measurement of `stamp`, or a later one where time goes on."""
         deadline = self._clock() + MONITOR_SECONDS
-        first = True
         while True:
             reply = yield Wait("the grasp_monitor's begin_trial", self._outlets.call("begin_trial"), MONITOR_SECONDS)
-            begun = read_stamp(reply.message) if reply.success else None
-            if begun is not None and first:
-                # Rewards come for every measurement after this one, also when the monitor must begin once more.
-                self._rewards_from, first = begun, False
-            if begun is not None and begun >= stamp:
+            stamps = read_stamps(reply.message) if reply.success else ()
+            if len(stamps) == 2 and stamps[0] >= stamp:
+                # Rewards come since it began for the first time, which may be longer ago.
+                begun, self._rewards_from = stamps
                 break
             if self._clock() > deadline:
                 raise SequenceError(f"the grasp_monitor does not see the measurements: {reply.message}")
@@ -184,8 +183,9 @@ class TrialSequence:
             deadline = (
                 max(settings.context_deadline, MONITOR_SECONDS) if settings.lockstep else settings.context_deadline
             )
+            asked = self._clock()
             answer = yield from self._context_for(self.policy, deadline, optional=not settings.lockstep)
-            self.missed_contexts += answer is None
+            self.missed_contexts += answer is None or self._clock() - asked > settings.context_deadline
             observation, step = following, step + 1
 
     def _act(self, observation: Array, settings: TrialSettings) -> Array:
@@ -225,6 +225,10 @@ class TrialSequence:
         """The rewards of the measurements since there were `counted` of them, summed in order."""
         rewards = self._inbox.rewards
         if not settings.use_monitor:
+            if self._machine.done and not rewards:
+                # A person sees what came of the lift only now.
+                yield Wait("a reward for the trial", lambda: rewards or None, settings.reward_wait, optional=True)
+                self.missed_rewards += not rewards
             total = self._inbox.reward_total(0)
             rewards.clear()
             return total

@@ -52,6 +52,15 @@ def test_a_trial_places_closes_and_lifts(panda: RobotProfile) -> None:
     assert machine.done and machine.refusals == 0
 
 
+@pytest.mark.parametrize(("scale", "periods"), [(1.0, CLOSING_PERIODS), (0.2, 20)])
+def test_slow_fingers_get_the_time_that_they_need(panda: RobotProfile, scale: float, periods: int) -> None:
+    machine, now = begun(panda)
+    machine.tighten(scale, panda.max_force)
+    _, now = carry_out(machine, spaces.action_for(place=Place(0.0, 0.15)), now)
+    commands, _ = carry_out(machine, spaces.action_for(correction=Place(0.0, 0.0), force=12.0), now)
+    assert [command.finger_target for _, command in commands].count(0.0) == periods
+
+
 def test_a_plan_is_sent_from_its_next_point_on(panda: RobotProfile) -> None:
     machine, now = begun(panda)
     done, _ = carry_out(machine, np.zeros(4), now)

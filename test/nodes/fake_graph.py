@@ -34,11 +34,13 @@ class FakeGraph:
         self.calls: list[str] = []
         self.encoder = SessionContext()
         self.monitor = GraspReward(driver.profile.guard_force)
-        self.in_trial = False
+        self.rewarded_since: int | None = None
         self.newest: tuple[int, Measurement] | None = None
         self.backlog: list[tuple[int, Measurement]] = []
         # Troubles to make.
         self.monitor_is_late = 0
+        self.periods_at_begin = 0
+        self.begin_is_asked_again = False
         self.encoder_is_deaf = False
         self.monitor_is_mute = False
         self.reset_reply: Reply | None = None
@@ -73,27 +75,36 @@ class FakeGraph:
             if not self.backlog and self.newest is None:
                 reply = Reply(False, "no measurement yet")
             else:
-                reply = self._begin()
+                reply = self._begin_late()
         else:
-            self.in_trial = False
+            self.rewarded_since = None
             reply = Reply(True, "")
         return lambda: reply
+
+    def _begin_late(self) -> Reply:
+        """Control periods pass before the reply that counts; the first one may have been lost."""
+        if self.begin_is_asked_again:
+            self._begin()
+        for _ in range(self.periods_at_begin):
+            self._measured(self.driver.tick())
+        return self._begin()
 
     def _begin(self) -> Reply:
         assert self.newest is not None
         stamp, measurement = self.newest
         self.monitor.begin(measurement)
-        self.in_trial = True
+        self.rewarded_since = stamp if self.rewarded_since is None else self.rewarded_since
+        begun = Reply(True, f"{stamp} {self.rewarded_since}")
         # What the monitor had not seen yet arrives after it has begun, and earns rewards that count for nothing.
         waiting, self.backlog = self.backlog, []
         for later in waiting:
             self._monitored(*later)
-        return Reply(True, str(stamp))
+        return begun
 
     def _measured(self, measurement: Measurement) -> None:
         stamp = round(measurement.stamp * 1e9)
         self.inbox.put(stamp, measurement)
-        if self.monitor_is_late and self.newest is not None and not self.in_trial:
+        if self.monitor_is_late and self.newest is not None and self.rewarded_since is None:
             self.monitor_is_late -= 1
             self.backlog.append((stamp, measurement))
         else:
@@ -101,7 +112,7 @@ class FakeGraph:
 
     def _monitored(self, stamp: int, measurement: Measurement) -> None:
         self.newest = stamp, measurement
-        if self.in_trial and not self.monitor_is_mute:
+        if self.rewarded_since is not None and not self.monitor_is_mute:
             self.inbox.rewards.append(self.monitor.step(measurement))
 
     def send(self, command: Command, new_plan: bool) -> None:

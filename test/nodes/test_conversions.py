@@ -1,6 +1,7 @@
 """Messages and plain data: nothing is lost on the way, and what must not be acted on is refused."""
 
 import array
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from sensor_msgs.msg import JointState
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.types import ArmState, Command, Measurement, Motion
 from mql_ros.nodes import conversions, trajectories
-from mql_ros.nodes.conversions import JointReader, MessageError
+from mql_ros.nodes.conversions import JointReader, MessageError, nanoseconds, time_message
 
 
 def same(first: Measurement, second: Measurement) -> bool:
@@ -124,6 +125,35 @@ def test_a_command_survives_the_messages_to_the_last_bit(panda: RobotProfile) ->
     assert (gripper.efforts == command.finger_force).all()
 
 
+@pytest.mark.parametrize("limits", [(1.0, 40.0), (0.1, 5.0)])
+def test_the_fingers_are_given_the_time_that_they_need(panda: RobotProfile, limits: tuple[float, float]) -> None:
+    slow = panda.slowed(*limits)
+    for make in (trajectories.gripper_message, trajectories.position_message):
+        for target in (0.0, 0.03, panda.max_width):
+            message = make(slow, Command(standing(panda.home), target, 5.0), 0)
+            read = trajectories.read_gripper(replace(panda, gripper_command="position_trajectory"), message)
+            # From wherever they are: the farthest way is the whole opening.
+            way = np.maximum(read.positions[0], panda.max_width / 2 - read.positions[0])
+            assert (way / read.times[0] <= slow.finger_speed * (1 + 1e-6)).all()
+            assert read.times[0] >= panda.control_period and read.positions.sum() == target
+
+
+def test_a_stock_joint_trajectory_controller_takes_the_position_trajectory(panda: RobotProfile) -> None:
+    message = trajectories.position_message(panda, Command(standing(panda.home), 0.03, 5.0), 0)
+    # What validate_trajectory_msg of ros2_controllers looks at: Humble, Jazzy and Kilted refuse efforts of points.
+    assert message.joint_names == list(panda.finger_names) and message.header.stamp == time_message(0)
+    due = 0
+    for point in message.points:
+        assert len(point.positions) == len(message.joint_names)
+        assert not point.velocities and not point.accelerations and not point.effort
+        assert nanoseconds(point.time_from_start) > due
+        due = nanoseconds(point.time_from_start)
+    with pytest.raises(MessageError, match="has no effort"):
+        trajectories.read_gripper(panda, message)
+    bare = replace(panda, gripper_command="position_trajectory")
+    assert (trajectories.read_gripper(bare, message).efforts == panda.max_force).all()
+
+
 def test_a_width_and_force_survive_their_message(panda: RobotProfile) -> None:
     command, stamp = Command(standing(np.arange(7.0)), 0.0371, 12.3456789), 86_400_050_000_001
     message = trajectories.width_force_message(panda, command, stamp)
@@ -168,6 +198,7 @@ def test_trajectories_that_are_none_are_refused(panda: RobotProfile) -> None:
         trajectories.read_trajectory(message(), panda.finger_names)
 
 
-def test_a_stamp_is_read_from_a_reply_only_where_it_is_one() -> None:
-    assert conversions.read_stamp("150000000") == 150_000_000
-    assert [conversions.read_stamp(text) for text in ("", "done", "-1", "1.5", "²")] == [None] * 5
+def test_stamps_are_read_from_a_reply_only_where_there_are_some() -> None:
+    assert conversions.read_stamps("150000000") == (150_000_000,)
+    assert conversions.read_stamps("150000000 100000000") == (150_000_000, 100_000_000)
+    assert [conversions.read_stamps(text) for text in ("", "done", "-1", "1.5", "²", "1 done")] == [()] * 6

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mql_ros.nodes.graph import NODES, SERVICES, TOPICS, implied_parameters, nodes_of
-from mql_ros.nodes.parameters import contradiction, parameters_from_words
+from mql_ros.nodes.parameters import contradiction, parameter_table, parameters_from_words
 from mql_ros.resources import share_path
 
 FOLDER = Path(__file__).resolve().parents[2] / "launch"
@@ -30,9 +30,15 @@ def test_the_tables_speak_of_the_same_nodes() -> None:
     assert {service.partition("/")[0] for service in SERVICES} <= names
     assert {entry.name for entry in nodes_of(sim=False)} == names - {"arm_simulator"}
     assert {entry.name for entry in nodes_of(sim=True, rviz=True)} == {entry.name for entry in NODES}
-    assert implied_parameters("policy_server", sim=False)["reset_service"] == ""
-    assert implied_parameters("policy_server", sim=True).get("reset_service", "default") == "default"
-    assert implied_parameters("grasp_monitor", sim=False) == {}
+    assert implied_parameters("policy_server", sim=True)["reset_service"] in SERVICES
+    assert implied_parameters("grasp_monitor", sim=True) == {}
+
+
+def test_what_is_not_said_to_be_the_simulator_is_a_real_arm() -> None:
+    assert all(implied_parameters(entry.name, sim=False) == {} for entry in NODES)
+    defaults = {name: spec.default for name, spec in parameter_table()["policy_server"].items()}
+    assert defaults["require_check"] is True and defaults["sim"] is False and defaults["lockstep"] is False
+    assert defaults["reset_service"] == "" and defaults["watchdog"] == 0.1
 
 
 def test_each_node_is_brought_up_after_those_that_it_needs() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.context import Context
@@ -20,13 +20,18 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.errors import UserError
+from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.types import ArmState
+from mql_ros.nodes import managed_node
 from mql_ros.nodes.bring_up import BringUp
 from mql_ros.nodes.common import RELIABLE, GraspingNode
 from mql_ros.nodes.graph import NODES, Domain
+from mql_ros.nodes.policy_server import PolicyServer
 
 SECONDS = 60.0
 """Longest time to wait for anything here, s."""
@@ -82,6 +87,40 @@ def test_where_configuring_fails_nothing_stays_and_it_can_be_tried_again(make_no
     node.error = None
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     assert node.active and len(list(node.publishers)) == before + 1
+
+
+def test_a_hold_that_still_lacks_joint_states_ends_with_the_activity(make_node, panda: RobotProfile) -> None:
+    node = make_node(PolicyServer, "policy_server")
+    assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    node._hold_switch._on_topic(Bool(data=True))
+    sent = node._commands.count
+    assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    node._commands.settle(ArmState.at_rest(panda.home))
+    assert node._commands.count == sent == 1
+
+
+def test_only_the_service_releases_a_hold(make_node) -> None:
+    node = make_node(PolicyServer, "policy_server")
+    assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    for held in (True, False):
+        assert node._hold_switch._on_service(SetBool.Request(data=held), SetBool.Response()).success
+        node._hold_switch._on_topic(Bool(data=False))
+        assert ("the arm is held" in str(node._start(new_session=True))) is held
+    node._hold_switch._on_topic(Bool(data=True))
+    node._hold_switch._on_topic(Bool(data=False))
+    assert "the arm is held" in str(node._start(new_session=True))
+
+
+def test_a_warning_is_reported_while_it_is_new(make_node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, levels, now = make_node(Stumbling), [], [100.0]
+    monkeypatch.setattr(managed_node.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(node._diagnostics, "publish", lambda message: levels.append(message.status[0].level))
+    for age, warned in ((0.0, True), (9.0, True), (18.0, False), (20.0, False)):
+        now[0] = 100.0 + age
+        if warned:
+            node.warn("refused: nonsense")
+        node._report()
+    assert levels == [DiagnosticStatus.WARN] * 3 + [DiagnosticStatus.OK]
 
 
 @pytest.mark.parametrize("name", MODULES)

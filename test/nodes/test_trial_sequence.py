@@ -69,6 +69,21 @@ def test_a_monitor_that_sees_the_reset_late_begins_again_and_loses_nothing(
     assert np.array_equal(graph.rows(), in_process(panda, [1, 1]))
 
 
+def test_a_lost_reply_of_the_monitor_changes_no_reward(panda: RobotProfile) -> None:
+    def rows(asked_again: bool) -> np.ndarray:
+        made = SimulatedDriver(panda, "can", 3)
+        graph = FakeGraph(made, {1: CountingPolicy(1)})
+        graph.announce(1)
+        graph.encode(1)
+        graph.periods_at_begin, graph.begin_is_asked_again = 3, asked_again
+        assert graph.run(2, REAL_TIME) == [None]
+        assert graph.sequence.missed_rewards == 0
+        made.close()
+        return graph.rows()
+
+    assert np.array_equal(rows(asked_again=True), rows(asked_again=False))
+
+
 def test_a_policy_is_changed_between_trials_with_the_history_kept(graph: FakeGraph, panda: RobotProfile) -> None:
     graph.run(1, LOCKSTEP)
     graph.announce(2)
@@ -121,6 +136,19 @@ def test_a_missed_context_is_an_error_in_lockstep_and_is_counted_in_real_time(gr
     assert graph.sequence.missed_contexts == 3
 
 
+def test_where_the_deadline_is_missed_the_context_before_it_counts(graph: FakeGraph) -> None:
+    def deaf(now: bool) -> None:
+        graph.encoder_is_deaf = now
+
+    # Contexts for transitions 1 and 2 are missed; that of transition 3 comes, and holds what was missed.
+    graph.at_transition = {1: lambda: deaf(True), 3: lambda: deaf(False)}
+    assert graph.run(2, REAL_TIME) == [None]
+    assert graph.sequence.missed_contexts == 2
+    for transition, context in zip(graph.transitions, (0, 1, 1, 1, 4, 5), strict=True):
+        wanted = graph.policies[1].act(transition.observation, np.full(2, context, dtype=np.float32))
+        assert np.allclose(transition.action, np.clip(wanted, -1, 1), atol=1e-6)
+
+
 def test_missed_rewards_are_counted_in_real_time(graph: FakeGraph) -> None:
     graph.monitor_is_mute = True
     assert graph.run(1, REAL_TIME) == [None]
@@ -133,6 +161,22 @@ def test_rewards_may_come_from_elsewhere(graph: FakeGraph) -> None:
     assert graph.run(1, replace(LOCKSTEP, use_monitor=False)) == [None]
     assert "begin_trial" not in graph.calls
     assert [t.reward for t in graph.transitions] == [0.0, 0.25, 0.25]
+
+
+def test_a_reward_from_elsewhere_may_come_after_the_lift(graph: FakeGraph) -> None:
+    settings, given = replace(LOCKSTEP, use_monitor=False, reward_wait=5.0), []
+    graph.sequence.new_session(settings)
+    graph.runner.start(graph.sequence.run(1, settings))
+    for _ in range(400):
+        graph.runner.poll()
+        graph.now += 0.01
+        if len(graph.transitions) == 2 and graph.sequence._machine.done and not given:
+            given.append(graph.now)
+            graph.inbox.rewards.append(0.75)
+    assert graph.ends == [None] and [t.reward for t in graph.transitions] == [0.0, 0.0, 0.75]
+    # Where none comes, the trial ends without.
+    assert graph.run(1, settings) == [None, None]
+    assert graph.transitions[-1].reward == 0.0 and graph.sequence.missed_rewards == 1
 
 
 def test_noise_is_that_of_the_policy_in_one_process(graph: FakeGraph) -> None:

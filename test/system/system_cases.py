@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.policy_bundle import save_bundle
@@ -75,6 +77,17 @@ class Graph:
         self.client.set_parameters("policy_server", exploration_noise=0.0)
         self.client.set_parameters("adaptation_manager", certificate_trials=0, certificate_margin=0.15)
         return self.client
+
+
+def change_state(client: GraphClient, node: str, transition: int) -> None:
+    """Activate or deactivate a node."""
+    wanted = {
+        Transition.TRANSITION_ACTIVATE: State.PRIMARY_STATE_ACTIVE,
+        Transition.TRANSITION_DEACTIVATE: State.PRIMARY_STATE_INACTIVE,
+    }
+    # Not its answer counts: that may be lost, and the request, made again, is refused.
+    client._ask(ChangeState, f"{node}/change_state", ChangeState.Request(transition=Transition(id=transition)))
+    assert client._ask(GetState, f"{node}/get_state", GetState.Request()).current_state.id == wanted[transition]
 
 
 def run_node(module: str, arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:

@@ -175,7 +175,7 @@ def test_only_the_simulator_is_moved_unasked(
 
 def test_the_policy_server_asks_for_the_report(simulator: GraphClient, tmp_path: Path) -> None:
     path = tmp_path / "check.json"
-    given = ["-p", "require_check:=true", "-p", f"check_report:={path}"]
+    given = ["-p", f"check_report:={path}"]
     command = [sys.executable, "-m", "mql_ros.nodes.policy_server", "--ros-args", "-r", f"__ns:=/{NAMESPACE}", *given]
 
     def refusal() -> str:
@@ -202,10 +202,10 @@ def test_the_policy_server_asks_for_the_report(simulator: GraphClient, tmp_path:
             assert server.wait(10) == 0
 
 
-@pytest.mark.parametrize(("reset_service", "warnings"), [("", 2), ("arm_simulator/reset", 0)])
-def test_the_override_is_said_at_every_start_on_hardware(reset_service: str, warnings: int) -> None:
+@pytest.mark.parametrize(("sim", "warnings"), [(False, 2), (True, 0)])
+def test_the_override_is_said_at_every_start_on_hardware(sim: bool, warnings: int) -> None:
     said: list[str] = []
-    settings = {"require_check": False, "reset_service": reset_service}
+    settings = {"require_check": False, "sim": sim}
     node: Any = types.SimpleNamespace(setting=settings.get, warn=said.append, warning="")
     assert check_refusal(node, PROFILE) is check_refusal(node, PROFILE) is None
     assert len(said) == warnings and all("require_check:=false" in text for text in said)

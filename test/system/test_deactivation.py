@@ -4,17 +4,11 @@ from collections.abc import Callable
 
 import pytest
 from lifecycle_msgs.msg import Transition as Change
-from lifecycle_msgs.srv import ChangeState
-from system_cases import Graph
+from system_cases import Graph, change_state
 
-from mql_ros.nodes.client import GraphClient, GraphError
+from mql_ros.nodes.client import GraphError
 
 ARM = "arm_controller/joint_trajectory"
-
-
-def change(client: GraphClient, node: str, transition: int) -> None:
-    request = ChangeState.Request(transition=Change(id=transition))
-    assert client._ask(ChangeState, f"{node}/change_state", request, 30.0).success
 
 
 def test_deactivated_within_a_trial_it_holds_the_arm(make_graph: Callable[..., Graph]) -> None:
@@ -24,18 +18,18 @@ def test_deactivated_within_a_trial_it_holds_the_arm(make_graph: Callable[..., G
         first = client.counts[ARM]
         client.wait_for(lambda: client.counts[ARM] > first + 1, 20, "the first motion, after a hold")
         sent, heard = client.counts[ARM], client.counts["transition"]
-        change(client, "policy_server", Change.TRANSITION_DEACTIVATE)
+        change_state(client, "policy_server", Change.TRANSITION_DEACTIVATE)
         client.wait_for(lambda: "deactivated" in client.state["reason"], 5, "the end of the trial")
         client.wait_for(lambda: client.counts[ARM] > sent, 5, "the hold")
         with pytest.raises(GraphError, match="is not active; activate it"):
             client.call("policy_server/start_trials")
         assert client.counts["transition"] == heard
-        change(client, "policy_server", Change.TRANSITION_ACTIVATE)
+        change_state(client, "policy_server", Change.TRANSITION_ACTIVATE)
         assert len(client.run_trials(1)) == 3
         # Without a monitor there is no reward: the trial does not begin.
-        change(client, "grasp_monitor", Change.TRANSITION_DEACTIVATE)
+        change_state(client, "grasp_monitor", Change.TRANSITION_DEACTIVATE)
         with pytest.raises(GraphError, match="grasp_monitor is not active"):
             client.run_trials(1)
-        change(client, "adaptation_manager", Change.TRANSITION_DEACTIVATE)
+        change_state(client, "adaptation_manager", Change.TRANSITION_DEACTIVATE)
         with pytest.raises(GraphError, match="adaptation_manager is not active"):
             client.adapt()

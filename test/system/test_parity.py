@@ -1,10 +1,16 @@
 """In lockstep, trials over the graph equal those of the same policy in one process, to the last bit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from std_srvs.srv import Trigger
 from system_cases import Graph
 
 from mql_ros.grasping.robot_profile import load_profile
@@ -54,6 +60,52 @@ def _experience(tracker, row: tuple) -> None:
 
 def matrix(transitions: Sequence[Transition]) -> np.ndarray:
     return np.array([[*t.observation, *t.action, t.reward, *t.next_observation, t.done] for t in transitions])
+
+
+class LossyReset(Node):
+    """Passes resets on to the simulator, and loses the answer to every second one."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__("lossy", context=context, namespace="lossy")
+        others = ReentrantCallbackGroup()  # the answer comes while the service's callback waits for it
+        self._simulator = self.create_client(Trigger, "arm_simulator/reset", callback_group=others)
+        service = self.create_service(Trigger, "~/reset", self._pass_on)
+        self._send, self.asked = service.send_response, 0
+        setattr(service, "send_response", self._lose)  # noqa: B010
+
+    async def _pass_on(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.asked += 1
+        return await self._simulator.call_async(request)
+
+    def _lose(self, response: Trigger.Response, header: object) -> None:
+        if self.asked % 2 == 0:
+            self._send(response, header)
+
+
+@pytest.fixture
+def lossy() -> Iterator[LossyReset]:
+    context = Context()
+    context.init()
+    node, executor = LossyReset(context), SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    thread = Thread(target=executor.spin)
+    thread.start()
+    yield node
+    executor.shutdown()
+    thread.join()
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def test_a_reset_whose_answer_is_lost_uses_up_no_placement(
+    make_graph: Callable[..., Graph], bundle: Path, lossy: LossyReset
+) -> None:
+    with make_graph("lossy", lockstep=True, object="can", seed=8, reset_service="lossy/reset") as graph:
+        reference = InProcess("can", 8)
+        policy = load_policy(check_bundle(bundle, "panda"), "panda")
+        assert np.array_equal(matrix(graph.client.run_trials(3, new_session=True)), reference.run(policy, 3))
+        assert lossy.asked == 6
+        reference.close()
 
 
 @pytest.mark.parametrize(("name", "seed"), [("bottle", 4), ("mug", 11)])

@@ -14,6 +14,7 @@ import pytest
 from system_cases import Graph, alive, make_bundle, run_node
 
 from mql_ros.errors import UserError
+from mql_ros.nodes.client import GraphClient
 from mql_ros.nodes.graph import Domain, GraphProcesses, check_ros
 
 BAD_STARTS = {
@@ -24,6 +25,11 @@ BAD_STARTS = {
     "unknown robot": ("mql_ros.nodes.context_encoder", ["-p", "robot:=pando"], "unknown robot 'pando'"),
     "unknown object": ("mql_sim.arm_simulator", ["-p", "object:=bottel"], "did you mean 'bottle'?"),
     "no bundle": ("mql_ros.nodes.adaptation_manager", ["-p", "bundle:=/nonexistent"], "is not a policy bundle"),
+    "lockstep of a real arm": (
+        "mql_ros.nodes.policy_server",
+        ["-p", "lockstep:=true"],
+        "needs the simulator, for a real",
+    ),
     "wrong ROS argument": ("mql_ros.nodes.grasp_monitor", ["-p", "nonsense"], "ROS 2 cannot be started"),
 }
 
@@ -126,9 +132,33 @@ def test_a_driver_that_falls_silent_ends_the_trial_with_a_hold(make_graph: Calla
         client.wait_for(lambda: client.state["state"] == "error", 5, "the end of the trial")
         assert client.state["reason"] == "waited 0.3 s in vain for the next measurement"
         client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"] > sent, 5, "the hold")
+        heard = client.counts["joint_states"]
         os.kill(simulator, signal.SIGCONT)
+        client.wait_for(lambda: client.counts["joint_states"] > heard + 10, 10, "joint states in time again")
         # It can be started again.
         assert len(client.run_trials(1)) == 3
+
+
+def test_where_no_context_comes_in_time_the_arm_goes_on(make_graph: Callable[..., Graph]) -> None:
+    with make_graph("late", lockstep=False, object="can", seed=4, context_deadline=0.1, watchdog=2.0) as graph:
+        client, encoder = graph.client, graph.processes.pids["context_encoder"]
+        os.kill(encoder, signal.SIGSTOP)
+        try:
+            transitions = client.run_trials(1, new_session=True)
+        finally:
+            os.kill(encoder, signal.SIGCONT)
+        # Each decision was carried out: no hold, no refusal, and one more hold at the start only.
+        assert [t.step for t in transitions] == [0, 1, 2] and client.state["state"] == "idle"
+        assert client.counts["arm_controller/joint_trajectory"] <= 6
+        client.wait_for(lambda: figures(client).get("decisions") == "3", 5, "figures")
+        assert figures(client)["missed_context_deadlines"] == "3" and figures(client)["refused_commands"] == "0"
+        # The encoder has missed nothing of it.
+        client.wait_for(lambda: client.counts["context"] >= 4, 10, "the contexts")
+
+
+def figures(client: GraphClient) -> dict[str, str]:
+    status = client.diagnostics.get("policy_server")
+    return {value.key: value.value for value in status.values} if status else {}
 
 
 def test_a_node_that_ends_is_named(bundle: Path, tmp_path: Path) -> None:

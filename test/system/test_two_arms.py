@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition as Change
-from lifecycle_msgs.srv import ChangeState
 from rosgraph_msgs.msg import Clock
-from system_cases import Graph
+from system_cases import Graph, change_state
 
 from mql_ros.nodes.client import GraphClient, GraphError
 from mql_ros.nodes.common import RELIABLE
@@ -68,8 +67,7 @@ def test_two_arms_adapt_at_once_as_each_does_alone(make_graph: Callable[..., Gra
         together = {namespace: session.result() for namespace, session in sessions.items()}
         # One arm's policy server leaves off; the other arm goes on.
         left, right = graphs["left"].client, graphs["right"].client
-        stop = ChangeState.Request(transition=Change(id=Change.TRANSITION_DEACTIVATE))
-        assert left._ask(ChangeState, "policy_server/change_state", stop, 30.0).success
+        change_state(left, "policy_server", Change.TRANSITION_DEACTIVATE)
         with pytest.raises(GraphError, match="/left/policy_server is not active"):
             left.run_trials(1)
         assert len(right.run_trials(1, seconds_per_trial=60)) == 3
