@@ -20,7 +20,6 @@ from mql_ros.algorithm.adaptation import transition_features
 from mql_ros.algorithm.networks import ContextEncoder
 from mql_ros.algorithm.propensity import PropensityConfig, fit_logistic, importance_ratio
 from mql_ros.algorithm.replay import Replay
-from mql_ros.algorithm.td3 import TD3Learner
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ class HistoryLibrary:
 
     def __init__(self, encoder: ContextEncoder, replay: Replay, success_return: float, pool_blocks: int = 1000) -> None:
         """Raises ValueError when no block in the replay was successful."""
+        self.encoder = encoder
         everything = replay.transition_indices()
         last = np.append(np.diff(replay.block_of(everything)) != 0, True)
         won = replay.success_mask(success_return).numpy()[everything] > 0.0
@@ -101,12 +101,22 @@ class HistoryLibrary:
         return np.stack([self.contexts[rng.choice(np.flatnonzero(self._task == task))] for task in tasks])
 
 
+class Acting(Protocol):
+    """A contextual policy, such as TD3Learner."""
+
+    def act(self, observation: NDArray, context: NDArray[np.float32]) -> NDArray:
+        """Action [A] for an observation [O] and a context [C]."""
+
+
 class Explorer:
-    """Acts for a policy in one session, exploring as configured."""
+    """Acts for a policy in one session, exploring as configured.
+
+    Its policy, config and guide may change between two blocks.
+    """
 
     def __init__(
         self,
-        learner: TD3Learner,
+        policy: Acting,
         config: ExplorationConfig,
         seed: int,
         library: HistoryLibrary | None = None,
@@ -116,10 +126,10 @@ class Explorer:
             raise ValueError("Recalled histories need a library of them; give one, or set recall to 0.")
         if config.search and guide is None:
             raise ValueError("A search needs a guide that knows the task; give one, or set search to false.")
-        self._learner, self._config, self._library = learner, config, library
-        self._guide = guide if config.search else None
+        self.policy, self.config, self.guide = policy, config, guide
+        self._library = library
         self._rng = np.random.default_rng([seed, 23])
-        self._noise = np.zeros(learner.network_config.action_size)
+        self._noise: NDArray[np.float64] = np.zeros(0)
         self._hidden: torch.Tensor | None = None
         self._begins, self._succeeded, self._total = True, False, 0.0
         self._felt: list[NDArray[np.float32]] = []
@@ -128,21 +138,22 @@ class Explorer:
 
     def act(self, observation: NDArray, context: NDArray[np.float32]) -> NDArray[np.float64]:
         """Action [A] in [-1, 1] for an observation [O] and the context [C] of what really happened."""
-        config, seen = self._config, observation.astype(np.float32)
-        if config.noise == 0.0 and config.recall == 0.0 and self._guide is None:
-            return np.clip(self._learner.act(seen, context).astype(np.float64), -1.0, 1.0)
-        fresh = config.noise * self._rng.normal(size=self._noise.shape)
+        config, seen = self.config, observation.astype(np.float32)
+        if config.noise == 0.0 and config.recall == 0.0 and not config.search:
+            return np.clip(self.policy.act(seen, context).astype(np.float64), -1.0, 1.0)
+        if self._begins:
+            self._hidden = self._recalled(seen) if self._recalls() else None
+        known = context if self._hidden is None else self._hidden.numpy()
+        own = self.policy.act(seen, known).astype(np.float64)
+        fresh = config.noise * self._rng.normal(size=own.shape)
         if self._begins:
             self._noise = fresh
-            self._hidden = self._recalled(seen) if self._recalls() else None
         else:
             keep = config.persistence
             self._noise = keep * self._noise + np.sqrt(1.0 - keep**2) * fresh
-        known = context if self._hidden is None else self._hidden.numpy()
-        own = self._learner.act(seen, known).astype(np.float64)
         action = own + self._noise
-        if self._guide is not None:
-            action = self._guide.propose(observation, own, action)
+        if config.search and self.guide is not None:
+            action = self.guide.propose(observation, own, action)
         self._begins = False
         return np.clip(action, -1.0, 1.0)
 
@@ -150,33 +161,35 @@ class Explorer:
         self, action: NDArray, reward: float, next_observation: NDArray, done: bool, context: NDArray[np.float32]
     ) -> None:
         """Hear what came of the action, whether the block ended, and the context [C] of what really happened so far."""
-        if self._guide is not None:
-            self._guide.learn(action, reward, next_observation, done)
-        self._felt.append(context)
+        if self.guide is not None:
+            self.guide.learn(action, reward, next_observation, done)
+        if self._library is not None:
+            self._felt.append(context)
         self._first = action if self._first is None else self._first
         self._total += reward
         if self._hidden is not None:
+            assert self._library is not None
             item = np.concatenate([action, [reward], next_observation, [done]]).astype(np.float32)
             with torch.no_grad():
-                self._hidden = self._learner.encoder.step(torch.from_numpy(item), self._hidden[None])[0]
+                self._hidden = self._library.encoder.step(torch.from_numpy(item), self._hidden[None])[0]
         if not done:
             return
-        if self._total >= self._config.success_return:
+        if self._total >= self.config.success_return:
             self._succeeded = True
         else:
             self._failed.append(self._first)
         self._begins, self._total, self._first = True, 0.0, None
 
     def _recalls(self) -> bool:
-        config = self._config
+        config = self.config
         stuck = config.recall > 0.0 and not self._succeeded and len(self._failed) >= config.recall_after
         return stuck and self._rng.random() < config.recall
 
     def _recalled(self, observation: NDArray[np.float32]) -> torch.Tensor:
         """The drawn context whose first action is farthest from every first action that failed."""
         assert self._library is not None
-        features = np.array(self._felt) if self._config.recall_by == "propensity" else None
-        contexts = self._library.draw(self._config.candidates, self._rng, features)
-        actions = np.stack([self._learner.act(observation, context) for context in contexts])
+        features = np.array(self._felt) if self.config.recall_by == "propensity" else None
+        contexts = self._library.draw(self.config.candidates, self._rng, features)
+        actions = np.stack([self.policy.act(observation, context) for context in contexts])
         distance = np.linalg.norm(actions[:, None] - np.array(self._failed)[None], axis=-1).min(axis=1)
         return torch.from_numpy(contexts[int(np.argmax(distance))].copy())

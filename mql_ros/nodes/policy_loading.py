@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,8 @@ class LoadedPolicy:
     hash: str
     learner: TD3Learner
     history_blocks: int
+    old_grasps: Callable[[], NDArray[np.float64]]
+    """[n, 3] the successful grasps of old objects that a search starts from."""
 
     @property
     def context_size(self) -> int:
@@ -78,6 +82,7 @@ def load_policy(announcement: Announcement, robot: str, *others: str) -> LoadedP
     others: robots whose policies may act on it, too (`policies_from` of its profile).
     """
     from mql_ros.algorithm.policy_bundle import load_bundle
+    from mql_ros.grasping.grasp_search import successful_grasps
 
     bundle = load_bundle(announcement.bundle)
     if bundle.hash != announcement.hash:
@@ -89,7 +94,13 @@ def load_policy(announcement: Announcement, robot: str, *others: str) -> LoadedP
     import torch
 
     torch.set_num_threads(1)  # for one observation at a time, more threads only disturb the other nodes
-    return LoadedPolicy(announcement.version, bundle.hash, bundle.make_learner(), bundle.history_blocks)
+
+    @cache
+    def old_grasps() -> NDArray[np.float64]:
+        replay = bundle.make_replay()
+        return successful_grasps(replay.session(identifier) for identifier in replay.identifiers)
+
+    return LoadedPolicy(announcement.version, bundle.hash, bundle.make_learner(), bundle.history_blocks, old_grasps)
 
 
 def check_bundle(path: Path, robot: str, *others: str) -> Announcement:

@@ -124,6 +124,7 @@ class PolicyServer(GraspingNode):
             reward_wait=self.setting("reward_wait"),
             stale_after=self.setting("stale_after"),
             context_deadline=self.setting("context_deadline"),
+            exploration=self.setting("exploration"),
             exploration_noise=self.setting("exploration_noise"),
             exploration_seed=self.setting("exploration_seed"),
         )

@@ -93,5 +93,7 @@ class TrialSettings:
     stale_after: float
     context_deadline: float
     reward_wait: float = 0.0
+    exploration: str = "noise"
+    """"noise" alone, or "search" besides (see mql_ros.grasping.grasp_search)."""
     exploration_noise: float = 0.0
     exploration_seed: int = 0

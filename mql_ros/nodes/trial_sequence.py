@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mql_ros.errors import UserError
 from mql_ros.grasping import spaces
+from mql_ros.grasping.grasp_search import GraspSearch
 from mql_ros.grasping.trial import TrialMachine
 from mql_ros.grasping.types import Array, Measurement
 from mql_ros.nodes.conversions import read_stamps
@@ -17,6 +18,9 @@ from mql_ros.nodes.policy_loading import LoadedPolicy
 from mql_ros.nodes.records import ContextAnswer, Transition
 from mql_ros.nodes.sequence import Sequence, SequenceError, Wait
 from mql_ros.nodes.trial_ports import Inbox, Outlets, TrialSettings
+
+if TYPE_CHECKING:
+    from mql_ros.algorithm.exploration import Explorer
 
 Steps = Generator[Wait, Any, Any]
 
@@ -28,7 +32,6 @@ POLICY_SECONDS = 20.0
 """Longest time until the context encoder has loaded a new policy."""
 LOCKSTEP_SECONDS = 10.0
 """Longest time for one control period in lockstep, where waiting costs nothing."""
-EXPLORATION_STREAM = 23
 
 
 class TrialSequence:
@@ -48,7 +51,7 @@ class TrialSequence:
         self.trial_reward = 0.0
         self._session_begin = 0
         self._context: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
-        self._rng = np.random.default_rng(0)
+        self._explorer: Explorer | None = None
         self._rewards_from = 0
 
     def use_first_policy(self) -> None:
@@ -64,13 +67,13 @@ class TrialSequence:
         self.session += 1
         self.trial = -1
         self._session_begin = self.sequence + 1
-        # The stream of mql_sim.rollout.PolicyBehaviour, so that the same trials can be run in one process.
-        self._rng = np.random.default_rng([settings.exploration_seed, EXPLORATION_STREAM])
+        self._explorer = None
 
     def run(self, trials: int, settings: TrialSettings) -> Sequence:
         """Run so many trials of the session."""
         for _ in range(trials):
             yield from self._use_announced_policy()
+            self._choose_exploration(settings)
             measurement = yield from self._prepare(settings)
             yield from self._run_trial(measurement, settings)
 
@@ -147,6 +150,20 @@ class TrialSequence:
                 raise SequenceError(f"the grasp_monitor does not see the measurements: {reply.message}")
         yield Wait("the grasp_monitor's measurement", lambda: self._inbox.stamp >= begun or None, seconds)
 
+    def _choose_exploration(self, settings: TrialSettings) -> None:
+        """One explorer serves a session, as in one process (mql_sim.rollout.PolicyBehaviour); it remembers failures."""
+        from mql_ros.algorithm.exploration import ExplorationConfig, Explorer  # with torch, as the policy is
+
+        assert self.policy is not None
+        seed, search = settings.exploration_seed, settings.exploration == "search"
+        guide = None if self._explorer is None else self._explorer.guide
+        if search and guide is None:
+            guide = GraspSearch(self.policy.old_grasps(), seed)
+        config = ExplorationConfig(settings.exploration_noise, search=search)
+        if self._explorer is None:
+            self._explorer = Explorer(self.policy, config, seed, guide=guide)
+        self._explorer.policy, self._explorer.config, self._explorer.guide = self.policy, config, guide
+
     def _run_trial(self, measurement: Measurement, settings: TrialSettings) -> Steps:
         machine = self._machine
         self.trial += 1
@@ -154,9 +171,9 @@ class TrialSequence:
         machine.begin(measurement)
         observation = machine.observation(measurement)
         step = 0
+        assert self.policy is not None and self._explorer is not None
         while not machine.done:
-            assert self.policy is not None
-            action = self._act(observation, settings)
+            action = self._act(observation)
             counted = self._inbox.count_after(self._rewards_from)
             measurement = yield from self._decide(action, measurement, settings)
             following = machine.observation(measurement)
@@ -164,6 +181,7 @@ class TrialSequence:
             self.trial_reward += reward
             self.sequence += 1
             self._inbox.forget_answers()
+            executed = machine.executed.astype(np.float32).astype(np.float64)
             self._outlets.publish(
                 Transition(
                     sequence=self.sequence,
@@ -176,7 +194,7 @@ class TrialSequence:
                     done=machine.done,
                     terminal=machine.done,
                     observation=observation,
-                    action=machine.executed.astype(np.float32).astype(np.float64),
+                    action=executed,
                     next_observation=following,
                 )
             )
@@ -186,18 +204,17 @@ class TrialSequence:
             asked = self._clock()
             answer = yield from self._context_for(self.policy, deadline, optional=not settings.lockstep)
             self.missed_contexts += answer is None or self._clock() - asked > settings.context_deadline
+            self._explorer.learn(executed, reward, following, machine.done, self._context)
             observation, step = following, step + 1
 
-    def _act(self, observation: Array, settings: TrialSettings) -> Array:
-        """The policy's action, as it is executed: in single precision, in which the networks see it again."""
-        assert self.policy is not None
-        action = self.policy.act(observation, self._context)
-        if settings.exploration_noise > 0.0:
-            action = action + settings.exploration_noise * self._rng.normal(size=action.shape)
+    def _act(self, observation: Array) -> Array:
+        """The explored action, as it is executed: in single precision, in which the networks see it again."""
+        assert self._explorer is not None
         try:
-            return spaces.sanitized(action).astype(np.float32).astype(np.float64)
+            action = spaces.sanitized(self._explorer.act(observation, self._context))
         except ValueError as error:
             raise SequenceError(str(error)) from error
+        return action.astype(np.float32).astype(np.float64)
 
     def _decide(self, action: Array, measurement: Measurement, settings: TrialSettings) -> Steps:
         """Carry out one decision; returns the measurement at its end."""

@@ -67,7 +67,7 @@ class CountingPolicy(LoadedPolicy):
     def __init__(self, version: int, action: Array | None = None) -> None:
         network = SimpleNamespace(context_size=2)
         learner: Any = SimpleNamespace(network_config=network)
-        super().__init__(version, f"hash-{version}", learner, 3)
+        super().__init__(version, f"hash-{version}", learner, 3, lambda: np.zeros((1, 3)))
         object.__setattr__(self, "fixed", action)
 
     def act(self, observation: Array, context: np.ndarray) -> Array:
@@ -75,7 +75,8 @@ class CountingPolicy(LoadedPolicy):
         fixed = self.__dict__["fixed"]
         if fixed is not None:
             return fixed
-        return np.tanh(0.3 * observation[:4] + 0.1 * self.version + 0.05 * float(context.sum()) * np.ones(4))
+        seen = observation[:4].astype(np.float32).astype(np.float64)  # in single precision, as networks do
+        return np.tanh(0.3 * seen + 0.1 * self.version + 0.05 * float(context.sum()) * np.ones(4))
 
     def new_tracker(self) -> Any:
         return CountingTracker(float(self.version))

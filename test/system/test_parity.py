@@ -13,12 +13,15 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 from system_cases import Graph
 
+from mql_ros.algorithm.exploration import ExplorationConfig
+from mql_ros.grasping.grasp_search import GraspSearch
 from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.nodes.client import GraphClient
 from mql_ros.nodes.policy_loading import LoadedPolicy, check_bundle, load_policy
 from mql_ros.nodes.records import Transition
 from mql_sim.catalogue import find_object
 from mql_sim.environment import GraspTask
+from mql_sim.rollout import PolicyBehaviour, run_session, successes
 
 
 class InProcess:
@@ -162,3 +165,20 @@ def test_exploration_is_equal_too(graph: Graph, bundle: Path) -> None:
     policy = load_policy(check_bundle(bundle, "panda"), "panda")
     assert np.array_equal(matrix(client.run_trials(2, new_session=True)), reference.run(policy, 2, 0.2, 9))
     reference.close()
+
+
+def test_a_search_is_equal_too(graph: Graph, bundle: Path) -> None:
+    client = graph.begin("beyond-0020", 6)
+    client.set_parameters("policy_server", exploration="search", exploration_noise=0.2, exploration_seed=9)
+    found = matrix(client.run_trials(5, new_session=True))
+    client.set_parameters("policy_server", exploration="noise")
+
+    policy, task = load_policy(check_bundle(bundle, "panda"), "panda"), GraspTask(load_profile("panda"))
+    guide = GraspSearch(policy.old_grasps(), 9)
+    config = ExplorationConfig(noise=0.2, search=True)
+    behaviour = PolicyBehaviour(policy.learner, policy.history_blocks, config, 9, guide=guide)
+    wanted = run_session(task, find_object("beyond-0020"), 6, 5, behaviour)
+    task.world.close()
+    assert not successes(wanted)[:2].any(), "the search begins after two failures"
+    for column, values in (("observation", found[:, :15]), ("action", found[:, 15:19]), ("reward", found[:, 19])):
+        assert np.array_equal(values.astype(np.float32), getattr(wanted, column)), column
