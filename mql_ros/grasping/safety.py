@@ -37,7 +37,12 @@ class SafetyFilter:
         self._clearance = LinkClearance(profile)
         self._finger_target: float | None = None
         self._finger_force = 0.0
-        self._measured: Measurement | None = None
+        self.lost = False
+        """Whether the measured position has jumped since the trial began: it is not believed any more."""
+        self._trusted: Measurement | None = None
+        self._sent: Motion | None = None
+        """What was allowed last, at driver time `_sent_at`, s."""
+        self._sent_at = 0.0
 
     def tighten(self, scale: float, force: float) -> None:
         """Lower the limits: of speed to `scale` (in (0, 1]) times the profile's, of a finger's force to `force`, N.
@@ -51,13 +56,14 @@ class SafetyFilter:
             raise ValueError("a limit can only be tightened while the node runs; start it anew to widen one")
         self.profile = tighter
 
-    def begin(self) -> None:
-        """A trial begins: wherever the arm was before, it may be somewhere else now."""
-        self._measured = None
+    def begin(self, measurement: Measurement) -> None:
+        """A trial begins: wherever the arm was before, it is where it is measured now."""
+        self._trusted, self._sent, self.lost = measurement, None, False
 
     def filter(self, command: Command, measurement: Measurement, plan_fault: str | None = None) -> Command:
         """The command itself when it is allowed, otherwise one that brings the arm to rest where it is.
 
+        Where it is, is measured; after a jump it is where the last command has brought it, until a trial begins.
         `plan_fault` is what `plan_fault()` said about the plan that the command's motion is the rest of; with None
         it is checked here. A refused command keeps its fingers if their part was in order, else as last allowed.
         """
@@ -66,13 +72,13 @@ class SafetyFilter:
         finger_fault = self._finger_fault(command.finger_target, command.finger_force)
         if not finger_fault:
             self._finger_target, self._finger_force = command.finger_target, command.finger_force
-        jump = self._jump(measurement)
-        fault = plan_fault or jump or self._start_fault(command.motion.points[0], measurement) or finger_fault
-        if not fault:
-            return command
-        self.refusals += 1
-        self.last_refusal = fault
-        return self._hold(measurement)
+        fault = self._jump(measurement) or plan_fault or self._start_fault(command.motion, measurement) or finger_fault
+        if fault:
+            self.refusals += 1
+            self.last_refusal = fault
+            command = self._hold(measurement)
+        self._sent, self._sent_at = command.motion, measurement.stamp
+        return command
 
     def plan_fault(self, motion: Motion, target: Array | None = None) -> str:
         """What is wrong with a motion in one sentence, or "" when it is allowed.
@@ -127,8 +133,12 @@ class SafetyFilter:
                 return f"the arm cannot bring the tool to {_place(target)}; {short * 1000:.0f} mm would be left"
         return ""
 
-    def _start_fault(self, first: Array, measurement: Measurement) -> str:
-        steps, allowed = np.abs(first - measurement.joint_positions), self._step(1.0)
+    def _start_fault(self, motion: Motion, measurement: Measurement) -> str:
+        if self.lost:
+            assert self._sent is not None, "the jump was answered"
+            is_rest = np.array_equal(motion.points, self._sent.points[-len(motion.points) :])
+            return "" if is_rest else "the measured position has jumped; only the stop that followed is allowed"
+        steps, allowed = np.abs(motion.points[0] - measurement.joint_positions), self._step(1.0)
         if (steps <= allowed).all():
             return ""
         j = int(np.argmax(steps / allowed))
@@ -139,15 +149,28 @@ class SafetyFilter:
 
     def _jump(self, measurement: Measurement) -> str:
         """Whether the measured position changed faster than the arm can move since the command before."""
-        before, self._measured = self._measured, measurement
+        if self.lost:
+            return ""
+        before, self._trusted = self._trusted, measurement
         if before is None:
             return ""
         periods = max(1.0, (measurement.stamp - before.stamp) / self.profile.control_period)
         steps, allowed = np.abs(measurement.joint_positions - before.joint_positions), self._step(periods)
         if (steps <= allowed).all():
             return ""
+        self.lost, self._trusted = True, before
         j = int(np.argmax(steps / allowed))
         return f"joint {self.profile.joint_names[j]} was measured to jump by {steps[j]:.3f} rad"
+
+    def _state(self, measurement: Measurement) -> ArmState:
+        """The arm as it was measured, or, where that is not to be believed, as the last command moves it."""
+        if not self.lost:
+            return measured_state(measurement)
+        if self._sent is None:
+            assert self._trusted is not None, "a jump is one from somewhere"
+            return ArmState.at_rest(self._trusted.joint_positions)
+        period = self.profile.control_period
+        return spline.state_at(self._sent, max(measurement.stamp - self._sent_at, period), period)
 
     def _step(self, periods: float) -> Array:
         """How far the joints may be from where they were or should be after so many control periods [n], rad."""
@@ -167,7 +190,7 @@ class SafetyFilter:
         target = measurement.finger_width if self._finger_target is None else self._finger_target
         return Command(
             # With the arm's own limits: the tightened ones would let it run on for long.
-            motions.stop(self._original, measured_state(measurement)),
+            motions.stop(self._original, self._state(measurement)),
             min(max(target, 0.0), profile.max_width),
             min(self._finger_force, profile.max_force),
         )

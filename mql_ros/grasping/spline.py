@@ -12,6 +12,9 @@ import numpy as np
 
 from mql_ros.grasping.types import ArmState, Array, Motion
 
+WHOLE = 1e-6
+"""A time so near to a point's, in periods, is that point's: it is then given bit for bit."""
+
 
 def motion_through(start: Array, points: Array, period: float) -> Motion:
     """A motion from rest at `start` [n] to rest at the last of `points` [m, n], rad, one per `period`, s.
@@ -32,6 +35,20 @@ def quintic(start: ArmState, end: Array, periods: int, period: float) -> Motion:
     speeds, rises = np.diff(values, axis=0) * 5 / duration, np.diff(values, n=2, axis=0) * 20 / duration**2
     at = np.arange(1, periods + 1) / periods
     return Motion(start, _bernstein(values, at), _bernstein(speeds, at), _bernstein(rises, at))
+
+
+def state_at(motion: Motion, seconds: float, period: float) -> ArmState:
+    """Where a motion's spline is so long after its start; at its start before, at rest at its end afterwards."""
+    periods = min(max(seconds / period, 0.0), float(len(motion.points)))
+    if abs(periods - round(periods)) < WHOLE:
+        return motion.state(round(periods))
+    k = int(periods)
+    begin, end = motion.state(k), motion.state(k + 1)
+    rows = end.positions[None], end.velocities[None], end.accelerations[None]
+    values = _control_values(Motion(begin, *rows), period)[:, 0]
+    speeds, rises = np.diff(values, axis=0) * 5 / period, np.diff(values, n=2, axis=0) * 20 / period**2
+    at = np.array([periods - k])
+    return ArmState(_bernstein(values, at)[0], _bernstein(speeds, at)[0], _bernstein(rises, at)[0])
 
 
 def largest(motion: Motion, period: float) -> tuple[Array, Array, Array]:

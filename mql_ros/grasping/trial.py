@@ -57,6 +57,11 @@ class TrialMachine:
         """Why the latest of them was refused, one sentence; empty when there was none."""
         return self._safety.last_refusal
 
+    @property
+    def lost(self) -> bool:
+        """Whether the measured position has jumped in this trial: the arm was stopped, and the trial is over."""
+        return self._safety.lost
+
     def begin(self, measurement: Measurement) -> None:
         """Start a trial from where arm and object are now.
 
@@ -73,7 +78,7 @@ class TrialMachine:
         self._force = self.profile.max_force
         self._finger_target = self.profile.max_width
         self._guarded = False
-        self._safety.begin()
+        self._safety.begin(measurement)
         self._start_decision(measurement.joint_positions)
 
     def _check_start(self, measurement: Measurement) -> None:
@@ -179,7 +184,7 @@ class TrialMachine:
                 self._finger_target = 0.0
             resting = self._motion.rest(len(self._motion.points))
             return self._allowed(Command(resting, self._finger_target, self._force), measurement)
-        self.done = self.phase is Phase.LIFT
+        self.done = self.phase is Phase.LIFT or self.lost
         if not self.done:
             self.phase = Phase(self.phase + 1)
         return None

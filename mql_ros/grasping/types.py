@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,10 @@ class ArmState:
     def at_rest(positions: Array) -> ArmState:
         """Standing still at joint positions [n]."""
         return ArmState(positions, np.zeros_like(positions), np.zeros_like(positions))
+
+    def after(self, seconds: float) -> ArmState:
+        """The arm so much later, s, if it has kept its velocity."""
+        return replace(self, positions=self.positions + seconds * self.velocities)
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,8 @@ class TrialSequence:
                 measurement = yield from self._measurement_after(answered, seconds)
         except ValueError as error:
             raise SequenceError(str(error)) from error
+        if machine.lost:  # what is measured now must not be learned from
+            raise SequenceError(f"the arm was stopped: {machine.last_refusal}")
         return measurement
 
     def _measurement_after(self, stamp: int, seconds: float) -> Steps:

@@ -57,7 +57,8 @@ def carry_out(
             "object_orientation": measurement.object_orientation,
             "finger_width": command.finger_target,
         }
-        measurement = measured(joints, **{**kept, **feel(len(done), joints)})
+        stamp = measurement.stamp + machine.profile.control_period
+        measurement = measured(joints, **{"stamp": stamp, **kept, **feel(len(done), joints)})
         assert len(done) < 2000, "a decision ends"
     return done, measurement
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from grasping_cases import broken_limits, carry_out, measured, turned
+from grasping_cases import broken_limits, carry_out, measured, spline_of, turned
 
 from mql_ros.grasping import spaces
 from mql_ros.grasping.clearance import LinkClearance
@@ -80,7 +80,7 @@ def test_the_tool_stays_in_the_box(panda: RobotProfile) -> None:
     command = Command(motion_through(low, low + way, panda.control_period), 0.05, 10.0)
     held = safety.filter(command, measured(low))
     assert held is not command and "outside the workspace" in safety.last_refusal
-    safety.begin()
+    safety.begin(measured(under))
     back = Command(motion_through(under, under - way, panda.control_period), 0.05, 10.0)
     assert safety.filter(back, measured(under)) is back, "an arm that is outside may come back"
 
@@ -88,8 +88,8 @@ def test_the_tool_stays_in_the_box(panda: RobotProfile) -> None:
 def test_a_hold_keeps_to_the_joint_limits_and_the_last_fingers(panda: RobotProfile) -> None:
     safety, command = SafetyFilter(panda), plan(panda)
     safety.filter(command, measured(panda.home))
-    safety.begin()
     beyond = measured(panda.upper + 0.01)
+    safety.begin(beyond)
     held = safety.filter(changed(command, (np.inf, np.inf)), beyond)
     assert np.allclose(held.motion.points[-1], panda.upper)
     assert (held.finger_target, held.finger_force) == (0.05, 10.0)
@@ -123,7 +123,9 @@ def test_a_measured_position_that_jumps_is_not_acted_on(panda: RobotProfile) -> 
     assert safety.filter(command, measured(panda.home)) is command
     jumped = measured(panda.home + 0.3, stamp=panda.control_period)
     later = Command(motion_through(panda.home + 0.3, panda.home[None] + 0.3, panda.control_period), 0.05, 10.0)
-    assert safety.filter(later, jumped) is not later and "was measured to jump by 0.300 rad" in safety.last_refusal
+    held = safety.filter(later, jumped)
+    assert held is not later and "was measured to jump by 0.300 rad" in safety.last_refusal
+    assert np.abs(held.motion.points - panda.home).max() < 0.01
 
 
 def test_links_keep_away_from_the_table_and_from_each_other(panda: RobotProfile) -> None:
@@ -179,24 +181,71 @@ def test_an_arm_may_lag_a_little(panda: RobotProfile) -> None:
     step = panda.velocity * panda.control_period
     behind = measured(command.motion.points[0] - 0.99 * LAG * step)
     assert safety.filter(command, behind, "") is command
-    safety.begin()
     too_far = measured(command.motion.points[0] - 1.01 * LAG * step)
+    safety.begin(too_far)
     assert safety.filter(command, too_far, "") is not command
 
 
 def test_a_refusal_ends_the_decision_at_rest(panda: RobotProfile) -> None:
-    """Somebody moves the arm in the middle of a motion."""
+    """Somebody moves the arm in the middle of a motion, as fast as it could move itself."""
     machine = TrialMachine(panda)
-    start = measured(panda.home)
-    machine.begin(start)
-    machine.decide(np.zeros(4), start)
-    assert machine.command(start) is not None
-    pushed = measured(panda.home + 0.4)
-    held = machine.command(pushed)
+    now = measured(panda.home)
+    machine.begin(now)
+    machine.decide(np.zeros(4), now)
+    shift = 0.9 * LAG * panda.velocity * panda.control_period
+    while machine.refusals == 0:
+        held = machine.command(now)
+        pushed = now
+        now = measured(now.joint_positions + shift, stamp=now.stamp + panda.control_period)
     assert held is not None and np.array_equal(held.motion.points, pushed.joint_positions[None])
-    assert machine.refusals == 1 and "was measured to jump by 0.400 rad" in machine.last_refusal
+    assert "away from where the motion goes on" in machine.last_refusal and not machine.lost
     assert machine.command(pushed) is None
     assert machine.phase is Phase.CLOSE
+
+
+@pytest.mark.parametrize("periods", [1, 4])
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_after_a_jump_the_arm_stops_where_the_plan_has_brought_it(
+    panda: RobotProfile, periods: int, comes_back: bool
+) -> None:
+    """Nothing is commanded towards a position that is not to be believed, whatever is measured later."""
+    machine = TrialMachine(panda)
+    now = measured(panda.home)
+    machine.begin(now)
+    machine.decide(np.zeros(4), now)
+    for k in range(12):
+        command = machine.command(now)
+        assert command is not None
+        now = measured(command.motion.points[0], stamp=(k + 1) * panda.control_period)
+    stamp = now.stamp + (periods - 1) * panda.control_period  # some measurements may have been lost before the jump
+    plan = command.motion
+    jumped = measured(now.joint_positions + 2.0, stamp=stamp)
+    sent = []
+    while (held := machine.command(jumped)) is not None:
+        sent.append(held)
+        stamp += panda.control_period
+        jumped = replace(now if comes_back else jumped, stamp=stamp)
+    stopped, state = sent[0].motion, plan.state(periods)
+    for part in ("positions", "velocities", "accelerations"):
+        assert np.array_equal(getattr(stopped.start, part), getattr(state, part))
+    assert np.abs(stopped.points - now.joint_positions).max() < 0.2
+    assert broken_limits(panda, sent[0], measured(state.positions)) == []
+    for k, held in enumerate(sent):
+        assert np.array_equal(held.motion.points, stopped.points[k:]), "one stop, followed to its end"
+    assert machine.done and machine.lost and machine.refusals == 1
+    assert "was measured to jump by 2.00" in machine.last_refusal
+    machine.begin(measured(panda.home))
+    assert not machine.lost and not machine.done
+
+
+def test_a_plan_that_begins_where_the_arm_has_jumped_to_is_not_sent(panda: RobotProfile) -> None:
+    machine = TrialMachine(panda)
+    now = measured(panda.home)
+    machine.begin(now)
+    jumped = measured(panda.home + 0.3, stamp=panda.control_period)
+    done, _ = carry_out(machine, np.zeros(4), jumped)
+    assert [command.motion.points.tolist() for _, command in done] == [[panda.home.tolist()]]
+    assert machine.done and machine.lost
 
 
 def test_what_cannot_be_reached_is_not_tried(panda: RobotProfile) -> None:
@@ -237,8 +286,35 @@ def adversary(rng: np.random.Generator) -> Callable[[int], np.ndarray]:
     return act
 
 
+class Believed:
+    """Where an arm may be taken to be: as measured, and once that has jumped, as it was sent."""
+
+    def __init__(self, profile: RobotProfile, first: Measurement) -> None:
+        self._profile, self._last, self._jumped = profile, first, False
+        here = first.joint_positions
+        self._sent, self._sent_at = motion_through(here, here[None], profile.control_period), first.stamp
+
+    def state(self, now: Measurement) -> Measurement:
+        """A measurement, or what it should have been."""
+        period = self._profile.control_period
+        step = 1.5 * self._profile.velocity * max(period, now.stamp - self._last.stamp)
+        self._jumped |= bool((np.abs(now.joint_positions - self._last.joint_positions) > step).any())
+        if not self._jumped:
+            self._last = now
+            return now
+        spline = spline_of(self._sent, period)
+        at = min(max(now.stamp - self._sent_at, period), spline.x[-1])
+        return replace(now, joint_positions=spline(at), joint_velocities=spline.derivative()(at))
+
+    def sent(self, command: Command, stamp: float) -> None:
+        self._sent, self._sent_at = command.motion, stamp
+
+
 def published(panda: RobotProfile, rng: np.random.Generator) -> Iterator[tuple[Measurement, Command]]:
-    """What is sent in one trial, wherever the object is said to be, whatever the arm feels and wherever it is put."""
+    """What is sent in one trial, wherever the object is said to be, whatever the arm feels and wherever it is put.
+
+    With each command comes where the arm may be taken to be.
+    """
     machine, tracker, act = TrialMachine(panda), PlanTracker(), adversary(rng)
     if rng.random() < 0.3:
         machine.tighten(float(rng.uniform(0.3, 1.0)), float(rng.uniform(1.0, 40.0)))
@@ -250,22 +326,25 @@ def published(panda: RobotProfile, rng: np.random.Generator) -> Iterator[tuple[M
     machine.begin(now)
     if rng.random() < 0.3:  # somebody moves the arm after the trial has begun
         place = rng.uniform([0.32, -0.22, 0.02], [0.68, 0.22, 0.45])
-        now = measured(panda.chain.inverse(place, tool_down(0.0), panda.home, iterations=100)[0], **pose)
+        there = panda.chain.inverse(place, tool_down(0.0), panda.home, iterations=100)[0]
+        now = measured(there, stamp=10.0, **pose)
     roughness = rng.choice([0.0, 5.0, 100.0])
-    pushed = rng.choice([0.0, 0.02])
+    pushed, push = rng.choice([0.0, 0.02]), rng.choice([0.03, 0.3])
 
     def feel(period: int, joints: np.ndarray) -> dict[str, object]:
         changes: dict[str, object] = {"contact_force": rng.normal(size=3) * roughness}
         if rng.random() < pushed:
-            changes["joint_positions"] = np.clip(joints + rng.normal(size=7) * 0.3, panda.lower, panda.upper)
+            changes["joint_positions"] = np.clip(joints + rng.normal(size=7) * push, panda.lower, panda.upper)
         return changes
 
-    step, follow = 0, float(rng.uniform(0.4, 1.0))
+    step, follow, believed = 0, float(rng.uniform(0.4, 1.0)), Believed(panda, now)
     while not machine.done:
         done, now = carry_out(machine, act(step), now, feel, follow)
         for number, (before, command) in enumerate(done):
+            state = believed.state(before)
             if any(tracker.changes(command, number == 0)):
-                yield before, command
+                yield state, command
+                believed.sent(command, before.stamp)
         step += 1
 
 
