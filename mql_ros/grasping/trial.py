@@ -13,6 +13,7 @@ from mql_ros.grasping.kinematics import quaternion_to_matrix, yaw_of
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.safety import SafetyFilter
 from mql_ros.grasping.spaces import Phase
+from mql_ros.grasping.spline import state_at
 from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
 
 TRAVEL_SPEED = 0.50
@@ -79,7 +80,7 @@ class TrialMachine:
         self._finger_target = self.profile.max_width
         self._guarded = False
         self._safety.begin(measurement)
-        self._start_decision(measurement.joint_positions)
+        self._start_decision(measurement)
 
     def _check_start(self, measurement: Measurement) -> None:
         profile = self.profile
@@ -97,7 +98,8 @@ class TrialMachine:
         if quaternion_to_matrix(measurement.object_orientation)[2, 2] < UPRIGHT:
             raise ValueError("the object does not stand upright; a trial starts with a standing object")
 
-    def _start_decision(self, joints: Array) -> None:
+    def _start_decision(self, measurement: Measurement) -> None:
+        joints = measurement.joint_positions
         self._effort_peak = 0.0
         self._contact_peak = 0.0
         self._push_peak = 0.0
@@ -106,7 +108,7 @@ class TrialMachine:
         nothing = np.empty((0, len(joints)))
         self._motion = Motion(ArmState.at_rest(joints), nothing, nothing, nothing)
         self._plan_fault = ""
-        self._next = 0
+        self._next, self._began = 0, measurement.stamp
         self._wait = 0
         self._retreating = self._refused = False
 
@@ -114,7 +116,7 @@ class TrialMachine:
         """Plan the present decision for an action [4] in [-1, 1]; ValueError when it is not finite."""
         self.executed = action = spaces.sanitized(action)
         joints = measurement.joint_positions
-        self._start_decision(joints)
+        self._start_decision(measurement)
         position, _ = self.profile.chain.forward(joints)
         self._decided_from = position
         if self.phase is Phase.PLACE:
@@ -141,6 +143,7 @@ class TrialMachine:
         return motion.straight_line(self.profile, joints, target, self._yaw, speed)
 
     def _plan(self, plan: Motion, target: Array) -> None:
+        """Check a motion that begins now; `target` [3] is where it should bring the tool, m, base frame."""
         self._motion, self._next = plan, 0
         # The whole plan is checked once; what is left for each period is cheap.
         wanted = np.clip(target, self.profile.workspace_lower, self.profile.workspace_upper)
@@ -164,6 +167,7 @@ class TrialMachine:
         if allowed is not command:
             self._record_place(self.profile.chain.forward(allowed.motion.points[-1])[0])
             self._motion, self._plan_fault, self._wait = allowed.motion, "", 0
+            self._began = measurement.stamp
             # One way to rest is followed to its end; if that is refused too, the decision is over at once.
             self._next = len(self._motion.points) if self._refused else 1
             self._refused = True
@@ -172,6 +176,8 @@ class TrialMachine:
     def command(self, measurement: Measurement) -> Command | None:
         """What to do in the next control period, or None when the decision has been carried out."""
         self._feel(measurement)
+        # The arm goes on also where a measurement was lost.
+        self._next = max(self._next, round((measurement.stamp - self._began) / self.profile.control_period))
         if self._next < len(self._motion.points):
             if self._must_stop(measurement):
                 self._retreat(measurement)
@@ -212,7 +218,8 @@ class TrialMachine:
         """Give up the motion and back off: further pushing would tip or break what is in the way."""
         self._guarded = self._retreating = True
         # The arm is where the plan has brought it by now, and moves as planned: it turns back as soon as it can.
-        state = self._motion.state(self._next)
+        state = state_at(self._motion, measurement.stamp - self._began, self.profile.control_period)
+        self._began = measurement.stamp
         position, turn = self.profile.chain.forward(measurement.joint_positions)
         target = np.minimum(position + np.array([0.0, 0.0, RETREAT]), self.profile.workspace_upper)
         joints, _ = self.profile.chain.inverse(target, turn, state.positions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,8 @@ class DriverInputs:
         self._node, self._profile, self._arrived, self._moved = node, profile, arrived, moved
         self._joints = JointReader(profile)
         self._newest = NewestJoints()
+        self._measured: int | None = None
+        """Stamp of the newest measurement."""
         self.refused = 0
         """Messages that were not used."""
         self.count = 0
@@ -77,9 +80,18 @@ class DriverInputs:
         """Where the arm is and how it moves, by joint_states alone; None where they are not fresh."""
         return self._newest.state(self._node.seconds())
 
-    def age(self) -> float:
-        """Age of the newest joint_states, s; infinite where there are none."""
-        return self._newest.age(self._node.seconds())
+    def silence(self, longest: float) -> str:
+        """What has not come for longer than so many seconds, and so guards nothing; "" where all goes well.
+
+        Contact is felt by whole measurements, of which there is one in a control period.
+        """
+        now = self._node.seconds()
+        if (age := self._newest.age(now)) > longest:
+            return f"no joint_states for {age:.2f} s"
+        age = math.inf if self._measured is None else self._newest.age_of(self._measured, now)
+        if age > max(longest, 2 * self._profile.control_period):
+            return f"no object_pose or no wrench that is fresh enough beside the joint_states for {age:.2f} s"
+        return ""
 
     def figures(self) -> dict[str, Any]:
         """For /diagnostics."""
@@ -118,4 +130,5 @@ class DriverInputs:
             return
         if measurement is not None:
             self.count += 1
+            self._measured = nanoseconds(message.header.stamp)
             self._arrived(nanoseconds(message.header.stamp), measurement)

@@ -45,7 +45,11 @@ class NewestJoints:
 
     def age(self, now: float) -> float:
         """Age of the newest sample at `now`, s; infinite where there is none."""
-        return now - self._stamp / SECOND - min(self._delays) if self._sample is not None else math.inf
+        return self.age_of(self._stamp, now) if self._sample is not None else math.inf
+
+    def age_of(self, stamp: int, now: float) -> float:
+        """Age at `now`, s, of what the driver stamped so; infinite where no sample has come."""
+        return now - stamp / SECOND - min(self._delays, default=-math.inf)
 
 
 class MeasurementAssembler:

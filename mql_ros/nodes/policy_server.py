@@ -65,11 +65,11 @@ class PolicyServer(GraspingNode):
         self.create_subscription(String, "policy", self._on_policy, LATCHED)
 
     def _poll(self) -> None:
-        """Go on, or stop where the driver has fallen silent in the middle of a motion."""
-        age = self._inputs.age()
-        if self._runner.running and not (self._lockstep or self._machine.done or age <= self.setting("watchdog")):
+        """Go on, or stop where the driver or perception has fallen silent in the middle of a trial."""
+        watched = self._runner.running and not (self._lockstep or self._machine.done)
+        if watched and (silence := self._inputs.silence(self.setting("watchdog"))):
             self._runner.stop()
-            self._ended(f"the watchdog stopped the arm: no joint_states for {age:.2f} s")
+            self._ended(f"the watchdog stopped the arm: {silence}")
         self._runner.poll()
 
     # What arrives.

@@ -68,6 +68,7 @@ class TrialSequence:
 
     def run(self, trials: int, settings: TrialSettings) -> Sequence:
         """Run so many trials of the session."""
+        self._machine.done = True  # one that was broken off is over
         for _ in range(trials):
             yield from self._use_announced_policy()
             measurement = yield from self._prepare(settings)

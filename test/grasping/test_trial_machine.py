@@ -8,6 +8,7 @@ from mql_ros.grasping import spaces
 from mql_ros.grasping.kinematics import tool_down
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.spaces import OBSERVATION_NAMES, Phase, Place
+from mql_ros.grasping.spline import state_at
 from mql_ros.grasping.trial import CLOSING_PERIODS, RETREAT, TrialMachine
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -146,3 +147,29 @@ def test_a_trial_starts_at_home_only(panda: RobotProfile) -> None:
     with pytest.raises(ValueError, match="bring the arm home first"):
         machine.begin(measured(low))
     assert machine.done
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.4, 3.0])
+def test_the_guard_turns_back_from_where_the_plan_is_by_now_also_when_measurements_were_lost(
+    panda: RobotProfile, lost: float
+) -> None:
+    machine, now = begun(panda)
+    machine.decide(spaces.action_for(place=Place(0.0, 0.02)), now)
+    for k in range(15):
+        command = machine.command(now)
+        now = measured(command.motion.points[0], stamp=(k + 1) * panda.control_period)
+    where = state_at(command.motion, (1.0 + lost) * panda.control_period, panda.control_period)
+    hit = measured(where.positions, stamp=now.stamp + lost * panda.control_period, **HIT)
+    retreat = machine.command(hit).motion
+    for part in ("positions", "velocities", "accelerations"):
+        assert np.allclose(getattr(retreat.start, part), getattr(where, part), atol=1e-9)
+    assert np.abs(retreat.start.velocities).max() > 0.1 and machine.refusals == 0
+
+
+def test_a_plan_goes_on_where_it_is_by_now_when_measurements_were_lost(panda: RobotProfile) -> None:
+    machine, now = begun(panda)
+    machine.decide(np.zeros(4), now)
+    first = machine.command(now)
+    later = measured(first.motion.points[3], stamp=4 * panda.control_period)
+    assert np.array_equal(machine.command(later).motion.points, first.motion.points[4:])
+    assert machine.refusals == 0

@@ -21,6 +21,9 @@ def test_a_plan_is_sent_once() -> None:
         assert tracker.changes(command(plan[k:]), False) == (False, False)
     for _ in range(3):
         assert tracker.changes(command(plan[-1:]), False) == (False, False)
+    tracker.changes(command(plan), True)
+    assert tracker.changes(command(plan[2:]), False) == (False, False), "measurements may be lost"
+    assert tracker.changes(command(plan[1:]), False) == (True, False), "but no plan goes back"
 
 
 def test_a_retreat_a_new_decision_and_the_fingers_are_sent() -> None:

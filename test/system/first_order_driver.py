@@ -47,6 +47,8 @@ class FirstOrderDriver(Node):
         self.create_subscription(JointTrajectory, topics.arm_command, self._on_arm, 10)
         self.create_subscription(JointTrajectory, topics.gripper_command, self._on_gripper, 10)
         self.create_service(Trigger, "~/home", self._on_home)
+        self.create_service(Trigger, "~/mute_wrench", self._on_mute_wrench)
+        self._mute_wrench = False
         self.create_timer(PERIOD, self._tick)
 
     def _home(self) -> None:
@@ -60,6 +62,11 @@ class FirstOrderDriver(Node):
         """What a person does between two trials."""
         self._home()
         response.success = True
+        return response
+
+    def _on_mute_wrench(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """From now on the sensor says nothing."""
+        self._mute_wrench = response.success = True
         return response
 
     def _on_arm(self, message: JointTrajectory) -> None:
@@ -113,7 +120,8 @@ class FirstOrderDriver(Node):
         wrench.wrench.force.z = float(-STIFFNESS * below if pushed else WEIGHT * (self._height > 0))
         for message, frame in ((wrench, profile.tool_frame), (pose, profile.base_frame), (joints, "")):
             message.header.stamp, message.header.frame_id = stamp, frame
-        self._wrench.publish(wrench)
+        if not self._mute_wrench:
+            self._wrench.publish(wrench)
         self._pose.publish(pose)
         self._joint_states.publish(joints)
 

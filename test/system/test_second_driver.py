@@ -18,7 +18,7 @@ DRIVER = Path(__file__).with_name("first_order_driver.py")
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[GraphClient]:
+def client(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[GraphClient]:
     settings = {
         "bundle": str(share_path("models", "grasp")),
         "require_check": False,
@@ -28,6 +28,7 @@ def client(tmp_path: Path) -> Iterator[GraphClient]:
         "adaptation.recycling_updates": 20,
         "adaptation.pool_blocks": 200,
         "certificate_trials": 0,
+        **getattr(request, "param", {}),
     }
     command = [sys.executable, str(DRIVER), "--ros-args", "-r", f"__ns:=/{NAMESPACE}"]
     driver = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -67,3 +68,14 @@ def test_a_session_of_trials_adaptation_and_trials_by_the_adapted_policy(client:
     assert max(t.reward for t in steps) > 0.5
     status = client.diagnostics["policy_server"]
     assert {v.key: v.value for v in status.values}["refused_commands"] == "0"
+
+
+@pytest.mark.parametrize("client", [{"stale_after": 20.0, "watchdog": 0.5}], indirect=True)
+def test_a_wrench_that_falls_silent_in_a_motion_stops_the_arm(client: GraphClient) -> None:
+    """Contact would not be felt any more, although joint_states go on."""
+    prepare(client)
+    client.call("policy_server/start_session")
+    client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"] > 1, 10, "the first motion")
+    client.call("first_order_driver/mute_wrench")
+    client.wait_for(lambda: client.state["state"] == "error", 5, "the end of the trial")
+    assert "the watchdog stopped the arm: no object_pose or no wrench" in client.state["reason"]
