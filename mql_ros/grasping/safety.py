@@ -17,6 +17,8 @@ LAG = 1.5
 """An arm follows with a lag: the step from the measured position may be this much longer than one at full speed."""
 BOX_TOLERANCE = 0.002
 """The tool may be this far outside the workspace box, m: an arm at its border sags and overshoots a little."""
+MOVING = 0.05
+"""A joint that is measured to be faster than this does not stand still, rad/s; the controller makes up for less."""
 REACH_TOLERANCE = 0.005
 """A motion that would end farther than this from where the tool is wanted is refused, m."""
 
@@ -65,10 +67,11 @@ class SafetyFilter:
 
         Where it is, is measured; after a jump it is where the last command has brought it, until a trial begins.
         `plan_fault` is what `plan_fault()` said about the plan that the command's motion is the rest of; with None
-        it is checked here. A refused command keeps its fingers if their part was in order, else as last allowed.
+        it is checked here, and a motion that begins at rest is refused to a moving arm. A refused command keeps its
+        fingers if their part was in order, else as last allowed.
         """
         if plan_fault is None:
-            plan_fault = self.plan_fault(command.motion)
+            plan_fault = self.plan_fault(command.motion) or self._rest_fault(command.motion, measurement)
         finger_fault = self._finger_fault(command.finger_target, command.finger_force)
         if not finger_fault:
             self._finger_target, self._finger_force = command.finger_target, command.finger_force
@@ -147,6 +150,10 @@ class SafetyFilter:
             f"at most {allowed[j]:.3f} are allowed"
         )
 
+    def _rest_fault(self, motion: Motion, measurement: Measurement) -> str:
+        moves = "" if motion.start.velocities.any() else what_moves(self.profile, measurement)
+        return f"{moves}, but the motion begins at rest" if moves else ""
+
     def _jump(self, measurement: Measurement) -> str:
         """Whether the measured position changed faster than the arm can move since the command before."""
         if self.lost:
@@ -199,6 +206,13 @@ class SafetyFilter:
 def measured_state(measurement: Measurement) -> ArmState:
     """The arm as it was measured, its accelerations taken as zero."""
     return replace(ArmState.at_rest(measurement.joint_positions), velocities=measurement.joint_velocities)
+
+
+def what_moves(profile: RobotProfile, measurement: Measurement) -> str:
+    """The joint that is measured to move the fastest, in words; "" where the arm stands still."""
+    speeds = np.abs(measurement.joint_velocities)
+    j = int(np.argmax(speeds))
+    return f"joint {profile.joint_names[j]} moves at {speeds[j]:.2f} rad/s" if speeds[j] > MOVING else ""
 
 
 def _place(position: Array) -> str:

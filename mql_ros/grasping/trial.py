@@ -11,7 +11,7 @@ import numpy as np
 from mql_ros.grasping import motion, spaces
 from mql_ros.grasping.kinematics import quaternion_to_matrix, yaw_of
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.safety import SafetyFilter
+from mql_ros.grasping.safety import SafetyFilter, measured_state, what_moves
 from mql_ros.grasping.spaces import Phase
 from mql_ros.grasping.spline import state_at
 from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
@@ -66,7 +66,7 @@ class TrialMachine:
     def begin(self, measurement: Measurement) -> None:
         """Start a trial from where arm and object are now.
 
-        Raises ValueError, and starts nothing, unless the tool is at home, above everything, and the object stands
+        Raises ValueError, and starts nothing, unless the tool rests at home, above everything, and the object stands
         within the workspace: the first motion crosses over at the height at which the tool is.
         """
         self._check_start(measurement)
@@ -91,6 +91,8 @@ class TrialMachine:
                 f"the tool is {away:.2f} m from its home {profile.home_position.tolist()}; a trial starts there: "
                 "bring the arm home first"
             )
+        if moves := what_moves(profile, measurement):
+            raise ValueError(f"{moves}; a trial starts at rest: wait until the arm stands still")
         x, y, z = (float(v) for v in measurement.object_position)
         lower, upper = profile.workspace_lower, profile.workspace_upper
         if not (lower[0] <= x <= upper[0] and lower[1] <= y <= upper[1] and -0.05 <= z <= upper[2]):
@@ -115,9 +117,10 @@ class TrialMachine:
     def decide(self, action: Array, measurement: Measurement) -> None:
         """Plan the present decision for an action [4] in [-1, 1]; ValueError when it is not finite."""
         self.executed = action = spaces.sanitized(action)
-        joints = measurement.joint_positions
         self._start_decision(measurement)
-        position, _ = self.profile.chain.forward(joints)
+        rest = self._come_to_rest(measurement)
+        joints = rest.state(len(rest.points)).positions
+        position, _ = self.profile.chain.forward(measurement.joint_positions)
         self._decided_from = position
         if self.phase is Phase.PLACE:
             place = spaces.place_from_action(action)
@@ -126,18 +129,24 @@ class TrialMachine:
             travel = self._line(joints, above, TRAVEL_SPEED)
             below = above.copy()
             below[2] = self._origin[2] + place.z
-            self._plan(travel.then(self._line(travel.points[-1], below, DESCENT_SPEED)), below)
+            self._plan(rest.then(travel).then(self._line(travel.points[-1], below, DESCENT_SPEED)), below)
         elif self.phase is Phase.CLOSE:
             shift = spaces.correction_from_action(action)
             target = position + shift.x * self._x_axis + np.array([0.0, 0.0, shift.z])
-            self._plan(self._line(joints, target, CORRECTION_SPEED), target)
+            self._plan(rest.then(self._line(joints, target, CORRECTION_SPEED)), target)
             self._force = min(spaces.force_from_action(action), self.profile.max_force)
             self._wait = CLOSING_PERIODS
         else:
             self._force = min(spaces.force_from_action(action), self.profile.max_force)
             target = position + np.array([0.0, 0.0, spaces.LIFT_HEIGHT])
-            self._plan(self._line(joints, target, spaces.speed_from_action(action)), target)
+            self._plan(rest.then(self._line(joints, target, spaces.speed_from_action(action))), target)
             self._wait = 3
+
+    def _come_to_rest(self, measurement: Measurement) -> Motion:
+        """Lines begin at rest: what brings a moving arm there first, no points where it stands still."""
+        if what_moves(self.profile, measurement):
+            return motion.stop(self.profile, measured_state(measurement))
+        return self._motion
 
     def _line(self, joints: Array, target: Array, speed: float) -> Motion:
         return motion.straight_line(self.profile, joints, target, self._yaw, speed)

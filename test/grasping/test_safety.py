@@ -11,7 +11,7 @@ from mql_ros.grasping.clearance import LinkClearance
 from mql_ros.grasping.kinematics import tool_down
 from mql_ros.grasping.motion import stop, straight_line
 from mql_ros.grasping.robot_profile import RobotProfile, load_profile
-from mql_ros.grasping.safety import LAG, SafetyFilter
+from mql_ros.grasping.safety import LAG, MOVING, SafetyFilter
 from mql_ros.grasping.spaces import Phase
 from mql_ros.grasping.spline import largest, motion_through
 from mql_ros.grasping.trial import TrialMachine
@@ -101,6 +101,17 @@ def test_a_moving_arm_is_brought_to_rest_within_its_limits(panda: RobotProfile) 
     held = safety.filter(with_point(command, 3, 2, np.nan), moving)
     assert len(held.motion.points) > 1 and broken_limits(panda, held, moving) == []
     assert np.array_equal(held.motion.start.velocities, moving.joint_velocities)
+
+
+def test_a_motion_from_rest_is_not_for_a_moving_arm(panda: RobotProfile) -> None:
+    safety, command = SafetyFilter(panda), plan(panda)
+    moving = measured(panda.home, joint_velocities=0.1 * panda.velocity)
+    held = safety.filter(command, moving)
+    assert "joint panda_joint5 moves at 0.26 rad/s, but the motion begins at rest" in safety.last_refusal
+    assert np.array_equal(held.motion.start.velocities, moving.joint_velocities)
+    safety.begin(measured(panda.home))
+    noisy = measured(panda.home, joint_velocities=np.full(7, 0.9 * MOVING))
+    assert safety.filter(command, noisy) is command
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0, 1.001, 1.2, 5.0])
