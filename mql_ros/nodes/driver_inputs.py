@@ -49,7 +49,7 @@ class DriverInputs:
         """`moved` hears of each joint sample what `joints` then returns, measurement or not."""
         self._node, self._profile, self._arrived, self._moved = node, profile, arrived, moved
         self._joints = JointReader(profile)
-        self._newest = NewestJoints()
+        self._newest = NewestJoints(profile.velocity)
         self._measured: int | None = None
         """Stamp of the newest measurement."""
         self.refused = 0
@@ -77,7 +77,7 @@ class DriverInputs:
             node.create_timer(LOOK_AGAIN, self._take_newest_joints, clock=node.wall_clock)
 
     def joints(self) -> ArmState | None:
-        """Where the arm is and how it moves, by joint_states alone; None where they are not fresh."""
+        """Where the arm is now and how it moves, by joint_states alone; None where they are not fresh or jump."""
         return self._newest.state(self._node.seconds())
 
     def silence(self, longest: float) -> str:
