@@ -33,6 +33,8 @@ class SafetyFilter:
 
     def __init__(self, profile: RobotProfile) -> None:
         self.profile = self._original = profile
+        self.braking = profile
+        """Limits of what gives up a motion: those of acceleration and jerk are never tightened, else it would go on."""
         self.refusals = 0
         self.last_refusal = ""
         """The reason of the latest refusal, one sentence; empty when there was none."""
@@ -57,6 +59,7 @@ class SafetyFilter:
         if (tighter.velocity > now.velocity * (1 + 1e-9)).any() or tighter.max_force > now.max_force:
             raise ValueError("a limit can only be tightened while the node runs; start it anew to widen one")
         self.profile = tighter
+        self.braking = replace(self._original, velocity=tighter.velocity)
 
     def begin(self, measurement: Measurement) -> None:
         """A trial begins: wherever the arm was before, it is where it is measured now."""
@@ -83,10 +86,11 @@ class SafetyFilter:
         self._sent, self._sent_at = command.motion, measurement.stamp
         return command
 
-    def plan_fault(self, motion: Motion, target: Array | None = None) -> str:
+    def plan_fault(self, motion: Motion, target: Array | None = None, braking: bool = False) -> str:
         """What is wrong with a motion in one sentence, or "" when it is allowed.
 
-        target: where the tool should be at the end [3], m, base frame; None where that does not matter.
+        target: where the tool should be at the end [3], m, base frame; None where that does not matter. braking: it
+        gives up another motion, so that acceleration and jerk may be those of the arm itself.
         """
         names, profile, points = self.profile.joint_names, self.profile, motion.points
         shapes = {points.shape, motion.velocities.shape, motion.accelerations.shape}
@@ -97,6 +101,7 @@ class SafetyFilter:
             return "the motion holds a number that is not finite"
         if motion.velocities[-1].any() or motion.accelerations[-1].any():
             return "the motion does not end at rest"
+        limits = self.braking if braking else profile
         lowest, highest = spline.extent(motion, profile.control_period)
         # An arm that stands outside its limits may come back, but not get farther out.
         start = motion.start.positions
@@ -106,13 +111,13 @@ class SafetyFilter:
         if outside.any():
             j = int(np.argmax(outside))
             farthest = lowest[j] if lowest[j] < profile.lower[j] else highest[j]
-            limits = f"{profile.lower[j]:.3f} and {profile.upper[j]:.3f}"
-            return f"joint {names[j]} would go to {farthest:.3f} rad; its limits are {limits}"
+            between = f"{profile.lower[j]:.3f} and {profile.upper[j]:.3f}"
+            return f"joint {names[j]} would go to {farthest:.3f} rad; its limits are {between}"
         for what, unit, bound, limit in zip(
             ("a speed", "an acceleration", "a jerk"),
             ("rad/s", "rad/s^2", "rad/s^3"),
             spline.largest(motion, profile.control_period),
-            (profile.velocity, profile.acceleration, profile.jerk),
+            (limits.velocity, limits.acceleration, limits.jerk),
             strict=True,
         ):
             if (bound > limit * (1 + 1e-6)).any():

@@ -37,6 +37,20 @@ def quintic(start: ArmState, end: Array, periods: int, period: float) -> Motion:
     return Motion(start, _bernstein(values, at), _bernstein(speeds, at), _bernstein(rises, at))
 
 
+def stretched(motion: Motion, times: int, period: float) -> Motion:
+    """The same spline, passed through so many times as slowly: to the last digit, for its pieces are divided evenly."""
+    values = _control_values(motion, period)
+    degree, segments, joints = values.shape
+    at = np.arange(1, times + 1) / times
+
+    def rows(order: int, scale: float) -> Array:
+        flat = np.diff(values, n=order, axis=0).reshape(degree - order, -1) * scale / times**order
+        return _bernstein(flat, at).reshape(times, segments, joints).swapaxes(0, 1).reshape(-1, joints)
+
+    start = ArmState(motion.start.positions, motion.start.velocities / times, motion.start.accelerations / times**2)
+    return Motion(start, rows(0, 1.0), rows(1, 5 / period), rows(2, 20 / period**2))
+
+
 def state_at(motion: Motion, seconds: float, period: float) -> ArmState:
     """Where a motion's spline is so long after its start; at its start before, at rest at its end afterwards."""
     periods = min(max(seconds / period, 0.0), float(len(motion.points)))

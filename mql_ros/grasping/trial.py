@@ -42,11 +42,22 @@ class TrialMachine:
         self.executed: Array = np.zeros(spaces.ACTION_SIZE)
         """The action [4] that the last decision came to: as decided, but for what a limit has changed of it."""
         self._safety = SafetyFilter(profile)
+        self._plan_fault = ""
+        self._next = 0
 
     def tighten(self, scale: float, force: float) -> None:
-        """Lower speed and force limits (see SafetyFilter.tighten); ValueError where they would become wider."""
+        """Lower speed and force limits (see SafetyFilter.tighten); ValueError where they would become wider.
+
+        A motion under way that breaks them is stopped; where it keeps to them it goes on.
+        """
         self._safety.tighten(scale, force)
         self.profile = self._safety.profile
+        if self.done:
+            return
+        self._press_with(self._force)
+        if self._next < len(self._motion.points) and not self._refused:  # a stop is as short as the arm can make it
+            fault = self._safety.plan_fault(self._motion.rest(self._next), braking=self._retreating)
+            self._plan_fault = self._plan_fault or (fault and f"{fault}, since limits were tightened")
 
     @property
     def refusals(self) -> int:
@@ -134,10 +145,10 @@ class TrialMachine:
             shift = spaces.correction_from_action(action)
             target = position + shift.x * self._x_axis + np.array([0.0, 0.0, shift.z])
             self._plan(rest.then(self._line(joints, target, CORRECTION_SPEED)), target)
-            self._force = min(spaces.force_from_action(action), self.profile.max_force)
+            self._press_with(spaces.force_from_action(action))
             self._wait = CLOSING_PERIODS
         else:
-            self._force = min(spaces.force_from_action(action), self.profile.max_force)
+            self._press_with(spaces.force_from_action(action))
             target = position + np.array([0.0, 0.0, spaces.LIFT_HEIGHT])
             self._plan(rest.then(self._line(joints, target, spaces.speed_from_action(action))), target)
             self._wait = 3
@@ -158,7 +169,14 @@ class TrialMachine:
         wanted = np.clip(target, self.profile.workspace_lower, self.profile.workspace_upper)
         if (wanted != target).any():
             self._record_place(wanted)
-        self._plan_fault = self._safety.plan_fault(plan, wanted)
+        self._plan_fault = self._safety.plan_fault(plan, wanted, braking=self._retreating)
+
+    def _press_with(self, force: float) -> None:
+        """Let the fingers press with `force`, N, or with what is allowed, and learn from that."""
+        self._force = min(force, self.profile.max_force)
+        if self._force < force and self.phase is not Phase.PLACE:
+            self.executed = self.executed.copy()
+            self.executed[2] = spaces.action_for(force=self._force)[2]
 
     def _record_place(self, target: Array) -> None:
         """The tool goes to `target` [3] (m, base frame), not where the action said: learn from what was done."""
@@ -232,7 +250,7 @@ class TrialMachine:
         position, turn = self.profile.chain.forward(measurement.joint_positions)
         target = np.minimum(position + np.array([0.0, 0.0, RETREAT]), self.profile.workspace_upper)
         joints, _ = self.profile.chain.inverse(target, turn, state.positions)
-        self._plan(motion.turn_back(self.profile, state, joints), target)
+        self._plan(motion.turn_back(self._safety.braking, state, joints), target)
 
     def observation(self, measurement: Measurement) -> Array:
         """What the policy sees before its next decision (names in `spaces.OBSERVATION_NAMES`) [15]."""

@@ -85,13 +85,14 @@ class DriverInputs:
 
         Contact is felt by whole measurements, of which there is one in a control period.
         """
-        now = self._node.seconds()
-        if (age := self._newest.age(now)) > longest:
-            return f"no joint_states for {age:.2f} s"
-        age = math.inf if self._measured is None else self._newest.age_of(self._measured, now)
-        if age > max(longest, 2 * self._profile.control_period):
-            return f"no object_pose or no wrench that is fresh enough beside the joint_states for {age:.2f} s"
-        return ""
+        now, two_periods = self._node.seconds(), 2 * self._profile.control_period
+        joints = self._newest.age(now)
+        whole = math.inf if self._measured is None else self._newest.age_of(self._measured, now)
+        if joints <= longest and whole <= max(longest, two_periods):
+            return ""
+        if whole > joints + two_periods:
+            return f"no object_pose or no wrench that is fresh enough beside the joint_states for {whole:.2f} s"
+        return f"no joint_states for {joints:.2f} s"
 
     def figures(self) -> dict[str, Any]:
         """For /diagnostics."""

@@ -77,6 +77,22 @@ def test_the_guard_stops_the_descent_and_backs_off(panda: RobotProfile) -> None:
     assert machine.phase is Phase.CLOSE and machine.refusals == 0
 
 
+@pytest.mark.parametrize("scale", [0.3, 0.05])
+def test_the_guard_of_a_slowed_arm_backs_off_at_once(panda: RobotProfile, scale: float) -> None:
+    machine = TrialMachine(panda)
+    machine.tighten(scale, 40.0)
+    now = measured(panda.home)
+    machine.begin(now)
+    down = spaces.action_for(place=Place(0.0, 0.02))
+    periods = round(30 / scale)
+    done, after = carry_out(machine, down, now, lambda k, _: HIT if k == periods else {})
+    hit_at = panda.chain.forward(done[periods][0].joint_positions)[0]
+    below = min(panda.chain.forward(command.motion.points[0])[0][2] for _, command in done[periods:])
+    assert below > hit_at[2] - 0.02 * scale, "slower is also less far"
+    assert np.allclose(panda.chain.forward(after.joint_positions)[0], hit_at + RETREAT * UP, atol=1e-3)
+    assert machine.refusals == 0, machine.last_refusal
+
+
 def test_the_guard_backs_off_once(panda: RobotProfile) -> None:
     """Contact that lasts must not start one retreat after another."""
     machine, now = begun(panda)
