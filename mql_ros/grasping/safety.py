@@ -9,14 +9,12 @@ import numpy as np
 
 from mql_ros.grasping import motion as motions
 from mql_ros.grasping import spline
-from mql_ros.grasping.clearance import LinkClearance
+from mql_ros.grasping.clearance import ArmClearance, place_words
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
 
 LAG = 1.5
 """An arm follows with a lag: the step from the measured position may be this much longer than one at full speed."""
-BOX_TOLERANCE = 0.002
-"""The tool may be this far outside the workspace box, m: an arm at its border sags and overshoots a little."""
 MOVING = 0.05
 """A joint that is measured to be faster than this does not stand still, rad/s; the controller makes up for less."""
 REACH_TOLERANCE = 0.005
@@ -28,7 +26,7 @@ class SafetyFilter:
 
     What is checked: finite numbers; position, speed, acceleration and jerk of every joint all along the spline through
     the points, from the state it starts with; an end at rest; the workspace box of the tool and the clearance of the
-    links at every point; the way from the measured position; jumps of it; finger opening and force.
+    links, all along it too; the way from the measured position; jumps of it; finger opening and force.
     """
 
     def __init__(self, profile: RobotProfile) -> None:
@@ -38,7 +36,7 @@ class SafetyFilter:
         self.refusals = 0
         self.last_refusal = ""
         """The reason of the latest refusal, one sentence; empty when there was none."""
-        self._clearance = LinkClearance(profile)
+        self._clearance = ArmClearance(profile)
         self._finger_target: float | None = None
         self._finger_force = 0.0
         self.lost = False
@@ -123,23 +121,15 @@ class SafetyFilter:
             if (bound > limit * (1 + 1e-6)).any():
                 j = int(np.argmax(bound / limit))
                 return f"joint {names[j]} would reach {what} of {bound[j]:.2f} {unit}; its limit is {limit[j]:.2f}"
-        return self._tool_fault(points, start, target) or self._clearance.fault(points)
+        return self._reach_fault(points[-1], target) or self._clearance.fault(motion, profile.control_period)
 
-    def _tool_fault(self, points: Array, start: Array, target: Array | None) -> str:
-        lower, upper = self.profile.workspace_lower, self.profile.workspace_upper
-        positions = self.profile.chain.positions(np.concatenate([start[None], points]))
-        beyond = np.maximum(lower - positions, positions - upper).max(axis=1)
-        # An arm that stands outside the box may come back in, but not get farther out.
-        allowed = max(BOX_TOLERANCE, float(beyond[0]) + 1e-4)
-        worst = int(np.argmax(beyond))
-        if beyond[worst] > allowed:
-            outside = f"{beyond[worst] * 1000:.0f} mm outside the workspace"
-            return f"the tool would go to {_place(positions[worst])}, {outside}"
-        if target is not None:
-            short = float(np.linalg.norm(positions[-1] - target))
-            if short > REACH_TOLERANCE:
-                return f"the arm cannot bring the tool to {_place(target)}; {short * 1000:.0f} mm would be left"
-        return ""
+    def _reach_fault(self, end: Array, target: Array | None) -> str:
+        if target is None:
+            return ""
+        short = float(np.linalg.norm(self.profile.chain.forward(end)[0] - target))
+        if short <= REACH_TOLERANCE:
+            return ""
+        return f"the arm cannot bring the tool to {place_words(target)}; {short * 1000:.0f} mm would be left"
 
     def _start_fault(self, motion: Motion, measurement: Measurement) -> str:
         if self.lost:
@@ -218,7 +208,3 @@ def what_moves(profile: RobotProfile, measurement: Measurement) -> str:
     speeds = np.abs(measurement.joint_velocities)
     j = int(np.argmax(speeds))
     return f"joint {profile.joint_names[j]} moves at {speeds[j]:.2f} rad/s" if speeds[j] > MOVING else ""
-
-
-def _place(position: Array) -> str:
-    return "({:.3f}, {:.3f}, {:.3f}) m".format(*position)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mql_ros.grasping.types import ArmState, Array, Motion
 
@@ -65,6 +66,17 @@ def state_at(motion: Motion, seconds: float, period: float) -> ArmState:
     return ArmState(_bernstein(values, at)[0], _bernstein(speeds, at)[0], _bernstein(rises, at)[0])
 
 
+def between(motion: Motion, segments: NDArray[np.intp], shares: Array, period: float) -> tuple[Array, Array]:
+    """Positions and velocities [k, n] at moments within segments [k] of the spline, at shares [k] in [0, 1] of each."""
+    values = _control_values(motion, period)[:, segments]
+    return _bernstein(values, shares), _bernstein(np.diff(values, axis=0) * 5 / period, shares)
+
+
+def steepest(motion: Motion, period: float) -> Array:
+    """Bounds on the acceleration of each joint in each of the m segments [m, n], rad/s^2."""
+    return np.asarray(np.abs(np.diff(_control_values(motion, period), n=2, axis=0)).max(axis=0) * 20 / period**2)
+
+
 def largest(motion: Motion, period: float) -> tuple[Array, Array, Array]:
     """Bounds [n] on speed (rad/s), acceleration (rad/s^2) and jerk (rad/s^3) of each joint over the whole spline."""
     values = _control_values(motion, period)
@@ -90,8 +102,11 @@ def _control_values(motion: Motion, period: float) -> Array:
 
 
 def _bernstein(values: Array, at: Array) -> Array:
-    """Polynomials with control values [d + 1, n] at `at` [m] in [0, 1], by de Casteljau's algorithm [m, n]."""
-    rows = [np.broadcast_to(value, (len(at), values.shape[1])) for value in values]
+    """Polynomials at `at` [m] in [0, 1], by de Casteljau's algorithm [m, n].
+
+    values: control values [d + 1, n], or [d + 1, m, n] where each moment has polynomials of its own.
+    """
+    rows = list(values)
     share = at[:, None]
     while len(rows) > 1:
         rows = [(1 - share) * first + share * second for first, second in pairwise(rows)]

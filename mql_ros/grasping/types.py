@@ -100,7 +100,7 @@ class Motion:
     def rest(self, period: int) -> Motion:
         """What is left after so many control periods; the last point where nothing is."""
         k = min(period, len(self.points) - 1)
-        return Motion(self.state(k), self.points[k:], self.velocities[k:], self.accelerations[k:])
+        return Motion(self.state(period), self.points[k:], self.velocities[k:], self.accelerations[k:])
 
 
 @dataclass(frozen=True)

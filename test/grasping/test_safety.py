@@ -7,7 +7,6 @@ import pytest
 from grasping_cases import broken_limits, carry_out, measured, spline_of, turned
 
 from mql_ros.grasping import spaces
-from mql_ros.grasping.clearance import LinkClearance
 from mql_ros.grasping.kinematics import tool_down
 from mql_ros.grasping.motion import stop, straight_line
 from mql_ros.grasping.robot_profile import RobotProfile, load_profile
@@ -15,7 +14,7 @@ from mql_ros.grasping.safety import LAG, MOVING, SafetyFilter
 from mql_ros.grasping.spaces import Phase
 from mql_ros.grasping.spline import largest, motion_through
 from mql_ros.grasping.trial import TrialMachine
-from mql_ros.grasping.types import ArmState, Command, Measurement
+from mql_ros.grasping.types import ArmState, Command, Measurement, Motion
 from mql_ros.nodes.plan_tracker import PlanTracker
 
 
@@ -137,103 +136,6 @@ def test_a_measured_position_that_jumps_is_not_acted_on(panda: RobotProfile) -> 
     held = safety.filter(later, jumped)
     assert held is not later and "was measured to jump by 0.300 rad" in safety.last_refusal
     assert np.abs(held.motion.points - panda.home).max() < 0.01
-
-
-def test_links_keep_away_from_the_table_and_from_each_other(panda: RobotProfile) -> None:
-    clearance = LinkClearance(panda)
-    rng = np.random.default_rng(1)
-    joints = rng.uniform(panda.lower, panda.upper, size=(300, 7))
-    places = panda.chain.joint_positions(joints)
-    frames = np.array([[panda.chain.frames(q)[0][k][:3, 3] for k in range(7)] for q in joints])
-    assert np.allclose(places[:, 1:-1], frames) and np.allclose(places[:, -1], panda.chain.positions(joints))
-    faults = [clearance.fault(q[None]) for q in joints]
-    low = places[:, 3:-1, 2].min(axis=1) < panda.clearance.link_radius + panda.clearance.table
-    assert [("of the table" in fault) for fault in faults] == low.tolist()
-    folded = np.array([0.0, -1.7, 0.0, -3.0, 0.0, 0.2, 0.0])  # the hand into the upper arm
-    assert "of each other" in clearance.fault(folded[None])
-    assert clearance.fault(panda.home[None]) == ""
-
-
-def test_limits_can_only_be_tightened(panda: RobotProfile) -> None:
-    machine = TrialMachine(panda)
-    machine.tighten(0.5, 10.0)
-    with pytest.raises(ValueError, match="can only be tightened"):
-        machine.tighten(0.6, 10.0)
-    with pytest.raises(ValueError, match="can only be tightened"):
-        machine.tighten(0.5, 20.0)
-    assert np.allclose(machine.profile.velocity, 0.5 * panda.velocity) and machine.profile.max_force == 10.0
-    start = measured(panda.home)
-    machine.begin(start)
-    for action in (np.array([0.3, -0.5, 0, 0]), np.array([0.5, 0.5, 1.0, 0]), np.array([0, 0, 1.0, 1.0])):
-        done, start = carry_out(machine, action, start)
-        for before, command in done:
-            assert broken_limits(machine.profile, command, before) == []
-    assert machine.refusals == 0
-
-
-@pytest.mark.parametrize("phase", list(Phase))
-def test_limits_that_are_tightened_in_a_motion_stop_it_where_it_breaks_them(panda: RobotProfile, phase: Phase) -> None:
-    for scale, stops in ((0.999, False), (0.1, True)):
-        machine, now = TrialMachine(panda), measured(panda.home)
-        machine.begin(now)
-        for _ in range(phase):
-            _, now = carry_out(machine, np.zeros(4), now)
-        machine.decide(np.array([0.0, 0.5, 0.0, 0.0]), now)
-        for _ in range(6):
-            before = machine.command(now)
-            assert before is not None
-            moves = before.motion.velocities[0]
-            stamp = now.stamp + panda.control_period
-            now = measured(before.motion.points[0], stamp=stamp, joint_velocities=moves)
-        machine.tighten(scale, 40.0)
-        after = machine.command(now)
-        assert after is not None and machine.refusals == stops
-        if not stops:
-            assert np.array_equal(after.motion.points, before.motion.points[1:])
-            continue
-        assert machine.last_refusal.endswith("since limits were tightened")
-        assert len(after.motion.points) < min(6, len(before.motion.points))
-        assert broken_limits(panda, after, now) == [], "with the arm's own limits"
-        machine.tighten(0.5 * scale, 40.0)
-        for k in range(1, len(after.motion.points)):
-            stamp += panda.control_period
-            following = machine.command(measured(after.motion.points[k - 1], stamp=stamp))
-            assert following is not None and np.array_equal(following.motion.points, after.motion.points[k:])
-        assert machine.refusals == 1, "the stop is followed to its end"
-
-
-def test_a_force_that_a_limit_has_lowered_is_what_is_recorded(panda: RobotProfile) -> None:
-    machine, now = TrialMachine(panda), measured(panda.home)
-    machine.begin(now)
-    machine.tighten(1.0, 20.0)
-    _, now = carry_out(machine, np.array([0.0, 0.3, 1.0, 0.0]), now)
-    assert machine.executed[2] == 1.0, "nothing is pressed yet"
-    machine.decide(np.array([0.1, 0.2, 1.0, 0.4]), now)
-    assert spaces.force_from_action(machine.executed) == pytest.approx(20.0)
-    machine.tighten(1.0, 5.0)
-    assert spaces.force_from_action(machine.executed) == pytest.approx(5.0)
-    assert np.array_equal(machine.executed[[0, 1, 3]], [0.1, 0.2, 0.4])
-    command = machine.command(now)
-    assert command is not None and command.finger_force == 5.0 and machine.refusals == 0
-
-
-@pytest.mark.parametrize("scale", [0.3, 0.1, 0.05])
-@pytest.mark.parametrize("robot", ["panda", "iiwa", "ur5e"])
-def test_small_scales_are_slow_and_nothing_else(robot: str, scale: float) -> None:
-    profile = load_profile(robot)
-    rng, ends = np.random.default_rng(1), []
-    for limited in (1.0, scale):
-        machine = TrialMachine(profile)
-        machine.tighten(limited, 40.0)
-        now = measured(profile.home, object_position=np.array([*profile.home_position[:2], 0.0]))
-        machine.begin(now)
-        for _ in range(3):
-            done, now = carry_out(machine, rng.uniform(-0.7, 0.7, size=4), now)
-            assert broken_limits(machine.profile, *done[0][::-1]) == []
-        assert machine.refusals == 0, machine.last_refusal
-        rng = np.random.default_rng(1)
-        ends.append(profile.chain.forward(now.joint_positions)[0])
-    assert np.allclose(*ends, atol=2e-3)
 
 
 def test_what_was_really_done_is_what_is_recorded(panda: RobotProfile) -> None:
@@ -368,28 +270,30 @@ class Believed:
     def __init__(self, profile: RobotProfile, first: Measurement) -> None:
         self._profile, self._last, self._jumped = profile, first, False
         here = first.joint_positions
-        self._sent, self._sent_at = motion_through(here, here[None], profile.control_period), first.stamp
+        self.send(motion_through(here, here[None], profile.control_period), first.stamp)
 
-    def state(self, now: Measurement) -> Measurement:
-        """A measurement, or what it should have been."""
-        period = self._profile.control_period
-        step = 1.5 * self._profile.velocity * max(period, now.stamp - self._last.stamp)
+    def send(self, motion: Motion, stamp: float) -> None:
+        spline = spline_of(motion, self._profile.control_period)
+        self._sent, self._sent_at = [spline, spline.derivative(1), spline.derivative(2)], stamp
+
+    def state(self, now: Measurement) -> tuple[Measurement, ArmState]:
+        """A measurement, or what it should have been; and what the arm should do as it was told."""
+        step = 1.5 * self._profile.velocity * max(self._profile.control_period, now.stamp - self._last.stamp)
         self._jumped |= bool((np.abs(now.joint_positions - self._last.joint_positions) > step).any())
-        if not self._jumped:
-            self._last = now
-            return now
-        spline = spline_of(self._sent, period)
-        at = min(max(now.stamp - self._sent_at, period), spline.x[-1])
-        return replace(now, joint_positions=spline(at), joint_velocities=spline.derivative()(at))
-
-    def sent(self, command: Command, stamp: float) -> None:
-        self._sent, self._sent_at = command.motion, stamp
+        at = min(now.stamp - self._sent_at, self._sent[0].x[-1])
+        sent = ArmState(*(part(at) for part in self._sent))
+        if self._jumped:
+            return replace(now, joint_positions=sent.positions, joint_velocities=sent.velocities), sent
+        self._last = now
+        return now, sent
 
 
-def published(panda: RobotProfile, rng: np.random.Generator) -> Iterator[tuple[Measurement, Command]]:
+def published(
+    panda: RobotProfile, rng: np.random.Generator
+) -> Iterator[tuple[Command, Measurement, ArmState, RobotProfile]]:
     """What is sent in one trial, wherever the object is said to be, whatever the arm feels and wherever it is put.
 
-    With each command comes where the arm may be taken to be.
+    With each command come where the arm may be taken to be, what it should do by then, and the limits as they are.
     """
     machine, tracker, act = TrialMachine(panda), PlanTracker(), adversary(rng)
     if rng.random() < 0.3:
@@ -405,9 +309,15 @@ def published(panda: RobotProfile, rng: np.random.Generator) -> Iterator[tuple[M
         there = panda.chain.inverse(place, tool_down(0.0), panda.home, iterations=100)[0]
         now = measured(there, stamp=10.0, **pose)
     roughness = rng.choice([0.0, 5.0, 100.0])
+    tightened = rng.choice([0.0, 0.01])
     pushed, push = rng.choice([0.0, 0.02]), rng.choice([0.03, 0.3])
 
+    limits: list[RobotProfile] = []
+
     def feel(period: int, joints: np.ndarray) -> dict[str, object]:
+        limits.append(machine.profile)
+        if rng.random() < tightened:  # in the middle of a motion
+            machine.tighten(0.7 * machine.profile.scale, machine.profile.max_force)
         changes: dict[str, object] = {"contact_force": rng.normal(size=3) * roughness}
         if rng.random() < pushed:
             changes["joint_positions"] = np.clip(joints + rng.normal(size=7) * push, panda.lower, panda.upper)
@@ -415,12 +325,13 @@ def published(panda: RobotProfile, rng: np.random.Generator) -> Iterator[tuple[M
 
     step, follow, believed = 0, float(rng.uniform(0.4, 1.0)), Believed(panda, now)
     while not machine.done:
+        limits.clear()
         done, now = carry_out(machine, act(step), now, feel, follow)
         for number, (before, command) in enumerate(done):
-            state = believed.state(before)
+            state, sent = believed.state(before)
             if any(tracker.changes(command, number == 0)):
-                yield state, command
-                believed.sent(command, before.stamp)
+                yield command, state, sent, limits[number]
+                believed.send(command.motion, before.stamp)
         step += 1
 
 
@@ -431,7 +342,7 @@ SAMPLES = int(float(os.environ.get("MQL_SAFETY_SAMPLES", "2e4")))
 def test_no_trajectory_that_is_published_ever_breaks_a_limit(panda: RobotProfile) -> None:
     looked_at = trial = 0
     while looked_at < SAMPLES:
-        for before, command in published(panda, np.random.default_rng(trial)):
-            assert broken_limits(panda, command, before) == [], f"trial {trial}"
+        for command, arm, sent, limits in published(panda, np.random.default_rng(trial)):
+            assert broken_limits(panda, command, arm, limits=limits, running=sent) == [], f"trial {trial}"
             looked_at += 8 * len(command.motion.points) + 1
         trial += 1
