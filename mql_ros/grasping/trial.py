@@ -56,7 +56,7 @@ class TrialMachine:
             return
         self._press_with(self._force)
         if self._next < len(self._motion.points) and not self._refused:  # a stop is as short as the arm can make it
-            fault = self._safety.plan_fault(self._motion.rest(self._next), braking=self._retreating)
+            fault = self._safety.plan_fault(self._motion.rest(self._next), braking=self._braking)
             self._plan_fault = self._plan_fault or (fault and f"{fault}, since limits were tightened")
 
     @property
@@ -123,7 +123,7 @@ class TrialMachine:
         self._plan_fault = ""
         self._next, self._began = 0, measurement.stamp
         self._wait = 0
-        self._retreating = self._refused = False
+        self._retreating = self._braking = self._refused = False
 
     def decide(self, action: Array, measurement: Measurement) -> None:
         """Plan the present decision for an action [4] in [-1, 1]; ValueError when it is not finite."""
@@ -169,7 +169,7 @@ class TrialMachine:
         wanted = np.clip(target, self.profile.workspace_lower, self.profile.workspace_upper)
         if (wanted != target).any():
             self._record_place(wanted)
-        self._plan_fault = self._safety.plan_fault(plan, wanted, braking=self._retreating)
+        self._plan_fault = self._safety.plan_fault(plan, wanted, braking=self._braking)
 
     def _press_with(self, force: float) -> None:
         """Let the fingers press with `force`, N, or with what is allowed, and learn from that."""
@@ -250,7 +250,9 @@ class TrialMachine:
         position, turn = self.profile.chain.forward(measurement.joint_positions)
         target = np.minimum(position + np.array([0.0, 0.0, RETREAT]), self.profile.workspace_upper)
         joints, _ = self.profile.chain.inverse(target, turn, state.positions)
-        self._plan(motion.turn_back(self._safety.braking, state, joints), target)
+        self._braking = bool(state.velocities.any())
+        limits = self._safety.braking if self._braking else self.profile
+        self._plan(motion.turn_back(limits, state, joints), target)
 
     def observation(self, measurement: Measurement) -> Array:
         """What the policy sees before its next decision (names in `spaces.OBSERVATION_NAMES`) [15]."""
