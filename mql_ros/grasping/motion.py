@@ -9,13 +9,14 @@ import numpy as np
 
 from mql_ros.grasping.kinematics import rotation_vector, small_rotation, tool_down
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.spline import extent, largest, motion_through, quintic
+from mql_ros.grasping.spline import extent, largest, motion_through, quintic, stretched
 from mql_ros.grasping.types import ArmState, Array, Motion
 
 RAMP_PERIODS = 3
 """Least number of control periods over which the tool speeds up and slows down."""
 LONGEST = 200
-"""Control periods: near a singularity no slower motion helps, and the safety filter has the last word."""
+"""Control periods at an arm's own limits, in proportion more where it is slowed: near a singularity no slower motion
+helps, and the safety filter has the last word."""
 ROUNDING = 1e-6
 MARGIN = 0.95
 """Part of a joint's limits that is planned with: a controller's clock is not quite that of the plan."""
@@ -27,8 +28,12 @@ def straight_line(profile: RobotProfile, start_joints: Array, target: Array, yaw
     The tool points down and turns to heading `yaw` (rad) on the way; a tilt that contact has forced on it is taken back
     as slowly. Trapezoidal speed profile with peak
     `speed` (m/s), slowed down as a whole until no joint exceeds its speed limit, with longer ramps until none exceeds
-    those of acceleration and jerk. The target is clipped to the workspace box.
+    those of acceleration and jerk. The target is clipped to the workspace box. With an arm that is slowed to less than
+    half of its limits time passes more slowly as a whole, for the tool too.
     """
+    if (times := int(1.0 / profile.scale + ROUNDING)) > 1:
+        quick = straight_line(profile.paced(times), start_joints, target, yaw, speed)
+        return stretched(quick, times, profile.control_period)
     position, turn = profile.chain.forward(start_joints)
     start_yaw = float(np.arctan2(turn[1, 0], turn[0, 0]))
     tilt = rotation_vector(tool_down(start_yaw).T @ turn)
@@ -48,7 +53,7 @@ def straight_line(profile: RobotProfile, start_joints: Array, target: Array, yaw
         points, _ = profile.chain.inverse(position + way * (target - position), orientations, guess, iterations=4)
         motion = motion_through(start_joints, points, profile.control_period)
         fast, abrupt = excess(profile, motion)
-        if max(fast, abrupt) <= MARGIN or periods > LONGEST:
+        if max(fast, abrupt) <= MARGIN or periods > LONGEST / profile.scale:
             return motion
         longer = ramp if abrupt <= MARGIN else max(ramp + 1, int(np.ceil(ramp * min(abrupt / MARGIN, 3.0))))
         if fast > MARGIN:
@@ -92,7 +97,7 @@ def _earliest(
         target = np.clip(end(periods * profile.control_period), profile.lower, profile.upper)
         motion = quintic(state, target, periods, profile.control_period)
         fast, abrupt = excess(profile, motion)
-        if (fast <= fastest and abrupt <= 1.0 + ROUNDING) or periods > LONGEST:
+        if (fast <= fastest and abrupt <= 1.0 + ROUNDING) or periods > LONGEST / profile.scale:
             return motion
         periods += 1
 

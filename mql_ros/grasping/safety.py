@@ -9,14 +9,14 @@ import numpy as np
 
 from mql_ros.grasping import motion as motions
 from mql_ros.grasping import spline
-from mql_ros.grasping.clearance import LinkClearance
+from mql_ros.grasping.clearance import ArmClearance, place_words
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
 
 LAG = 1.5
 """An arm follows with a lag: the step from the measured position may be this much longer than one at full speed."""
-BOX_TOLERANCE = 0.002
-"""The tool may be this far outside the workspace box, m: an arm at its border sags and overshoots a little."""
+MOVING = 0.05
+"""A joint that is measured to be faster than this does not stand still, rad/s; the controller makes up for less."""
 REACH_TOLERANCE = 0.005
 """A motion that would end farther than this from where the tool is wanted is refused, m."""
 
@@ -26,18 +26,25 @@ class SafetyFilter:
 
     What is checked: finite numbers; position, speed, acceleration and jerk of every joint all along the spline through
     the points, from the state it starts with; an end at rest; the workspace box of the tool and the clearance of the
-    links at every point; the way from the measured position; jumps of it; finger opening and force.
+    links, all along it too; the way from the measured position; jumps of it; finger opening and force.
     """
 
     def __init__(self, profile: RobotProfile) -> None:
         self.profile = self._original = profile
+        self.braking = profile
+        """Limits of what gives up a motion: those of acceleration and jerk are never tightened, else it would go on."""
         self.refusals = 0
         self.last_refusal = ""
         """The reason of the latest refusal, one sentence; empty when there was none."""
-        self._clearance = LinkClearance(profile)
+        self._clearance = ArmClearance(profile)
         self._finger_target: float | None = None
         self._finger_force = 0.0
-        self._measured: Measurement | None = None
+        self.lost = False
+        """Whether the measured position has jumped since the trial began: it is not believed any more."""
+        self._trusted: Measurement | None = None
+        self._sent: Motion | None = None
+        """What was allowed last, at driver time `_sent_at`, s."""
+        self._sent_at = 0.0
 
     def tighten(self, scale: float, force: float) -> None:
         """Lower the limits: of speed to `scale` (in (0, 1]) times the profile's, of a finger's force to `force`, N.
@@ -50,34 +57,38 @@ class SafetyFilter:
         if (tighter.velocity > now.velocity * (1 + 1e-9)).any() or tighter.max_force > now.max_force:
             raise ValueError("a limit can only be tightened while the node runs; start it anew to widen one")
         self.profile = tighter
+        self.braking = replace(self._original, velocity=tighter.velocity)
 
-    def begin(self) -> None:
-        """A trial begins: wherever the arm was before, it may be somewhere else now."""
-        self._measured = None
+    def begin(self, measurement: Measurement) -> None:
+        """A trial begins: wherever the arm was before, it is where it is measured now."""
+        self._trusted, self._sent, self.lost = measurement, None, False
 
     def filter(self, command: Command, measurement: Measurement, plan_fault: str | None = None) -> Command:
         """The command itself when it is allowed, otherwise one that brings the arm to rest where it is.
 
+        Where it is, is measured; after a jump it is where the last command has brought it, until a trial begins.
         `plan_fault` is what `plan_fault()` said about the plan that the command's motion is the rest of; with None
-        it is checked here. A refused command keeps its fingers if their part was in order, else as last allowed.
+        it is checked here, and a motion that begins at rest is refused to a moving arm. A refused command keeps its
+        fingers if their part was in order, else as last allowed.
         """
         if plan_fault is None:
-            plan_fault = self.plan_fault(command.motion)
+            plan_fault = self.plan_fault(command.motion) or self._rest_fault(command.motion, measurement)
         finger_fault = self._finger_fault(command.finger_target, command.finger_force)
         if not finger_fault:
             self._finger_target, self._finger_force = command.finger_target, command.finger_force
-        jump = self._jump(measurement)
-        fault = plan_fault or jump or self._start_fault(command.motion.points[0], measurement) or finger_fault
-        if not fault:
-            return command
-        self.refusals += 1
-        self.last_refusal = fault
-        return self._hold(measurement)
+        fault = self._jump(measurement) or plan_fault or self._start_fault(command.motion, measurement) or finger_fault
+        if fault:
+            self.refusals += 1
+            self.last_refusal = fault
+            command = self._hold(measurement)
+        self._sent, self._sent_at = command.motion, measurement.stamp
+        return command
 
-    def plan_fault(self, motion: Motion, target: Array | None = None) -> str:
+    def plan_fault(self, motion: Motion, target: Array | None = None, braking: bool = False) -> str:
         """What is wrong with a motion in one sentence, or "" when it is allowed.
 
-        target: where the tool should be at the end [3], m, base frame; None where that does not matter.
+        target: where the tool should be at the end [3], m, base frame; None where that does not matter. braking: it
+        gives up another motion, so that acceleration and jerk may be those of the arm itself.
         """
         names, profile, points = self.profile.joint_names, self.profile, motion.points
         shapes = {points.shape, motion.velocities.shape, motion.accelerations.shape}
@@ -88,6 +99,7 @@ class SafetyFilter:
             return "the motion holds a number that is not finite"
         if motion.velocities[-1].any() or motion.accelerations[-1].any():
             return "the motion does not end at rest"
+        limits = self.braking if braking else profile
         lowest, highest = spline.extent(motion, profile.control_period)
         # An arm that stands outside its limits may come back, but not get farther out.
         start = motion.start.positions
@@ -97,38 +109,34 @@ class SafetyFilter:
         if outside.any():
             j = int(np.argmax(outside))
             farthest = lowest[j] if lowest[j] < profile.lower[j] else highest[j]
-            limits = f"{profile.lower[j]:.3f} and {profile.upper[j]:.3f}"
-            return f"joint {names[j]} would go to {farthest:.3f} rad; its limits are {limits}"
+            between = f"{profile.lower[j]:.3f} and {profile.upper[j]:.3f}"
+            return f"joint {names[j]} would go to {farthest:.3f} rad; its limits are {between}"
         for what, unit, bound, limit in zip(
             ("a speed", "an acceleration", "a jerk"),
             ("rad/s", "rad/s^2", "rad/s^3"),
             spline.largest(motion, profile.control_period),
-            (profile.velocity, profile.acceleration, profile.jerk),
+            (limits.velocity, limits.acceleration, limits.jerk),
             strict=True,
         ):
             if (bound > limit * (1 + 1e-6)).any():
                 j = int(np.argmax(bound / limit))
                 return f"joint {names[j]} would reach {what} of {bound[j]:.2f} {unit}; its limit is {limit[j]:.2f}"
-        return self._tool_fault(points, start, target) or self._clearance.fault(points)
+        return self._reach_fault(points[-1], target) or self._clearance.fault(motion, profile.control_period)
 
-    def _tool_fault(self, points: Array, start: Array, target: Array | None) -> str:
-        lower, upper = self.profile.workspace_lower, self.profile.workspace_upper
-        positions = self.profile.chain.positions(np.concatenate([start[None], points]))
-        beyond = np.maximum(lower - positions, positions - upper).max(axis=1)
-        # An arm that stands outside the box may come back in, but not get farther out.
-        allowed = max(BOX_TOLERANCE, float(beyond[0]) + 1e-4)
-        worst = int(np.argmax(beyond))
-        if beyond[worst] > allowed:
-            outside = f"{beyond[worst] * 1000:.0f} mm outside the workspace"
-            return f"the tool would go to {_place(positions[worst])}, {outside}"
-        if target is not None:
-            short = float(np.linalg.norm(positions[-1] - target))
-            if short > REACH_TOLERANCE:
-                return f"the arm cannot bring the tool to {_place(target)}; {short * 1000:.0f} mm would be left"
-        return ""
+    def _reach_fault(self, end: Array, target: Array | None) -> str:
+        if target is None:
+            return ""
+        short = float(np.linalg.norm(self.profile.chain.forward(end)[0] - target))
+        if short <= REACH_TOLERANCE:
+            return ""
+        return f"the arm cannot bring the tool to {place_words(target)}; {short * 1000:.0f} mm would be left"
 
-    def _start_fault(self, first: Array, measurement: Measurement) -> str:
-        steps, allowed = np.abs(first - measurement.joint_positions), self._step(1.0)
+    def _start_fault(self, motion: Motion, measurement: Measurement) -> str:
+        if self.lost:
+            assert self._sent is not None, "the jump was answered"
+            is_rest = np.array_equal(motion.points, self._sent.points[-len(motion.points) :])
+            return "" if is_rest else "the measured position has jumped; only the stop that followed is allowed"
+        steps, allowed = np.abs(motion.points[0] - measurement.joint_positions), self._step(1.0)
         if (steps <= allowed).all():
             return ""
         j = int(np.argmax(steps / allowed))
@@ -137,17 +145,34 @@ class SafetyFilter:
             f"at most {allowed[j]:.3f} are allowed"
         )
 
+    def _rest_fault(self, motion: Motion, measurement: Measurement) -> str:
+        moves = "" if motion.start.velocities.any() else what_moves(self.profile, measurement)
+        return f"{moves}, but the motion begins at rest" if moves else ""
+
     def _jump(self, measurement: Measurement) -> str:
         """Whether the measured position changed faster than the arm can move since the command before."""
-        before, self._measured = self._measured, measurement
+        if self.lost:
+            return ""
+        before, self._trusted = self._trusted, measurement
         if before is None:
             return ""
         periods = max(1.0, (measurement.stamp - before.stamp) / self.profile.control_period)
         steps, allowed = np.abs(measurement.joint_positions - before.joint_positions), self._step(periods)
         if (steps <= allowed).all():
             return ""
+        self.lost, self._trusted = True, before
         j = int(np.argmax(steps / allowed))
         return f"joint {self.profile.joint_names[j]} was measured to jump by {steps[j]:.3f} rad"
+
+    def _state(self, measurement: Measurement) -> ArmState:
+        """The arm as it was measured, or, where that is not to be believed, as the last command moves it."""
+        if not self.lost:
+            return measured_state(measurement)
+        if self._sent is None:
+            assert self._trusted is not None, "a jump is one from somewhere"
+            return ArmState.at_rest(self._trusted.joint_positions)
+        period = self.profile.control_period
+        return spline.state_at(self._sent, max(measurement.stamp - self._sent_at, period), period)
 
     def _step(self, periods: float) -> Array:
         """How far the joints may be from where they were or should be after so many control periods [n], rad."""
@@ -167,7 +192,7 @@ class SafetyFilter:
         target = measurement.finger_width if self._finger_target is None else self._finger_target
         return Command(
             # With the arm's own limits: the tightened ones would let it run on for long.
-            motions.stop(self._original, measured_state(measurement)),
+            motions.stop(self._original, self._state(measurement)),
             min(max(target, 0.0), profile.max_width),
             min(self._finger_force, profile.max_force),
         )
@@ -178,5 +203,8 @@ def measured_state(measurement: Measurement) -> ArmState:
     return replace(ArmState.at_rest(measurement.joint_positions), velocities=measurement.joint_velocities)
 
 
-def _place(position: Array) -> str:
-    return "({:.3f}, {:.3f}, {:.3f}) m".format(*position)
+def what_moves(profile: RobotProfile, measurement: Measurement) -> str:
+    """The joint that is measured to move the fastest, in words; "" where the arm stands still."""
+    speeds = np.abs(measurement.joint_velocities)
+    j = int(np.argmax(speeds))
+    return f"joint {profile.joint_names[j]} moves at {speeds[j]:.2f} rad/s" if speeds[j] > MOVING else ""

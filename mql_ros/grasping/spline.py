@@ -9,8 +9,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mql_ros.grasping.types import ArmState, Array, Motion
+
+WHOLE = 1e-6
+"""A time so near to a point's, in periods, is that point's: it is then given bit for bit."""
 
 
 def motion_through(start: Array, points: Array, period: float) -> Motion:
@@ -32,6 +36,45 @@ def quintic(start: ArmState, end: Array, periods: int, period: float) -> Motion:
     speeds, rises = np.diff(values, axis=0) * 5 / duration, np.diff(values, n=2, axis=0) * 20 / duration**2
     at = np.arange(1, periods + 1) / periods
     return Motion(start, _bernstein(values, at), _bernstein(speeds, at), _bernstein(rises, at))
+
+
+def stretched(motion: Motion, times: int, period: float) -> Motion:
+    """The same spline, passed through so many times as slowly: to the last digit, for its pieces are divided evenly."""
+    values = _control_values(motion, period)
+    degree, segments, joints = values.shape
+    at = np.arange(1, times + 1) / times
+
+    def rows(order: int, scale: float) -> Array:
+        flat = np.diff(values, n=order, axis=0).reshape(degree - order, -1) * scale / times**order
+        return _bernstein(flat, at).reshape(times, segments, joints).swapaxes(0, 1).reshape(-1, joints)
+
+    start = ArmState(motion.start.positions, motion.start.velocities / times, motion.start.accelerations / times**2)
+    return Motion(start, rows(0, 1.0), rows(1, 5 / period), rows(2, 20 / period**2))
+
+
+def state_at(motion: Motion, seconds: float, period: float) -> ArmState:
+    """Where a motion's spline is so long after its start; at its start before, at rest at its end afterwards."""
+    periods = min(max(seconds / period, 0.0), float(len(motion.points)))
+    if abs(periods - round(periods)) < WHOLE:
+        return motion.state(round(periods))
+    k = int(periods)
+    begin, end = motion.state(k), motion.state(k + 1)
+    rows = end.positions[None], end.velocities[None], end.accelerations[None]
+    values = _control_values(Motion(begin, *rows), period)[:, 0]
+    speeds, rises = np.diff(values, axis=0) * 5 / period, np.diff(values, n=2, axis=0) * 20 / period**2
+    at = np.array([periods - k])
+    return ArmState(_bernstein(values, at)[0], _bernstein(speeds, at)[0], _bernstein(rises, at)[0])
+
+
+def between(motion: Motion, segments: NDArray[np.intp], shares: Array, period: float) -> tuple[Array, Array]:
+    """Positions and velocities [k, n] at moments within segments [k] of the spline, at shares [k] in [0, 1] of each."""
+    values = _control_values(motion, period)[:, segments]
+    return _bernstein(values, shares), _bernstein(np.diff(values, axis=0) * 5 / period, shares)
+
+
+def steepest(motion: Motion, period: float) -> Array:
+    """Bounds on the acceleration of each joint in each of the m segments [m, n], rad/s^2."""
+    return np.asarray(np.abs(np.diff(_control_values(motion, period), n=2, axis=0)).max(axis=0) * 20 / period**2)
 
 
 def largest(motion: Motion, period: float) -> tuple[Array, Array, Array]:
@@ -60,8 +103,11 @@ def _control_values(motion: Motion, period: float) -> Array:
 
 
 def _bernstein(values: Array, at: Array) -> Array:
-    """Polynomials with control values [d + 1, n] at `at` [m] in [0, 1], by de Casteljau's algorithm [m, n]."""
-    rows = [np.broadcast_to(value, (len(at), values.shape[1])) for value in values]
+    """Polynomials at `at` [m] in [0, 1], by de Casteljau's algorithm [m, n].
+
+    values: control values [d + 1, n], or [d + 1, m, n] where each moment has polynomials of its own.
+    """
+    rows = list(values)
     share = at[:, None]
     while len(rows) > 1:
         rows = [(1 - share) * first + share * second for first, second in pairwise(rows)]

@@ -11,8 +11,9 @@ import numpy as np
 from mql_ros.grasping import motion, spaces
 from mql_ros.grasping.kinematics import quaternion_to_matrix, yaw_of
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.safety import SafetyFilter
+from mql_ros.grasping.safety import SafetyFilter, measured_state, what_moves
 from mql_ros.grasping.spaces import Phase
+from mql_ros.grasping.spline import state_at
 from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
 
 TRAVEL_SPEED = 0.50
@@ -42,11 +43,22 @@ class TrialMachine:
         self.executed: Array = np.zeros(spaces.ACTION_SIZE)
         """The action [4] that the last decision came to: as decided, but for what a limit has changed of it."""
         self._safety = SafetyFilter(profile)
+        self._plan_fault = ""
+        self._next = 0
 
     def tighten(self, scale: float, force: float) -> None:
-        """Lower speed and force limits (see SafetyFilter.tighten); ValueError where they would become wider."""
+        """Lower speed and force limits (see SafetyFilter.tighten); ValueError where they would become wider.
+
+        A motion under way that breaks them is stopped; where it keeps to them it goes on.
+        """
         self._safety.tighten(scale, force)
         self.profile = self._safety.profile
+        if self.done:
+            return
+        self._press_with(self._force)
+        if self._next < len(self._motion.points) and not self._refused:  # a stop is as short as the arm can make it
+            fault = self._safety.plan_fault(self._motion.rest(self._next), braking=self._braking)
+            self._plan_fault = self._plan_fault or (fault and f"{fault}, since limits were tightened")
 
     @property
     def refusals(self) -> int:
@@ -58,10 +70,15 @@ class TrialMachine:
         """Why the latest of them was refused, one sentence; empty when there was none."""
         return self._safety.last_refusal
 
+    @property
+    def lost(self) -> bool:
+        """Whether the measured position has jumped in this trial: the arm was stopped, and the trial is over."""
+        return self._safety.lost
+
     def begin(self, measurement: Measurement) -> None:
         """Start a trial from where arm and object are now.
 
-        Raises ValueError, and starts nothing, unless the tool is at home, above everything, and the object stands
+        Raises ValueError, and starts nothing, unless the tool rests at home, above everything, and the object stands
         within the workspace: the first motion crosses over at the height at which the tool is.
         """
         self._check_start(measurement)
@@ -74,8 +91,8 @@ class TrialMachine:
         self._force = self.profile.max_force
         self._finger_target = self.profile.max_width
         self._guarded = False
-        self._safety.begin()
-        self._start_decision(measurement.joint_positions)
+        self._safety.begin(measurement)
+        self._start_decision(measurement)
 
     def _check_start(self, measurement: Measurement) -> None:
         profile = self.profile
@@ -86,6 +103,8 @@ class TrialMachine:
                 f"the tool is {away:.2f} m from its home {profile.home_position.tolist()}; a trial starts there: "
                 "bring the arm home first"
             )
+        if moves := what_moves(profile, measurement):
+            raise ValueError(f"{moves}; a trial starts at rest: wait until the arm stands still")
         x, y, z = (float(v) for v in measurement.object_position)
         lower, upper = profile.workspace_lower, profile.workspace_upper
         if not (lower[0] <= x <= upper[0] and lower[1] <= y <= upper[1] and -0.05 <= z <= upper[2]):
@@ -93,7 +112,8 @@ class TrialMachine:
         if quaternion_to_matrix(measurement.object_orientation)[2, 2] < UPRIGHT:
             raise ValueError("the object does not stand upright; a trial starts with a standing object")
 
-    def _start_decision(self, joints: Array) -> None:
+    def _start_decision(self, measurement: Measurement) -> None:
+        joints = measurement.joint_positions
         self._effort_peak = 0.0
         self._contact_peak = 0.0
         self._push_peak = 0.0
@@ -102,16 +122,17 @@ class TrialMachine:
         nothing = np.empty((0, len(joints)))
         self._motion = Motion(ArmState.at_rest(joints), nothing, nothing, nothing)
         self._plan_fault = ""
-        self._next = 0
+        self._next, self._began = 0, measurement.stamp
         self._wait = 0
-        self._retreating = self._refused = False
+        self._retreating = self._braking = self._refused = False
 
     def decide(self, action: Array, measurement: Measurement) -> None:
         """Plan the present decision for an action [4] in [-1, 1]; ValueError when it is not finite."""
         self.executed = action = spaces.sanitized(action)
-        joints = measurement.joint_positions
-        self._start_decision(joints)
-        position, _ = self.profile.chain.forward(joints)
+        self._start_decision(measurement)
+        rest = self._come_to_rest(measurement)
+        joints = rest.state(len(rest.points)).positions
+        position, _ = self.profile.chain.forward(measurement.joint_positions)
         self._decided_from = position
         if self.phase is Phase.PLACE:
             place = spaces.place_from_action(action)
@@ -120,30 +141,44 @@ class TrialMachine:
             travel = self._line(joints, above, TRAVEL_SPEED)
             below = above.copy()
             below[2] = self._origin[2] + place.z
-            self._plan(travel.then(self._line(travel.points[-1], below, DESCENT_SPEED)), below)
+            self._plan(rest.then(travel).then(self._line(travel.points[-1], below, DESCENT_SPEED)), below)
         elif self.phase is Phase.CLOSE:
             shift = spaces.correction_from_action(action)
             target = position + shift.x * self._x_axis + np.array([0.0, 0.0, shift.z])
-            self._plan(self._line(joints, target, CORRECTION_SPEED), target)
-            self._force = min(spaces.force_from_action(action), self.profile.max_force)
+            self._plan(rest.then(self._line(joints, target, CORRECTION_SPEED)), target)
+            self._press_with(spaces.force_from_action(action))
             needed = int(np.ceil(self.profile.finger_seconds / self.profile.control_period - 1e-9))
             self._wait = max(CLOSING_PERIODS, needed)
         else:
-            self._force = min(spaces.force_from_action(action), self.profile.max_force)
+            self._press_with(spaces.force_from_action(action))
             target = position + np.array([0.0, 0.0, spaces.LIFT_HEIGHT])
-            self._plan(self._line(joints, target, spaces.speed_from_action(action)), target)
+            self._plan(rest.then(self._line(joints, target, spaces.speed_from_action(action))), target)
             self._wait = 3
+
+    def _come_to_rest(self, measurement: Measurement) -> Motion:
+        """Lines begin at rest: what brings a moving arm there first, no points where it stands still."""
+        if what_moves(self.profile, measurement):
+            return motion.stop(self.profile, measured_state(measurement))
+        return self._motion
 
     def _line(self, joints: Array, target: Array, speed: float) -> Motion:
         return motion.straight_line(self.profile, joints, target, self._yaw, speed)
 
     def _plan(self, plan: Motion, target: Array) -> None:
+        """Check a motion that begins now; `target` [3] is where it should bring the tool, m, base frame."""
         self._motion, self._next = plan, 0
         # The whole plan is checked once; what is left for each period is cheap.
         wanted = np.clip(target, self.profile.workspace_lower, self.profile.workspace_upper)
         if (wanted != target).any():
             self._record_place(wanted)
-        self._plan_fault = self._safety.plan_fault(plan, wanted)
+        self._plan_fault = self._safety.plan_fault(plan, wanted, braking=self._braking)
+
+    def _press_with(self, force: float) -> None:
+        """Let the fingers press with `force`, N, or with what is allowed, and learn from that."""
+        self._force = min(force, self.profile.max_force)
+        if self._force < force and self.phase is not Phase.PLACE:
+            self.executed = self.executed.copy()
+            self.executed[2] = spaces.action_for(force=self._force)[2]
 
     def _record_place(self, target: Array) -> None:
         """The tool goes to `target` [3] (m, base frame), not where the action said: learn from what was done."""
@@ -161,6 +196,7 @@ class TrialMachine:
         if allowed is not command:
             self._record_place(self.profile.chain.forward(allowed.motion.points[-1])[0])
             self._motion, self._plan_fault, self._wait = allowed.motion, "", 0
+            self._began = measurement.stamp
             # One way to rest is followed to its end; if that is refused too, the decision is over at once.
             self._next = len(self._motion.points) if self._refused else 1
             self._refused = True
@@ -169,6 +205,8 @@ class TrialMachine:
     def command(self, measurement: Measurement) -> Command | None:
         """What to do in the next control period, or None when the decision has been carried out."""
         self._feel(measurement)
+        # The arm goes on also where a measurement was lost.
+        self._next = max(self._next, round((measurement.stamp - self._began) / self.profile.control_period))
         if self._next < len(self._motion.points):
             if self._must_stop(measurement):
                 self._retreat(measurement)
@@ -181,7 +219,7 @@ class TrialMachine:
                 self._finger_target = 0.0
             resting = self._motion.rest(len(self._motion.points))
             return self._allowed(Command(resting, self._finger_target, self._force), measurement)
-        self.done = self.phase is Phase.LIFT
+        self.done = self.phase is Phase.LIFT or self.lost
         if not self.done:
             self.phase = Phase(self.phase + 1)
         return None
@@ -209,11 +247,14 @@ class TrialMachine:
         """Give up the motion and back off: further pushing would tip or break what is in the way."""
         self._guarded = self._retreating = True
         # The arm is where the plan has brought it by now, and moves as planned: it turns back as soon as it can.
-        state = self._motion.state(self._next)
+        state = state_at(self._motion, measurement.stamp - self._began, self.profile.control_period)
+        self._began = measurement.stamp
         position, turn = self.profile.chain.forward(measurement.joint_positions)
         target = np.minimum(position + np.array([0.0, 0.0, RETREAT]), self.profile.workspace_upper)
         joints, _ = self.profile.chain.inverse(target, turn, state.positions)
-        self._plan(motion.turn_back(self.profile, state, joints), target)
+        self._braking = bool(state.velocities.any())
+        limits = self._safety.braking if self._braking else self.profile
+        self._plan(motion.turn_back(limits, state, joints), target)
 
     def observation(self, measurement: Measurement) -> Array:
         """What the policy sees before its next decision (names in `spaces.OBSERVATION_NAMES`) [15]."""

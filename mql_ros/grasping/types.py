@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,10 @@ class ArmState:
         """Standing still at joint positions [n]."""
         return ArmState(positions, np.zeros_like(positions), np.zeros_like(positions))
 
+    def after(self, seconds: float) -> ArmState:
+        """The arm so much later, s, if it has kept its velocity."""
+        return replace(self, positions=self.positions + seconds * self.velocities)
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -96,7 +100,7 @@ class Motion:
     def rest(self, period: int) -> Motion:
         """What is left after so many control periods; the last point where nothing is."""
         k = min(period, len(self.points) - 1)
-        return Motion(self.state(k), self.points[k:], self.velocities[k:], self.accelerations[k:])
+        return Motion(self.state(period), self.points[k:], self.velocities[k:], self.accelerations[k:])
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.grasping.motion import stop
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.types import ArmState, Command
+from mql_ros.grasping.types import ArmState, Command, Motion
 from mql_ros.nodes.common import RELIABLE, GraspingNode
 from mql_ros.nodes.measurements import FRESH
 from mql_ros.nodes.plan_tracker import PlanTracker
+from mql_ros.nodes.sent_motion import SentMotion
 from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, arm_message
 
 
@@ -19,9 +20,10 @@ class CommandPublisher:
     """The policy server's way to the driver."""
 
     def __init__(self, node: GraspingNode, profile: RobotProfile) -> None:
-        self._profile = profile
+        self._profile, self._now = profile, node.seconds
         self._lockstep = bool(node.setting("lockstep"))
         self._plan = PlanTracker()
+        self._sent = SentMotion(profile.control_period)
         self._hold_due = False
         self.count = 0
         """Commands of the trial machine and holds, sent or already known to the driver."""
@@ -37,7 +39,7 @@ class CommandPublisher:
         if self._lockstep:
             return None
         if state is None:
-            return f"there are no joint_states, or they are older than {FRESH} s; is the driver running?"
+            return f"there are no joint_states, or they are older than {FRESH} s, or they jump; is the driver well?"
         outside = (state.positions < self._profile.lower) | (state.positions > self._profile.upper)
         if outside.any():
             name = self._profile.joint_names[int(np.argmax(outside))]
@@ -57,30 +59,38 @@ class CommandPublisher:
         if gripper:
             self._gripper.publish(self._gripper_message(limits, command, stamp))
         if arm:
-            self._arm.publish(arm_message(self._profile, command.motion, stamp))
+            self._publish(command.motion, stamp)
 
     def hold(self, state: ArmState | None) -> None:
-        """Bring the arm to rest from the fresh `state` as soon as its limits allow; the fingers keep their command.
+        """Bring the arm to rest from the present `state` as soon as its limits allow; the fingers keep their command.
 
-        An old state would drive it far: without a fresh one it is told to stop in the one way that needs none, and to
-        hold as soon as its state is known, because not every driver heeds that (see arm_message).
+        Without one that can be trusted (None) it stops from where the motion sent last has brought it by now. Where
+        that is not known either, it is told to stop in the one way that needs no state, and to hold as soon as there
+        is one, because not every driver heeds that (see arm_message).
         In lockstep the arm stands still while it is sent nothing.
         """
+        if state is None:
+            state = self._sent.state(self._now())
         self.forget_plan()
         if self._lockstep:
             return
         self.count += 1
         self._hold_due = state is None
-        self._arm.publish(arm_message(self._profile, None if state is None else stop(self._profile, state), 0))
+        self._publish(None if state is None else stop(self._profile, state), 0)
+
+    def _publish(self, motion: Motion | None, stamp: int) -> None:
+        self._sent.put(motion, self._now())
+        self._arm.publish(arm_message(self._profile, motion, stamp))
 
     def settle(self, state: ArmState | None) -> None:
-        """Positions have arrived, fresh or None: hold there where a hold still lacks them."""
+        """A state has arrived, or None that can be trusted: hold there where a hold still lacks it."""
         if self._hold_due and state is not None:
             self.hold(state)
 
     def forget_plan(self) -> None:
         """What the driver follows is not known any more: send the next command as a whole."""
         self._plan.forget()
+        self._sent.put(None, 0.0)
         self._hold_due = False
 
     def flush(self) -> None:

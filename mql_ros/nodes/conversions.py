@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,12 @@ from geometry_msgs.msg import PoseStamped, WrenchStamped
 from sensor_msgs.msg import Image, JointState
 
 from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.safety import LAG
 from mql_ros.grasping.types import Array, Measurement
 
 SECOND = 1_000_000_000
+WINDOW = 40_000_000
+"""Time over which velocities are estimated, ns: less would make much of the last digit of positions."""
 
 
 class MessageError(ValueError):
@@ -29,7 +33,7 @@ class JointSample:
     positions: Array
     """Arm joints in profile order [n], rad."""
     velocities: Array
-    """Arm joints [n], rad/s."""
+    """Arm joints [n], rad/s; estimated where the driver reports none."""
     finger_width: float
     """Sum of the fingers' positions, m."""
     finger_effort: float
@@ -76,17 +80,46 @@ def finite(what: str, values: Array) -> Array:
     return values
 
 
+class VelocityEstimate:
+    """Joint velocities from successive positions: the way of about the last WINDOW."""
+
+    def __init__(self, fastest: Array) -> None:
+        """`fastest`: speeds [n], rad/s; what seems faster has jumped, and stands still as far as one knows."""
+        self._fastest = fastest
+        self._samples: deque[tuple[int, Array]] = deque()
+
+    def put(self, stamp: int, positions: Array) -> Array:
+        """Velocities [n] (rad/s) at positions [n] (rad) of `stamp`, ns; zero for the first ones."""
+        samples = self._samples
+        if samples and stamp <= samples[-1][0]:
+            samples.clear()
+        while len(samples) > 1 and stamp - samples[1][0] >= WINDOW:
+            samples.popleft()
+        samples.append((stamp, positions))
+        begin, before = samples[0]
+        velocities = (positions - before) / max((stamp - begin) / SECOND, 1e-9)
+        if (np.abs(velocities) <= self._fastest).all():
+            return velocities
+        samples.clear()
+        samples.append((stamp, positions))
+        return np.zeros_like(positions)
+
+
 class JointReader:
     """Picks a profile's joints by name out of messages that may hold them in any order, among others."""
 
     def __init__(self, profile: RobotProfile) -> None:
         self._names = [*profile.joint_names, *profile.finger_names]
         self._arm = len(profile.joint_names)
+        self._estimate = VelocityEstimate(LAG * profile.velocity)
         self._seen: list[str] = []
         self._order: list[int] = []
 
     def read(self, message: JointState) -> JointSample:
-        """The profile's joints; MessageError names what is missing or not finite."""
+        """The profile's joints; MessageError names what is missing or not finite.
+
+        Where the driver reports no velocities they are estimated from one message to the next.
+        """
         if message.name != self._seen:
             missing = [name for name in self._names if name not in message.name]
             if missing:
@@ -102,12 +135,14 @@ class JointReader:
                 f"{len(message.velocity)} velocities and {len(message.effort)} efforts (the fingers' are needed)"
             )
         positions = finite("joint_states position", np.array(message.position)[self._order])
-        velocities = np.zeros(n)
+        efforts = finite("joint_states effort", np.array(message.effort)[self._order[n:]])
+        stamp = nanoseconds(message.header.stamp)
         if len(message.velocity):
             velocities = finite("joint_states velocity", np.array(message.velocity)[self._order[:n]])
-        efforts = finite("joint_states effort", np.array(message.effort)[self._order[n:]])
+        else:
+            velocities = self._estimate.put(stamp, positions[:n])
         return JointSample(
-            nanoseconds(message.header.stamp),
+            stamp,
             positions[:n],
             velocities,
             float(sum(positions[n:].tolist())),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,9 @@ class DriverInputs:
         """`moved` hears of each joint sample what `joints` then returns, measurement or not."""
         self._node, self._profile, self._arrived, self._moved = node, profile, arrived, moved
         self._joints = JointReader(profile)
-        self._newest = NewestJoints()
+        self._newest = NewestJoints(profile.velocity)
+        self._measured: int | None = None
+        """Stamp of the newest measurement."""
         self.refused = 0
         """Messages that were not used."""
         self.count = 0
@@ -74,12 +77,22 @@ class DriverInputs:
             node.create_timer(LOOK_AGAIN, self._take_newest_joints, clock=node.wall_clock)
 
     def joints(self) -> ArmState | None:
-        """Where the arm is and how it moves, by joint_states alone; None where they are not fresh."""
+        """Where the arm is now and how it moves, by joint_states alone; None where they are not fresh or jump."""
         return self._newest.state(self._node.seconds())
 
-    def age(self) -> float:
-        """Age of the newest joint_states, s; infinite where there are none."""
-        return self._newest.age(self._node.seconds())
+    def silence(self, longest: float) -> str:
+        """What has not come for longer than so many seconds, and so guards nothing; "" where all goes well.
+
+        Contact is felt by whole measurements, of which there is one in a control period.
+        """
+        now, two_periods = self._node.seconds(), 2 * self._profile.control_period
+        joints = self._newest.age(now)
+        whole = math.inf if self._measured is None else self._newest.age_of(self._measured, now)
+        if joints <= longest and whole <= max(longest, two_periods):
+            return ""
+        if whole > joints + two_periods:
+            return f"no object_pose or no wrench that is fresh enough beside the joint_states for {whole:.2f} s"
+        return f"no joint_states for {joints:.2f} s"
 
     def figures(self) -> dict[str, Any]:
         """For /diagnostics."""
@@ -118,4 +131,5 @@ class DriverInputs:
             return
         if measurement is not None:
             self.count += 1
+            self._measured = nanoseconds(message.header.stamp)
             self._arrived(nanoseconds(message.header.stamp), measurement)

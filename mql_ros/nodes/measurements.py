@@ -7,13 +7,20 @@ from collections import OrderedDict, deque
 from dataclasses import replace
 from typing import Any
 
-from mql_ros.grasping.types import ArmState, Measurement
+import numpy as np
+
+from mql_ros.grasping.safety import LAG
+from mql_ros.grasping.types import ArmState, Array, Measurement
 from mql_ros.nodes.conversions import SECOND, JointSample, PoseSample, WrenchSample, measurement_from
 
 PENDING = 50
 """Instants that may wait for their other parts."""
 FRESH = 0.1
 """Joint positions to hold at, and a wrench beside joint states, are no older than this, s."""
+TRUSTED_AFTER = 0.25
+"""So long after a jump joint positions are not believed, s; what stays there is where the arm is."""
+SHORTEST = 0.05
+"""Within less time than this, s, positions may change by as much: stamps jitter."""
 ARRIVALS = 40
 """Joint samples whose arrival is compared: twice what may lie waiting in the queue of a subscription."""
 
@@ -25,27 +32,45 @@ class NewestJoints:
     sample is as old as it came later, after its stamp, than the promptest of the last ones did.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fastest: Array) -> None:
+        """`fastest`: speed limits of the joints [n], rad/s; what moves much faster has jumped."""
+        self._fastest = fastest
         self._sample: JointSample | None = None
         self._stamp = 0
+        self._jumped_at: int | None = None
         self._delays: deque[float] = deque(maxlen=ARRIVALS)
 
     def put(self, sample: JointSample, now: float) -> None:
         """A sample has arrived at `now`, s of a clock that only moves forward."""
         if sample.stamp < self._stamp:
             self._delays.clear()  # the driver has been started anew
+            self._jumped_at = None
+        elif self._sample is not None:
+            step = LAG * self._fastest * max((sample.stamp - self._stamp) / SECOND, SHORTEST)
+            if (np.abs(sample.positions - self._sample.positions) > step).any():
+                self._jumped_at = sample.stamp
         self._sample, self._stamp = sample, sample.stamp
         self._delays.append(now - sample.stamp / SECOND)
 
     def state(self, now: float) -> ArmState | None:
-        """The arm as it was measured, its accelerations taken as zero; None where that is not fresh."""
-        if self._sample is None or self.age(now) > FRESH:
+        """The arm as it must be at `now`, s, if it has kept the velocity that was measured.
+
+        None where the sample is not fresh, or positions have jumped.
+        """
+        if self._sample is None or (age := self.age(now)) > FRESH:
             return None
-        return replace(ArmState.at_rest(self._sample.positions), velocities=self._sample.velocities)
+        if self._jumped_at is not None and self._stamp - self._jumped_at < TRUSTED_AFTER * SECOND:
+            return None
+        measured = replace(ArmState.at_rest(self._sample.positions), velocities=self._sample.velocities)
+        return measured.after(max(age, 0.0))
 
     def age(self, now: float) -> float:
         """Age of the newest sample at `now`, s; infinite where there is none."""
-        return now - self._stamp / SECOND - min(self._delays) if self._sample is not None else math.inf
+        return self.age_of(self._stamp, now) if self._sample is not None else math.inf
+
+    def age_of(self, stamp: int, now: float) -> float:
+        """Age at `now`, s, of what the driver stamped so; infinite where no sample has come."""
+        return now - stamp / SECOND - min(self._delays, default=-math.inf)
 
 
 class MeasurementAssembler:

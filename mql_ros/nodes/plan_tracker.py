@@ -12,7 +12,8 @@ class PlanTracker:
 
     def __init__(self) -> None:
         self._points: Array | None = None
-        self._passed = 0
+        self._left = 0
+        """How many of its points the last command had."""
         self._gripper: tuple[float, float] | None = None
 
     def forget(self) -> None:
@@ -23,9 +24,10 @@ class PlanTracker:
         """Whether the arm's and the gripper's part of a command must be sent; called once for each command."""
         gripper = (command.finger_target, command.finger_force)
         send_gripper, self._gripper = gripper != self._gripper, gripper
-        if not new_plan and self._points is not None:
-            self._passed = min(self._passed + 1, len(self._points) - 1)
-            if np.array_equal(self._points[self._passed :], command.motion.points):
-                return False, send_gripper
-        self._points, self._passed = command.motion.points, 0
+        points = command.motion.points
+        left, self._left = self._left, len(points)
+        known = self._points if not new_plan and len(points) <= left else None
+        if known is not None and np.array_equal(known[-len(points) :], points):
+            return False, send_gripper
+        self._points = points
         return True, send_gripper

@@ -19,6 +19,7 @@ from mql_ros.nodes.common import KEPT, LATCHED, GraspingNode, answer, run_node
 from mql_ros.nodes.conversions import MessageError
 from mql_ros.nodes.driver_inputs import DriverInputs
 from mql_ros.nodes.hold_switch import HoldSwitch
+from mql_ros.nodes.limit_changes import refused_limit
 from mql_ros.nodes.parameters import contradiction
 from mql_ros.nodes.policy_loading import Announcement, LoadedPolicy, load_policy
 from mql_ros.nodes.records import Transition, transition_message
@@ -69,11 +70,11 @@ class PolicyServer(GraspingNode):
         self.create_subscription(String, "policy", self._on_policy, LATCHED)
 
     def _poll(self) -> None:
-        """Go on, or stop where the driver has fallen silent in the middle of a motion."""
-        age = self._inputs.age()
-        if self._runner.running and not (self._lockstep or self._machine.done or age <= self.setting("watchdog")):
+        """Go on, or stop where the driver or perception has fallen silent in the middle of a trial."""
+        watched = self._runner.running and not (self._lockstep or self._machine.done)
+        if watched and (silence := self._inputs.silence(self.setting("watchdog"))):
             self._runner.stop()
-            self._ended(f"the watchdog stopped the arm: no joint_states for {age:.2f} s")
+            self._ended(f"the watchdog stopped the arm: {silence}")
         self._runner.poll()
 
     # What arrives.
@@ -152,20 +153,25 @@ class PolicyServer(GraspingNode):
         if running or always_hold:
             self._counts["aborted"] += running
             if self.active:  # an inactive policy_server sends nothing, and yet remembers that it is held
-                self._commands.hold(self._inputs.joints())
+                self._hold()
             self._say("held" if self._hold_switch.on else "idle", reason)
 
     def _ended(self, problem: str | None) -> None:
         if problem is not None:
             self.fail(problem)
             self._counts["aborted"] += 1
-            self._commands.hold(self._inputs.joints())
+            self._hold()
         self._say("idle" if problem is None else "error", problem or "")
+
+    def _hold(self) -> None:
+        self._commands.hold(None if self._machine.lost else self._inputs.joints())
 
     # What the sequence asks for (its Outlets).
 
     def call(self, service: str) -> Callable[[], Reply | None]:
         """Call `reset`, `begin_trial` or `end_trial`; the function returned tells the reply."""
+        if service == "reset":
+            self._commands.forget_plan()  # the arm is moved by other means
         return self._calls.call(service)
 
     def send(self, command: Command, new_plan: bool) -> None:
@@ -224,15 +230,7 @@ class PolicyServer(GraspingNode):
         """Act on a new value of a parameter."""
         if name == "stale_after":
             self._inputs.assembler.stale_after = value
-        if name == "watchdog" and value > self.setting("watchdog"):
-            return "the watchdog can only be tightened while the node runs"
-        if name in ("limit_scale", "force_limit"):
-            now = {key: self.setting(key) for key in ("limit_scale", "force_limit")} | {name: value}
-            try:
-                self._machine.tighten(now["limit_scale"], now["force_limit"])
-            except ValueError as error:
-                return str(error)
-        return None
+        return refused_limit(self._machine, self.setting, name, value)
 
 
 def main() -> int:

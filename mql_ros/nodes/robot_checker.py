@@ -16,10 +16,11 @@ from mql_ros.grasping.robot_check import Verdict
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.safety import SafetyFilter, measured_state
 from mql_ros.grasping.spline import extent
-from mql_ros.grasping.types import Array, Command, Measurement, Motion
+from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
 from mql_ros.nodes.common import RELIABLE
 from mql_ros.nodes.conversions import PoseSample, measurement_from
 from mql_ros.nodes.robot_listener import RobotListener
+from mql_ros.nodes.sent_motion import SentMotion
 from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, arm_message
 
 OFF_COURSE = 0.05
@@ -67,6 +68,7 @@ class RobotChecker(RobotListener):
         super().__init__(profile, namespace)
         self._times, self._say = times or CheckTimes(), say
         self._filter = SafetyFilter(profile)
+        self._sent = SentMotion(profile.control_period)
         self._arm = self.node.create_publisher(JointTrajectory, profile.topics.arm_command, RELIABLE)
         kind, self._gripper_message = GRIPPER_MESSAGES[profile.gripper_command]
         self._gripper = self.node.create_publisher(kind, profile.topics.gripper_command, RELIABLE)
@@ -177,6 +179,7 @@ class RobotChecker(RobotListener):
         message = arm_message(self._profile, self._allowed(motion, self._measurement()).motion, 0)
         sent = self._now()
         self._arm.publish(message)
+        self._sent.put(motion, sent)
         return sent
 
     def _allowed(self, motion: Motion, measurement: Measurement, width: float | None = None) -> Command:
@@ -195,11 +198,18 @@ class RobotChecker(RobotListener):
         self._gripper.publish(self._gripper_message(self._profile, command, 0))
 
     def _hold(self) -> None:
-        """Come to rest from the newest measured state; what a driver then takes for a stop where there is none."""
+        """Come to rest from the newest measured state, or else from where the last motion has brought the arm.
+
+        Where neither is known, what a driver takes for a stop.
+        """
+        state: ArmState | None
+        now = self._now()
         try:
-            motion = stop(self._profile, measured_state(self._measurement()))
+            state = measured_state(self._measurement()).after(now - self._newest()[0])
         except HeldError:
-            motion = None
+            state = self._sent.state(now)
+        motion = None if state is None else stop(self._profile, state)
+        self._sent.put(motion, now)
         self._arm.publish(arm_message(self._profile, motion, 0))
 
     def _measurement(self) -> Measurement:

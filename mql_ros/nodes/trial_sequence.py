@@ -71,6 +71,7 @@ class TrialSequence:
 
     def run(self, trials: int, settings: TrialSettings) -> Sequence:
         """Run so many trials of the session."""
+        self._machine.done = True  # one that was broken off is over
         for _ in range(trials):
             yield from self._use_announced_policy()
             self._choose_exploration(settings)
@@ -230,6 +231,8 @@ class TrialSequence:
                 measurement = yield from self._measurement_after(answered, seconds)
         except ValueError as error:
             raise SequenceError(str(error)) from error
+        if machine.lost:  # what is measured now must not be learned from
+            raise SequenceError(f"the arm was stopped: {machine.last_refusal}")
         return measurement
 
     def _measurement_after(self, stamp: int, seconds: float) -> Steps:

@@ -2,11 +2,13 @@ import itertools
 
 import numpy as np
 import pytest
+from grasping_cases import spline_of
 
 from mql_ros.grasping import spaces
 from mql_ros.grasping.motion import straight_line
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.safety import SafetyFilter
+from mql_ros.grasping.spline import state_at
 from mql_ros.grasping.types import Array
 
 
@@ -62,3 +64,18 @@ def test_all_that_actions_can_ask_for_is_allowed(panda: RobotProfile) -> None:
             assert safety.plan_fault(motion, target) == ""
             assert (speeds(panda, joints, motion.points) <= panda.velocity).all()
             joints = motion.points[-1]
+
+
+def test_the_state_at_any_time_is_on_the_spline_and_bit_for_bit_at_its_points(panda: RobotProfile) -> None:
+    motion, period = straight_line(panda, panda.home, np.array([0.6, 0.15, 0.03]), 0.2, 0.3), panda.control_period
+    spline = spline_of(motion, period)
+    for periods in (0.0, 0.3, 1.0, 4.77, len(motion.points) - 0.01):
+        state = state_at(motion, periods * period, period)
+        for order, part in enumerate((state.positions, state.velocities, state.accelerations)):
+            assert np.allclose(part, spline.derivative(order)(periods * period), atol=1e-9)
+    for k in range(len(motion.points) + 1):
+        state = state_at(motion, 12.35 + k * period - 12.35, period)  # of a clock that does not count in periods
+        assert np.array_equal(state.positions, motion.state(k).positions)
+    for seconds, end in ((-1.0, motion.start.positions), (1e6, motion.points[-1])):
+        state = state_at(motion, seconds, period)
+        assert np.array_equal(state.positions, end) and not state.velocities.any() and not state.accelerations.any()

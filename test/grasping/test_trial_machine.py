@@ -1,20 +1,24 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from grasping_cases import carry_out, measured, turned
+from grasping_cases import broken_limits, carry_out, measured, turned
 
 from mql_ros.grasping import spaces
 from mql_ros.grasping.kinematics import tool_down
 from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.safety import LAG
 from mql_ros.grasping.spaces import OBSERVATION_NAMES, Phase, Place
+from mql_ros.grasping.spline import state_at
 from mql_ros.grasping.trial import CLOSING_PERIODS, RETREAT, TrialMachine
+from mql_ros.grasping.types import Measurement
 
 UP = np.array([0.0, 0.0, 1.0])
 HIT = {"contact_force": -30.0 * UP, "contact_torque": np.array([0.0, 0.6, 0.0])}
 
 
-def begun(panda: RobotProfile, **changes: object) -> tuple[TrialMachine, object]:
+def begun(panda: RobotProfile, **changes: object) -> tuple[TrialMachine, Measurement]:
     machine = TrialMachine(panda)
     start = measured(panda.home, **changes)
     machine.begin(start)
@@ -80,6 +84,22 @@ def test_the_guard_stops_the_descent_and_backs_off(panda: RobotProfile) -> None:
     assert seen(machine, after, "contact_peak") == pytest.approx(np.log1p(30.0) / 3.0)
     assert seen(machine, after, "contact_x") == pytest.approx(0.02 / 0.03)
     assert machine.phase is Phase.CLOSE and machine.refusals == 0
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.05])
+def test_the_guard_of_a_slowed_arm_backs_off_at_once(panda: RobotProfile, scale: float) -> None:
+    machine = TrialMachine(panda)
+    machine.tighten(scale, 40.0)
+    now = measured(panda.home)
+    machine.begin(now)
+    down = spaces.action_for(place=Place(0.0, 0.02))
+    periods = round(30 / scale)
+    done, after = carry_out(machine, down, now, lambda k, _: HIT if k == periods else {})
+    hit_at = panda.chain.forward(done[periods][0].joint_positions)[0]
+    below = min(panda.chain.forward(command.motion.points[0])[0][2] for _, command in done[periods:])
+    assert below > hit_at[2] - 0.02 * scale, "slower is also less far"
+    assert np.allclose(panda.chain.forward(after.joint_positions)[0], hit_at + RETREAT * UP, atol=1e-3)
+    assert machine.refusals == 0, machine.last_refusal
 
 
 def test_the_guard_backs_off_once(panda: RobotProfile) -> None:
@@ -155,3 +175,72 @@ def test_a_trial_starts_at_home_only(panda: RobotProfile) -> None:
     with pytest.raises(ValueError, match="bring the arm home first"):
         machine.begin(measured(low))
     assert machine.done
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.4, 3.0])
+def test_the_guard_turns_back_from_where_the_plan_is_by_now_also_when_measurements_were_lost(
+    panda: RobotProfile, lost: float
+) -> None:
+    machine, now = begun(panda)
+    machine.decide(spaces.action_for(place=Place(0.0, 0.02)), now)
+    for k in range(15):
+        command = machine.command(now)
+        now = measured(command.motion.points[0], stamp=(k + 1) * panda.control_period)
+    where = state_at(command.motion, (1.0 + lost) * panda.control_period, panda.control_period)
+    hit = measured(where.positions, stamp=now.stamp + lost * panda.control_period, **HIT)
+    retreat = machine.command(hit).motion
+    for part in ("positions", "velocities", "accelerations"):
+        assert np.allclose(getattr(retreat.start, part), getattr(where, part), atol=1e-9)
+    assert np.abs(retreat.start.velocities).max() > 0.1 and machine.refusals == 0
+
+
+def test_a_plan_goes_on_where_it_is_by_now_when_measurements_were_lost(panda: RobotProfile) -> None:
+    machine, now = begun(panda)
+    machine.decide(np.zeros(4), now)
+    first = machine.command(now)
+    later = measured(first.motion.points[3], stamp=4 * panda.control_period)
+    assert np.array_equal(machine.command(later).motion.points, first.motion.points[4:])
+    assert machine.refusals == 0
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_decision_of_a_moving_arm_begins_with_its_motion(panda: RobotProfile, phase: Phase) -> None:
+    machine, now = at_phase(panda, phase)
+    moving = replace(now, joint_velocities=0.2 * panda.velocity * np.array([1, -1, 1, -1, 1, -1, 1]))
+    done, _ = carry_out(machine, np.zeros(4), moving)
+    assert np.array_equal(done[0][1].motion.start.velocities, moving.joint_velocities) and machine.refusals == 0
+    assert all(broken_limits(panda, command, before) == [] for before, command in done)
+    still, _ = carry_out(at_phase(panda, phase)[0], np.zeros(4), replace(now, joint_velocities=np.zeros(7)))
+    wanted, reached = (panda.chain.forward(c[-1][1].motion.points[-1])[0] for c in (still, done))
+    assert np.allclose(wanted, reached, atol=1e-3), "and comes to what was decided"
+
+
+def at_phase(panda: RobotProfile, phase: Phase) -> tuple[TrialMachine, Measurement]:
+    machine, now = begun(panda)
+    for _ in range(phase):
+        _, now = carry_out(machine, np.zeros(4), now)
+    return machine, now
+
+
+def test_a_trial_starts_at_rest_only(panda: RobotProfile) -> None:
+    machine = TrialMachine(panda)
+    with pytest.raises(ValueError, match=r"joint panda_joint2 moves at 0\.10 rad/s; a trial starts at rest"):
+        machine.begin(measured(panda.home, joint_velocities=np.array([0, -0.1, 0, 0, 0, 0, 0.0])))
+    assert machine.done
+
+
+def test_what_follows_a_stop_that_was_refused_itself_begins_with_the_motion_that_is_left(panda: RobotProfile) -> None:
+    """Somebody turns the hand in the middle of a motion and of the stop that follows."""
+    machine, now = begun(panda)
+    machine.decide(np.zeros(4), now)
+    velocities = np.zeros(7)
+    while machine.refusals < 2:
+        assert (command := machine.command(now)) is not None
+        step = np.where(np.arange(7) == 6, 0.9 * LAG * panda.velocity * panda.control_period, 0.0)
+        velocities = step / panda.control_period / LAG
+        now = measured(now.joint_positions + step, stamp=now.stamp + 0.05, joint_velocities=velocities)
+    assert machine.command(now) is None and machine.phase is Phase.CLOSE
+    machine.decide(np.zeros(4), now)
+    command = machine.command(now)
+    assert command is not None and machine.refusals == 2, machine.last_refusal
+    assert np.array_equal(command.motion.start.velocities, velocities)

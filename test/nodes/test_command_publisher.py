@@ -1,4 +1,4 @@
-"""Holds: at fresh positions, or without any until there are some."""
+"""Holds: from a state that can be trusted, else from the motion sent last, else as soon as there is a state."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mql_ros.grasping.motion import stop, straight_line
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.types import ArmState
+from mql_ros.grasping.spline import state_at
+from mql_ros.grasping.types import ArmState, Command
 from mql_ros.nodes.command_publisher import CommandPublisher
+from mql_ros.nodes.sent_motion import KNOWN
 
 
 class FakeNode:
@@ -17,10 +20,14 @@ class FakeNode:
     def __init__(self, lockstep: bool) -> None:
         self.lockstep = lockstep
         self.listeners = 1
+        self.now = 100.0
         self.sent: list[tuple[str, list[list[float]]]] = []
 
     def setting(self, name: str) -> bool:
         return {"lockstep": self.lockstep}[name]
+
+    def seconds(self) -> float:
+        return self.now
 
     def create_publisher(self, kind: type, topic: str, quality: object) -> Any:
         methods = {
@@ -79,6 +86,41 @@ def test_a_hold_brings_a_moving_arm_to_rest_within_its_limits(panda: RobotProfil
     steps = np.diff(points, axis=0)
     assert len(steps) > 2 and (steps[-1] < 0.2 * steps[0]).all() and (steps > 0).all()
     assert (np.abs(np.diff(steps, axis=0)) <= panda.acceleration * panda.control_period**2).all()
+
+
+@pytest.mark.parametrize("late", [0.0, 0.33, 0.7])
+def test_without_a_state_the_stop_begins_where_the_motion_sent_last_has_brought_the_arm(
+    panda: RobotProfile, late: float
+) -> None:
+    commands, node = publisher(panda)
+    motion = straight_line(panda, panda.home, np.array([0.6, 0.15, 0.2]), 0.2, 0.3)
+    commands.send(Command(motion, 0.05, 10.0), 0, True)
+    node.now += late
+    commands.hold(None)
+    where = state_at(motion, late, panda.control_period)
+    assert np.allclose(node.sent[-1][1], stop(panda, where).points, atol=1e-9)
+    assert (np.abs(where.velocities) > 0.1).any() == (late > 0)
+    # That is all that is needed: no state that comes later is held at.
+    commands.settle(ArmState.at_rest(panda.home))
+    assert len(node.sent) == 3
+    # And it stops as well when it is told to for the second time, in the middle of the stop.
+    node.now += 0.02
+    commands.hold(None)
+    again = stop(panda, state_at(stop(panda, where), 0.02, panda.control_period))
+    assert np.allclose(node.sent[-1][1], again.points, atol=1e-9)
+
+
+def test_a_motion_that_ended_long_ago_or_was_forgotten_tells_nothing(panda: RobotProfile) -> None:
+    motion = straight_line(panda, panda.home, np.array([0.6, 0.15, 0.2]), 0.2, 0.3)
+    for forget in (False, True):
+        commands, node = publisher(panda)
+        commands.send(Command(motion, 0.05, 10.0), 0, True)
+        if forget:
+            commands.forget_plan()
+        else:
+            node.now += len(motion.points) * panda.control_period + KNOWN + 0.01
+        commands.hold(None)
+        assert node.sent[-1] == ("arm", [])
 
 
 @pytest.mark.parametrize("lockstep", [False, True])

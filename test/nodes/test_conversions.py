@@ -202,3 +202,34 @@ def test_stamps_are_read_from_a_reply_only_where_there_are_some() -> None:
     assert conversions.read_stamps("150000000") == (150_000_000,)
     assert conversions.read_stamps("150000000 100000000") == (150_000_000, 100_000_000)
     assert [conversions.read_stamps(text) for text in ("", "done", "-1", "1.5", "²", "1 done")] == [()] * 6
+
+
+def without_velocities(panda: RobotProfile, seconds: float, positions: np.ndarray) -> JointState:
+    measured = replace(some_measurement(panda, np.random.default_rng(1)), joint_positions=positions)
+    message = conversions.joint_state_message(panda, measured, round(seconds * 1e9), 0.0)
+    message.velocity = []
+    return message
+
+
+@pytest.mark.parametrize("rate", [20, 80, 1000])
+def test_velocities_that_a_driver_does_not_report_are_estimated(panda: RobotProfile, rate: int) -> None:
+    reader, rng = JointReader(panda), np.random.default_rng(rate)
+    speeds = rng.uniform(-1, 1, size=7) * panda.velocity
+    for k in range(rate // 4):
+        # To the last digit of an encoder, and with stamps that jitter.
+        positions = np.round(panda.home + speeds * k / rate, 4)
+        sample = reader.read(without_velocities(panda, k / rate + rng.uniform(0, 0.1) / rate, positions))
+        if k == 0:
+            assert not sample.velocities.any()
+    assert np.allclose(sample.velocities, speeds, rtol=0.12, atol=0.01)
+
+
+def test_a_jump_a_new_start_of_the_driver_or_a_reported_velocity_is_not_estimated(panda: RobotProfile) -> None:
+    reader = JointReader(panda)
+    reader.read(without_velocities(panda, 5.0, panda.home))
+    assert not reader.read(without_velocities(panda, 5.05, panda.home + 1.0)).velocities.any()
+    assert reader.read(without_velocities(panda, 5.1, panda.home + 1.01)).velocities == pytest.approx(0.2)
+    assert not reader.read(without_velocities(panda, 0.0, panda.home)).velocities.any()
+    moving = without_velocities(panda, 0.05, panda.home + 0.01)
+    moving.velocity = [0.7] * 9
+    assert reader.read(moving).velocities == pytest.approx(0.7)

@@ -115,7 +115,7 @@ def test_an_old_wrench_guards_nothing() -> None:
 
 
 def test_joint_positions_are_fresh_for_a_moment() -> None:
-    newest = NewestJoints()
+    newest = NewestJoints(np.full(7, np.inf))
     assert newest.state(0.0) is None
     # The driver's clock is an hour ahead.
     for stamp in range(0, 1000, 50):
@@ -124,8 +124,33 @@ def test_joint_positions_are_fresh_for_a_moment() -> None:
     assert newest.state(1.06) is None
 
 
+def test_a_state_is_brought_up_to_now_by_its_velocity() -> None:
+    newest = NewestJoints(np.ones(7))
+    for stamp in range(0, 1000, 50):
+        velocities = np.linspace(-0.5, 0.5, 7)
+        sample = JointSample(stamp * MS, velocities * stamp / 1000, velocities, 0.08, 0.0)
+        newest.put(sample, 7.0 + stamp / 1000)
+    for age in (0.0, 0.04, 0.09):
+        state = newest.state(7.95 + age)
+        assert state is not None and np.allclose(state.positions, velocities * (0.95 + age))
+        assert np.array_equal(state.velocities, velocities)
+
+
+def test_positions_that_jump_are_not_believed_for_a_while() -> None:
+    newest = NewestJoints(np.ones(7))
+
+    def put(stamp: int, place: float) -> bool:
+        newest.put(JointSample(stamp * MS, np.full(7, place), np.zeros(7), 0.08, 0.0), stamp / 1000)
+        return newest.state(stamp / 1000) is not None
+
+    assert all(put(stamp, 1.4 * stamp / 1000) for stamp in range(0, 500, 10)), "as fast as an arm can be"
+    assert [put(stamp, 2.0) for stamp in range(500, 800, 50)] == [False] * 5 + [True]
+    assert [put(stamp, 1.0 if stamp == 800 else 2.0) for stamp in range(800, 1150, 50)] == [False] * 6 + [True]
+    assert put(0, 0.0), "a driver that was started anew"
+
+
 def test_what_lay_waiting_in_a_pause_is_not_fresh() -> None:
-    newest = NewestJoints()
+    newest = NewestJoints(np.full(7, np.inf))
     for stamp in range(0, 1000, 50):
         newest.put(joints(stamp), stamp / 1000)
     for stamp in range(1000, 1600, 50):  # all of it arrives at 1.61 s

@@ -21,6 +21,9 @@ def test_a_plan_is_sent_once() -> None:
         assert tracker.changes(command(plan[k:]), False) == (False, False)
     for _ in range(3):
         assert tracker.changes(command(plan[-1:]), False) == (False, False)
+    tracker.changes(command(plan), True)
+    assert tracker.changes(command(plan[2:]), False) == (False, False), "measurements may be lost"
+    assert tracker.changes(command(plan[1:]), False) == (True, False), "but no plan goes back"
 
 
 def test_a_retreat_a_new_decision_and_the_fingers_are_sent() -> None:
@@ -38,7 +41,8 @@ def test_a_retreat_a_new_decision_and_the_fingers_are_sent() -> None:
 def test_a_trial_that_goes_as_planned_takes_three_arm_messages(panda: RobotProfile) -> None:
     machine, tracker = TrialMachine(panda), PlanTracker()
     rest = {"joint_positions": panda.home, "contact_force": np.zeros(3), "object_position": np.array([0.5, 0.0, 0.0]),
-            "object_orientation": np.array([0.0, 0.0, 0.0, 1.0]), "finger_effort": 0.0}  # fmt: skip
+            "object_orientation": np.array([0.0, 0.0, 0.0, 1.0]), "finger_effort": 0.0,
+            "joint_velocities": np.zeros(7)}  # fmt: skip
     measurement = type(some_measurement(panda, np.random.default_rng(1)))(
         **{**vars(some_measurement(panda, np.random.default_rng(1))), **rest}
     )

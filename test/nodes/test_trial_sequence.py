@@ -9,6 +9,7 @@ from fake_graph import FakeGraph
 from node_cases import CountingPolicy
 
 from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.types import Command
 from mql_ros.nodes.trial_ports import Reply, TrialSettings
 from mql_sim.catalogue import find_object
 from mql_sim.environment import GraspTask
@@ -208,3 +209,20 @@ def test_a_measurement_that_does_not_come_ends_the_trials(graph: FakeGraph) -> N
     # and where a person prepares the trials, one is waited for from the start
     by_hand = replace(REAL_TIME, has_reset=False)
     assert "in vain for a measurement" in str(graph.run(1, by_hand)[-1])
+
+
+def test_a_position_that_jumps_ends_the_trials_and_is_not_learned_from(graph: FakeGraph) -> None:
+    measured, sent = graph._measured, []
+
+    def send(command: Command, new_plan: bool) -> None:
+        sent.append(command.motion)
+        graph.driver.grip(command.finger_target, command.finger_force)
+        now = graph.driver.step(command.motion.points[0], command.motion.velocities[0])
+        measured(replace(now, joint_positions=now.joint_positions + 0.5) if len(sent) == 10 else now)
+
+    graph.send = send  # type: ignore[method-assign]
+    [problem] = graph.run(2, LOCKSTEP)
+    assert "the arm was stopped: joint panda_joint" in str(problem) and "was measured to jump by" in str(problem)
+    assert graph.transitions == []
+    assert np.array_equal(sent[10].start.positions, sent[9].points[0]), "it stops where the plan has brought it"
+    assert not sent[-1].velocities.any()

@@ -15,7 +15,7 @@ from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.grasping.robot_profile import load_profile
@@ -47,6 +47,9 @@ class FirstOrderDriver(Node):
         self.create_subscription(JointTrajectory, topics.arm_command, self._on_arm, 10)
         self.create_subscription(JointTrajectory, topics.gripper_command, self._on_gripper, 10)
         self.create_service(Trigger, "~/home", self._on_home)
+        self._muted: set[str] = set()
+        for name in ("joint_states", "wrench"):
+            self.create_service(SetBool, f"~/mute_{name}", lambda *call, name=name: self._on_mute(name, *call))
         self.create_timer(PERIOD, self._tick)
 
     def _home(self) -> None:
@@ -62,10 +65,15 @@ class FirstOrderDriver(Node):
         response.success = True
         return response
 
+    def _on_mute(self, name: str, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """A sensor that says nothing any more, or again."""
+        (self._muted.add if request.data else self._muted.discard)(name)
+        response.success = True
+        return response
+
     def _on_arm(self, message: JointTrajectory) -> None:
         if not message.points:
-            self._times, self._points, self._elapsed = np.zeros(1), self._joints[None], 0.0
-            return
+            return  # as joint_trajectory_controller since the end of 2023
         order = [message.joint_names.index(name) for name in self._profile.joint_names]
         due = [p.time_from_start.sec + 1e-9 * p.time_from_start.nanosec for p in message.points]
         self._times = np.array([0.0, *due])
@@ -113,9 +121,11 @@ class FirstOrderDriver(Node):
         wrench.wrench.force.z = float(-STIFFNESS * below if pushed else WEIGHT * (self._height > 0))
         for message, frame in ((wrench, profile.tool_frame), (pose, profile.base_frame), (joints, "")):
             message.header.stamp, message.header.frame_id = stamp, frame
-        self._wrench.publish(wrench)
         self._pose.publish(pose)
-        self._joint_states.publish(joints)
+        if "wrench" not in self._muted:
+            self._wrench.publish(wrench)
+        if "joint_states" not in self._muted:
+            self._joint_states.publish(joints)
 
 
 def main() -> None:

@@ -7,9 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
 
+from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.nodes.client import GraphClient
+from mql_ros.nodes.common import RELIABLE
 from mql_ros.nodes.graph import GraphProcesses
 from mql_ros.resources import share_path
 
@@ -18,7 +23,7 @@ DRIVER = Path(__file__).with_name("first_order_driver.py")
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[GraphClient]:
+def client(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[GraphClient]:
     settings = {
         "bundle": str(share_path("models", "grasp")),
         "require_check": False,
@@ -28,6 +33,7 @@ def client(tmp_path: Path) -> Iterator[GraphClient]:
         "adaptation.recycling_updates": 20,
         "adaptation.pool_blocks": 200,
         "certificate_trials": 0,
+        **getattr(request, "param", {}),
     }
     command = [sys.executable, str(DRIVER), "--ros-args", "-r", f"__ns:=/{NAMESPACE}"]
     driver = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -67,3 +73,48 @@ def test_a_session_of_trials_adaptation_and_trials_by_the_adapted_policy(client:
     assert max(t.reward for t in steps) > 0.5
     status = client.diagnostics["policy_server"]
     assert {v.key: v.value for v in status.values}["refused_commands"] == "0"
+
+
+@pytest.mark.parametrize("client", [{"stale_after": 20.0, "watchdog": 0.5}], indirect=True)
+def test_a_wrench_that_falls_silent_in_a_motion_stops_the_arm(client: GraphClient) -> None:
+    """Contact would not be felt any more, although joint_states go on."""
+    prepare(client)
+    client.call("policy_server/start_session")
+    client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"] > 1, 10, "the first motion")
+    client.call("first_order_driver/mute_wrench", data=True)
+    client.wait_for(lambda: client.state["state"] == "error", 5, "the end of the trial")
+    assert "the watchdog stopped the arm: no object_pose or no wrench" in client.state["reason"]
+
+
+@pytest.mark.parametrize("client", [{"watchdog": 0.5, "limit_scale": 0.2}], indirect=True)
+def test_an_arm_that_falls_silent_in_a_motion_is_brought_to_rest_where_its_plan_is_by_then(client: GraphClient) -> None:
+    """The driver takes no empty trajectory, and nothing is known of the arm but what was sent."""
+    trajectories: list[np.ndarray] = []
+    joints: list[np.ndarray] = []
+    names = load_profile("panda").joint_names
+    client.node.create_subscription(
+        JointTrajectory,
+        "arm_controller/joint_trajectory",
+        lambda message: trajectories.append(np.array([point.positions for point in message.points])),
+        RELIABLE,
+    )
+    client.node.create_subscription(
+        JointState,
+        "joint_states",
+        lambda message: joints.append(np.array([message.position[message.name.index(name)] for name in names])),
+        RELIABLE,
+    )
+    prepare(client)
+    client.call("policy_server/start_session")
+    client.wait_for(lambda: len(trajectories) == 2, 10, "the first plan")
+    client.call("first_order_driver/mute_joint_states", data=True)
+    client.wait_for(lambda: client.state["state"] == "error", 5, "the end of the trial")
+    assert "the watchdog stopped the arm: no joint_states" in client.state["reason"]
+    client.wait_for(lambda: len(trajectories) == 3, 5, "the stop")
+    plan, stop = trajectories[1:]
+    assert 0 < len(stop) < 10 < len(plan)
+    client.call("first_order_driver/mute_joint_states", data=False)
+    heard = len(joints)
+    client.wait_for(lambda: len(joints) > heard + 80, 10, "the arm's rest")
+    assert np.allclose(joints[-1], stop[-1], atol=1e-3)
+    assert np.abs(joints[-1] - plan[-1]).max() > 0.05 and len(trajectories) == 3

@@ -1,0 +1,24 @@
+"""Parameters that bound what the arm does: they can only be tightened while the policy server runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mql_ros.grasping.trial import TrialMachine
+
+
+def refused_limit(machine: TrialMachine, setting: Callable[[str], Any], name: str, value: Any) -> str | None:
+    """Give `machine` a new value of the parameter `name` if it is a limit; why it must not have it, in one sentence.
+
+    `setting` tells the present values.
+    """
+    if name == "watchdog" and value > setting("watchdog"):
+        return "the watchdog can only be tightened while the node runs"
+    if name in ("limit_scale", "force_limit"):
+        now = {key: setting(key) for key in ("limit_scale", "force_limit")} | {name: value}
+        try:
+            machine.tighten(now["limit_scale"], now["force_limit"])
+        except ValueError as error:
+            return str(error)
+    return None
