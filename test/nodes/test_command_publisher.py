@@ -94,7 +94,7 @@ def test_without_a_state_the_stop_begins_where_the_motion_sent_last_has_brought_
 ) -> None:
     commands, node = publisher(panda)
     motion = straight_line(panda, panda.home, np.array([0.6, 0.15, 0.2]), 0.2, 0.3)
-    commands.send(Command(motion, 0.05, 10.0), 0, True)
+    commands.send(Command(motion, 0.05, 10.0), 0, True, panda)
     node.now += late
     commands.hold(None)
     where = state_at(motion, late, panda.control_period)
@@ -114,7 +114,7 @@ def test_a_motion_that_ended_long_ago_or_was_forgotten_tells_nothing(panda: Robo
     motion = straight_line(panda, panda.home, np.array([0.6, 0.15, 0.2]), 0.2, 0.3)
     for forget in (False, True):
         commands, node = publisher(panda)
-        commands.send(Command(motion, 0.05, 10.0), 0, True)
+        commands.send(Command(motion, 0.05, 10.0), 0, True, panda)
         if forget:
             commands.forget_plan()
         else:
