@@ -21,6 +21,7 @@ from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping import spaces
 from mql_ros.grasping.grasp_search import GraspSearch, successful_grasps
+from mql_ros.grasping.hindsight import with_hindsight_labels
 from mql_ros.grasping.reward import SUCCESS_RETURN
 from mql_ros.grasping.types import Array
 from mql_sim.catalogue import find_object
@@ -60,7 +61,7 @@ class Trial:
 def _bundle_and_replay(path: str) -> tuple[PolicyBundle, Callable[[], Replay]]:
     """A worker meets the same bundle in every trial, and only reads its replay, which is made when first needed."""
     bundle = load_bundle(Path(path))
-    return bundle, lru_cache(maxsize=1)(bundle.make_replay)
+    return bundle, lru_cache(maxsize=1)(lambda: with_hindsight_labels(bundle.make_replay()))
 
 
 @lru_cache(maxsize=1)
@@ -164,4 +165,4 @@ def _replay_of(parts: list[Session], history_blocks: int) -> Replay:
     identifier = replay.add(parts[0])
     for part in parts[1:]:
         replay.extend(identifier, part)
-    return replay
+    return with_hindsight_labels(replay)

@@ -64,7 +64,7 @@ class AdaptationConfig:
     critic_first_updates: int = 0
     """The first so many updates leave the actor alone."""
     clone_weight: float = 0.0
-    """Coefficient of cloning teacher actions in recycled data."""
+    """Beyond the paper: coefficient of cloning the labels (`Session.teacher_action`) of new and recycled data."""
     self_imitation_weight: float = 0.0
     """Beyond the paper: coefficient of imitating the actions of successful new trials."""
     shuffled_histories: int = 0

@@ -43,7 +43,7 @@ def loop_figures(bundle: str) -> list[Measurement]:
             GraphClient(graph) as client,
         ):
             client.wait_until_ready()
-            client.call("policy_server/start_session")
+            client.start(new_session=True)
             client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"], 20.0, "the first motion")
             first_motion = time.monotonic() - start
             client.wait_for(lambda: client.state["state"] == "idle", 60.0, "the end of the first trials")

@@ -155,11 +155,10 @@ class Demo:
         print(f"\n{spec.name}: {description}", flush=True)
         graph.restore_initial()
         self._phase(graph, run, "zero-shot", name, new_session=True)
-        noise = self._exploration_noise()
-        graph.set_parameters("policy_server", exploration_noise=noise, exploration_seed=self._seed)
+        graph.set_parameters("policy_server", **self._exploration(), exploration_seed=self._seed)
         # The session that the rest belongs to: from here on the robot keeps everything it has felt.
         self._phase(graph, run, "exploration", name, new_session=True)
-        graph.set_parameters("policy_server", exploration_noise=0.0)
+        graph.set_parameters("policy_server", exploration="noise", exploration_noise=0.0)
         self._phase(graph, run, "context", name)
         graph.set_parameters("adaptation_manager", first_trials=self._length("exploration"))
         run.adaptation = outcome = graph.adapt()
@@ -180,10 +179,12 @@ class Demo:
         """Trials of a phase: adaptation is given twice as many as it is judged by."""
         return 2 * self._trials if phase == "exploration" else self._trials
 
-    def _exploration_noise(self) -> float:
+    def _exploration(self) -> dict[str, Any]:
+        """Parameters of the policy_server for the trials before an adaptation."""
         from mql_ros.cli.adaptation_settings import load_adaptation
 
-        return load_adaptation()[1].noise
+        config = load_adaptation()[1]
+        return {"exploration": "search" if config.search else "noise", "exploration_noise": config.noise}
 
     def _phase(self, graph: Any, run: Any, phase: str, name: str, new_session: bool = False) -> None:
         """Run the trials of one phase; all but exploration stand the object at the same places."""

@@ -6,9 +6,12 @@ have done. Nothing but actions, observations and rewards is used.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from mql_ros.algorithm.replay import Replay
 from mql_ros.algorithm.session import Session
 from mql_ros.grasping import spaces
 from mql_ros.grasping.reward import SUCCESS_RETURN
@@ -35,6 +38,15 @@ def hindsight_labels(session: Session) -> NDArray[np.float32]:
     labels[steps[:, Phase.LIFT]] = 0.0
     labels[steps[:, Phase.LIFT], 2:] = lifting[2:]
     return labels
+
+
+def with_hindsight_labels(replay: Replay) -> Replay:
+    """The same sessions, each with the labels of its own successes, for an adaptation that clones them."""
+    labelled = Replay(replay.observation_size, replay.action_size, replay.history_blocks, capacity=max(1, len(replay)))
+    for identifier in replay.identifiers:
+        session = replay.session(identifier)
+        labelled.add(replace(session, teacher_action=hindsight_labels(session)))
+    return labelled
 
 
 def _place(observation: NDArray[np.float32]) -> Place:

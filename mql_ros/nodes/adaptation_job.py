@@ -74,6 +74,7 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
     from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
     from mql_ros.algorithm.replay import Replay
     from mql_ros.algorithm.session import Session
+    from mql_ros.grasping.hindsight import with_hindsight_labels
 
     torch.set_num_threads(1)
     bundle = load_bundle(request.bundle)
@@ -86,7 +87,8 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
     new = Replay(network.observation_size, network.action_size, bundle.history_blocks, capacity=len(session))
     new.add(session)
     try:
-        found = adapt(learner, meta, new, AdaptationConfig(**config_values(request.settings)))
+        config = AdaptationConfig(**config_values(request.settings))
+        found = adapt(learner, with_hindsight_labels(meta), with_hindsight_labels(new), config)
     except ValueError as error:
         raise UserError(str(error)) from error
     numbers = {

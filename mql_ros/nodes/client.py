@@ -136,6 +136,13 @@ class GraphClient(GraphListener):
 
     # Trials and adaptation.
 
+    def start(self, *, new_session: bool = False) -> Callable[[], bool]:
+        """Start trials and wait for none; the function returned tells whether the state says that they began."""
+        starts = self.state.get("starts", 0)
+        started = lambda: self.state.get("starts", 0) > starts  # noqa: E731
+        self.call("policy_server/start_session" if new_session else "policy_server/start_trials", done=started)
+        return started
+
     def run_trials(
         self,
         trials: int,
@@ -146,11 +153,10 @@ class GraphClient(GraphListener):
     ) -> list[Transition]:
         """Run trials and return their transitions; a new session (new object) forgets what was felt before."""
         self.set_parameters("policy_server", trials=trials)
-        first, starts = len(self.transitions), self.state.get("starts", 0)
+        first = len(self.transitions)
         kept, self.on_transition = self.on_transition, on_transition or self.on_transition
-        started = lambda: self.state.get("starts", 0) > starts  # noqa: E731
         try:
-            self.call("policy_server/start_session" if new_session else "policy_server/start_trials", done=started)
+            started = self.start(new_session=new_session)
             self.wait_for(
                 lambda: started() and self.state["state"] != "running",
                 20.0 + trials * seconds_per_trial,

@@ -180,7 +180,7 @@ def test_the_policy_server_asks_for_the_report(simulator: GraphClient, tmp_path:
 
     def refusal() -> str:
         with pytest.raises(GraphError) as refused:
-            simulator.call("policy_server/start_session")
+            simulator.start(new_session=True)
         return str(refused.value)
 
     def write(verdict: Verdict, **changes: object) -> None:

@@ -14,7 +14,7 @@ ARM = "arm_controller/joint_trajectory"
 def test_deactivated_within_a_trial_it_holds_the_arm(make_graph: Callable[..., Graph]) -> None:
     with make_graph("deactivated", lockstep=False, object="can", seed=4) as graph:
         client = graph.client
-        client.call("policy_server/start_session")
+        client.start(new_session=True)
         first = client.counts[ARM]
         client.wait_for(lambda: client.counts[ARM] > first + 1, 20, "the first motion, after a hold")
         sent, heard = client.counts[ARM], client.counts["transition"]
@@ -22,7 +22,7 @@ def test_deactivated_within_a_trial_it_holds_the_arm(make_graph: Callable[..., G
         client.wait_for(lambda: "deactivated" in client.state["reason"], 5, "the end of the trial")
         client.wait_for(lambda: client.counts[ARM] > sent, 5, "the hold")
         with pytest.raises(GraphError, match="is not active; activate it"):
-            client.call("policy_server/start_trials")
+            client.start()
         assert client.counts["transition"] == heard
         change_state(client, "policy_server", Change.TRANSITION_ACTIVATE)
         assert len(client.run_trials(1)) == 3

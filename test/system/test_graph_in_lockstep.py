@@ -69,7 +69,7 @@ def test_adapting_without_data_is_refused(graph: Graph) -> None:
 def test_a_held_arm_stays_and_refuses_to_start(graph: Graph) -> None:
     client = graph.begin("mug", 1)
     client.set_parameters("policy_server", trials=50)
-    client.call("policy_server/start_session")
+    client.start(new_session=True)
     client.wait_for(lambda: client.state["state"] == "running" and client.state["trial"] >= 0, 20, "a trial")
     client.hold()
     client.wait_for(lambda: client.state["state"] == "held", 5, "the hold")

@@ -125,7 +125,7 @@ def test_in_real_time_trials_run_and_two_interrupts_end_every_node_cleanly(
 def test_a_driver_that_falls_silent_ends_the_trial_with_a_hold(make_graph: Callable[..., Graph]) -> None:
     with make_graph("silent", lockstep=False, object="can", seed=4, stale_after=0.3) as graph:
         client, simulator = graph.client, graph.processes.pids["arm_simulator"]
-        client.call("policy_server/start_session")
+        client.start(new_session=True)
         client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"] > 1, 10, "the first motion")
         sent = client.counts["arm_controller/joint_trajectory"]
         os.kill(simulator, signal.SIGSTOP)

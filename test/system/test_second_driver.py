@@ -79,7 +79,7 @@ def test_a_session_of_trials_adaptation_and_trials_by_the_adapted_policy(client:
 def test_a_wrench_that_falls_silent_in_a_motion_stops_the_arm(client: GraphClient) -> None:
     """Contact would not be felt any more, although joint_states go on."""
     prepare(client)
-    client.call("policy_server/start_session")
+    client.start(new_session=True)
     client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"] > 1, 10, "the first motion")
     client.call("first_order_driver/mute_wrench", data=True)
     client.wait_for(lambda: client.state["state"] == "error", 5, "the end of the trial")
@@ -105,7 +105,7 @@ def test_an_arm_that_falls_silent_in_a_motion_is_brought_to_rest_where_its_plan_
         RELIABLE,
     )
     prepare(client)
-    client.call("policy_server/start_session")
+    client.start(new_session=True)
     client.wait_for(lambda: len(trajectories) == 2, 10, "the first plan")
     client.call("first_order_driver/mute_joint_states", data=True)
     client.wait_for(lambda: client.state["state"] == "error", 5, "the end of the trial")

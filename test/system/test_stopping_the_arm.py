@@ -35,7 +35,7 @@ class Tool:
         self.path.append(self._chain.forward(np.array(message.position)[:7])[0])
 
     def start_and_wait_for_motion(self) -> None:
-        self.client.call("policy_server/start_session")
+        self.client.start(new_session=True)
         begin = self.client.counts["arm_controller/joint_trajectory"]
         self.client.wait_for(
             lambda: self.client.counts["arm_controller/joint_trajectory"] > begin and self._steps()[-1] > FAST,
