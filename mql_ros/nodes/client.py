@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -45,7 +47,7 @@ class GraphClient(GraphListener):
         self._clients: dict[str, Any] = {}
 
     def wait_until_ready(self, seconds: float = 60.0, sim: bool = True) -> None:
-        """Wait until nodes, topics and services are connected and the policy is loaded."""
+        """Wait until nodes, topics and services are connected, the policy is loaded and all nodes are active."""
         for service in SERVICES:
             if sim or not service.startswith("arm_simulator"):
                 client = self._client(Trigger if not service.endswith("hold") else SetBool, service)
@@ -61,6 +63,12 @@ class GraphClient(GraphListener):
         if not self.state.get("policy_version"):
             self._raise_error()
         self.wait_for(lambda: self.counts["context"], seconds, "the context_encoder's policy")
+        for entry in nodes_of(sim):  # launch files activate them one after the other
+            self.wait_for(lambda: self._is_active(entry.name, seconds), seconds, f"{entry.name} to become active")  # noqa: B023
+
+    def _is_active(self, node: str, seconds: float) -> bool:
+        response = self._ask(GetState, f"{node}/get_state", GetState.Request(), seconds)
+        return bool(response.current_state.id == State.PRIMARY_STATE_ACTIVE)
 
     def _connected(self, topic: str, publishers: tuple[str, ...], subscribers: tuple[str, ...], sim: bool) -> bool:
         senders = {info.node_name for info in self.node.get_publishers_info_by_topic(topic)}
