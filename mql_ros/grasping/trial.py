@@ -6,6 +6,8 @@ process and the other over topics; that is what makes their actions equal bit fo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mql_ros.grasping import motion, spaces
@@ -157,7 +159,8 @@ class TrialMachine:
     def _come_to_rest(self, measurement: Measurement) -> Motion:
         """Lines begin at rest: what brings a moving arm there first, no points where it stands still."""
         if what_moves(self.profile, measurement):
-            return motion.stop(self.profile, measured_state(measurement))
+            # From the velocity that it has: where that is above a tightened limit, the plan becomes a hold.
+            return replace(motion.stop(self.profile, measured_state(measurement)), start=measured_state(measurement))
         return self._motion
 
     def _line(self, joints: Array, target: Array, speed: float) -> Motion:
