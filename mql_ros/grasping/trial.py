@@ -6,6 +6,8 @@ process and the other over topics; that is what makes their actions equal bit fo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mql_ros.grasping import motion, spaces
@@ -21,6 +23,8 @@ DESCENT_SPEED = 0.32
 CORRECTION_SPEED = 0.15
 CLOSING_PERIODS = 7
 """Least number of control periods in which the fingers close; slow fingers get as many as they need."""
+SETTLING_PERIODS = 10
+"""Longest time for which an arm that lags behind its plan is waited for, control periods."""
 HOME_TOLERANCE = 0.05
 """A trial starts with the tool within this distance of its home, m."""
 UPRIGHT = 0.9
@@ -123,7 +127,7 @@ class TrialMachine:
         self._motion = Motion(ArmState.at_rest(joints), nothing, nothing, nothing)
         self._plan_fault = ""
         self._next, self._began = 0, measurement.stamp
-        self._wait = 0
+        self._wait = self._settling = 0
         self._retreating = self._braking = self._refused = False
 
     def decide(self, action: Array, measurement: Measurement) -> None:
@@ -158,7 +162,8 @@ class TrialMachine:
     def _come_to_rest(self, measurement: Measurement) -> Motion:
         """Lines begin at rest: what brings a moving arm there first, no points where it stands still."""
         if what_moves(self.profile, measurement):
-            return motion.stop(self.profile, measured_state(measurement))
+            # From the velocity that it has: where that is above a tightened limit, the plan becomes a hold.
+            return replace(motion.stop(self.profile, measured_state(measurement)), start=measured_state(measurement))
         return self._motion
 
     def _line(self, joints: Array, target: Array, speed: float) -> Motion:
@@ -207,14 +212,17 @@ class TrialMachine:
         self._feel(measurement)
         # The arm goes on also where a measurement was lost.
         self._next = max(self._next, round((measurement.stamp - self._began) / self.profile.control_period))
-        if self._next < len(self._motion.points):
-            if self._must_stop(measurement):
-                self._retreat(measurement)
+        under_way = self._next < len(self._motion.points)
+        settling = not under_way and self._wait == 0 and self._settles(measurement)
+        if (under_way or (settling and self.phase is Phase.PLACE)) and self._must_stop(measurement):
+            self._retreat(measurement)
+            under_way = True
+        if under_way:
             command = Command(self._motion.rest(self._next), self._finger_target, self._force)
             self._next += 1
             return self._allowed(command, measurement)
-        if self._wait > 0:
-            self._wait -= 1
+        if self._wait > 0 or settling:
+            self._wait = max(0, self._wait - 1)
             if self.phase is Phase.CLOSE:
                 self._finger_target = 0.0
             resting = self._motion.rest(len(self._motion.points))
@@ -223,6 +231,13 @@ class TrialMachine:
         if not self.done:
             self.phase = Phase(self.phase + 1)
         return None
+
+    def _settles(self, measurement: Measurement) -> bool:
+        """Whether an arm that lags behind its plan is waited for, though not for ever, before the next decision."""
+        if self.phase is Phase.LIFT or self._refused or not what_moves(self.profile, measurement):
+            return False
+        self._settling += 1
+        return self._settling <= SETTLING_PERIODS
 
     def _feel(self, measurement: Measurement) -> None:
         force = measurement.contact_force

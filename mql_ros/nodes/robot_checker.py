@@ -16,7 +16,7 @@ from mql_ros.grasping.robot_check import Verdict
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.safety import SafetyFilter, measured_state
 from mql_ros.grasping.spline import extent
-from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
+from mql_ros.grasping.types import Array, Command, Measurement, Motion
 from mql_ros.nodes.common import RELIABLE
 from mql_ros.nodes.conversions import PoseSample, measurement_from
 from mql_ros.nodes.robot_listener import RobotListener
@@ -198,16 +198,12 @@ class RobotChecker(RobotListener):
         self._gripper.publish(self._gripper_message(self._profile, command, 0))
 
     def _hold(self) -> None:
-        """Come to rest from the newest measured state, or else from where the last motion has brought the arm.
+        """Come to rest from the present state, or else from where the last motion has brought the arm.
 
         Where neither is known, what a driver takes for a stop.
         """
-        state: ArmState | None
         now = self._now()
-        try:
-            state = measured_state(self._measurement()).after(now - self._newest()[0])
-        except HeldError:
-            state = self._sent.state(now)
+        state = self._present.state(now) or self._sent.state(now)
         motion = None if state is None else stop(self._profile, state)
         self._sent.put(motion, now)
         self._arm.publish(arm_message(self._profile, motion, 0))

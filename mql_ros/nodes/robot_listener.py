@@ -30,6 +30,7 @@ from mql_ros.nodes.conversions import (
     read_pose,
     read_wrench,
 )
+from mql_ros.nodes.measurements import NewestJoints
 
 EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Deep: what a slow listener loses must not be laid to the driver."""
@@ -68,6 +69,7 @@ class RobotListener:
         self._has_velocities = True
         self._complaints: list[str] = []
         self._joints: list[tuple[float, JointSample]] = []
+        self._present = NewestJoints(profile.velocity)
         self._heard: dict[str, list[tuple[float, Any]]] = {"object_pose": [], "wrench": []}
         topics = profile.topics
         self.node.create_subscription(JointStateMessage, topics.joint_states, self._on_joints, EVERY_MESSAGE)
@@ -121,6 +123,7 @@ class RobotListener:
             return
         self._has_velocities = len(message.velocity) > 0
         self._joints.append((now, sample))
+        self._present.put(sample, now)
 
     def _now(self) -> float:
         return self.node.get_clock().now().nanoseconds / SECOND

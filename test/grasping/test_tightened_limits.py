@@ -34,8 +34,8 @@ def test_limits_that_are_tightened_in_a_motion_stop_it_where_it_breaks_them(pand
         machine.begin(now)
         for _ in range(phase):
             _, now = carry_out(machine, np.zeros(4), now)
-        machine.decide(np.array([0.0, 0.5, 0.0, 0.0]), now)
-        for _ in range(6):
+        machine.decide(np.array([0.0, 0.9, 0.0, 0.0]), now)
+        for _ in range(4):
             before = machine.command(now)
             assert before is not None
             moves = before.motion.velocities[0]
@@ -90,3 +90,16 @@ def test_small_scales_are_slow_and_nothing_else(robot: str, scale: float) -> Non
         rng = np.random.default_rng(1)
         ends.append(profile.chain.forward(now.joint_positions)[0])
     assert np.allclose(*ends, atol=2e-3)
+
+
+def test_a_decision_of_an_arm_that_is_faster_than_a_tightened_limit_is_a_stop_from_its_true_speed(
+    panda: RobotProfile,
+) -> None:
+    machine, now = TrialMachine(panda), measured(panda.home)
+    machine.begin(now)
+    machine.tighten(0.3, 40.0)
+    moving = measured(panda.home, joint_velocities=0.5 * panda.velocity)
+    machine.decide(np.zeros(4), moving)
+    command = machine.command(moving)
+    assert command is not None and machine.refusals == 1 and "would reach a speed of" in machine.last_refusal
+    assert np.array_equal(command.motion.start.velocities, moving.joint_velocities) and len(command.motion.points) < 10

@@ -8,10 +8,10 @@ from grasping_cases import broken_limits, carry_out, measured, turned
 from mql_ros.grasping import spaces
 from mql_ros.grasping.kinematics import tool_down
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.safety import LAG
+from mql_ros.grasping.safety import LAG, MOVING
 from mql_ros.grasping.spaces import OBSERVATION_NAMES, Phase, Place
 from mql_ros.grasping.spline import state_at
-from mql_ros.grasping.trial import CLOSING_PERIODS, RETREAT, TrialMachine
+from mql_ros.grasping.trial import CLOSING_PERIODS, RETREAT, SETTLING_PERIODS, TrialMachine
 from mql_ros.grasping.types import Measurement
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -69,7 +69,8 @@ def test_a_plan_is_sent_from_its_next_point_on(panda: RobotProfile) -> None:
     machine, now = begun(panda)
     done, _ = carry_out(machine, np.zeros(4), now)
     for (_, before), (_, after) in itertools.pairwise(done):
-        assert np.array_equal(before.motion.points[1:], after.motion.points)
+        left = before.motion.points[min(1, len(before.motion.points) - 1) :]  # the arm is waited for at its end
+        assert np.array_equal(left, after.motion.points)
     assert not done[-1][1].motion.velocities.any()
 
 
@@ -244,3 +245,25 @@ def test_what_follows_a_stop_that_was_refused_itself_begins_with_the_motion_that
     command = machine.command(now)
     assert command is not None and machine.refusals == 2, machine.last_refusal
     assert np.array_equal(command.motion.start.velocities, velocities)
+
+
+@pytest.mark.parametrize("follow", [0.3, 0.6])
+def test_an_arm_that_lags_behind_reaches_its_place_before_the_next_decision(panda: RobotProfile, follow: float) -> None:
+    machine, now = begun(panda)
+    _, after = carry_out(machine, spaces.action_for(place=Place(0.05, 0.1)), now, follow=follow)
+    assert np.abs(after.joint_velocities).max() <= MOVING
+    reached = panda.chain.forward(after.joint_positions)[0]
+    assert np.allclose(reached, [0.55, 0.0, 0.1], atol=0.008) and machine.refusals == 0
+    # It is not waited for for ever, and what is in its way is felt until then.
+    machine, now = begun(panda)
+    moving = {"joint_velocities": np.full(7, 0.2)}
+    plan = len(carry_out(machine, np.zeros(4), now)[0])
+    machine, now = begun(panda)
+    done, _ = carry_out(machine, np.zeros(4), now, lambda k, _: moving)
+    assert 0 < len(done) - plan <= SETTLING_PERIODS
+    machine, now = begun(panda)
+    done, after = carry_out(machine, np.zeros(4), now, lambda k, _: moving | (HIT if k == plan + 2 else {}))
+    assert (
+        seen(machine, after, "guard_stop") == 1.0
+        and done[-1][1].motion.points[0][1] < done[plan][1].motion.points[0][1]
+    )
