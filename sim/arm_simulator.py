@@ -143,12 +143,13 @@ class ArmSimulator(GraspingNode):
         self._driver.grip(float(sum(last.tolist())), float(trajectory.efforts[-1].mean()))
 
     def _tick(self) -> None:
-        now = self.get_clock().now().nanoseconds
-        if not self.active or now <= self._stamp:  # a reset took a period of its own: wait for the wall clock
+        now, period = self.get_clock().now().nanoseconds, self._profile.control_period * SECOND
+        # A reset took a period of its own, or the tick before was late: an arm that moves on would seem to jump.
+        if not self.active or now < self._stamp + period / 2:
             return
         self._driver.tick()
         behind = now - self._stamp
-        if behind < 0 or behind > self._profile.control_period * SECOND:
+        if behind < 0 or behind > period:
             self._epoch += behind  # ticks were lost: stamps stay with the wall clock
         self._publish()
 
