@@ -6,6 +6,8 @@ To add one, write a function that returns `Measurement`s (or says why there is n
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from mql_ros.cli.bench_measurement import Measurement
 from mql_ros.cli.figures import check_figure, save_figure
 from mql_ros.cli.output import check_writable, table, write_json
 from mql_ros.errors import UserError
+from mql_ros.hardware import hardware
 from mql_ros.resources import share_path
 
 if TYPE_CHECKING:
@@ -176,7 +179,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(table(rows))
         print("ratio: how many times better than the baseline")
     if arguments.json:
-        write_json(Path(arguments.json), {result.name: result.as_dict() for result in results})
+        known = {"command": shlex.join(["mql", *sys.argv[1:]]), "hardware": hardware()}
+        write_json(Path(arguments.json), {result.name: result.as_dict() | known for result in results})
     if arguments.figure:
         from mql_ros.cli.bench_figure import scaling_figure
 

@@ -157,7 +157,25 @@ def command_text(settings: Mapping[str, Any]) -> str:
     command = settings.get("command")
     if not command:
         return "command not recorded"
-    return f"`{command if isinstance(command, str) else ' '.join(map(str, command))}`"
+    words = command.split(" ") if isinstance(command, str) else [str(word) for word in command]
+    return f"`{' '.join(_with_ranges(words))}`"
+
+
+def _with_ranges(words: Sequence[str]) -> list[str]:
+    """Runs of numbered names as a shell's brace expansion: thing-{1000..1039}."""
+    short: list[str] = []
+    runs: list[tuple[str, int, list[str]]] = []
+    for word in words:
+        stem, _, number = word.rpartition("-")
+        value = int(number) if stem and number.isdecimal() else -1
+        if runs and runs[-1][0] == stem and value >= 0 and runs[-1][1] + 1 == value:
+            runs[-1] = (stem, value, [*runs[-1][2], word])
+        else:
+            runs.append((stem, value, [word]))
+    for stem, _, run in runs:
+        ends = [word.removeprefix(f"{stem}-") for word in (run[0], run[-1])]
+        short += [f"{stem}-{{{ends[0]}..{ends[1]}}}"] if len(run) > 2 else run
+    return short
 
 
 def hardware_text(hardware: Any) -> str:

@@ -152,13 +152,13 @@ def bench(page: Page, words: Sequence[str]) -> str:
     for name, report in files:
         rows = [["benchmark", "value", "unit", "baseline", "ratio", "the baseline is"]]
         with form_of(name, "`mql bench`"):
-            settings = report.get("settings", {})
             for key, row in report.items():
-                if key not in ("schema", "settings"):
-                    values = [f"{row['value']:.4g}", row["unit"], f"{row['baseline']:.4g}", f"{row['ratio']:.2f}"]
-                    rows.append([key, *values, row["baseline_name"]])
-        known = [command_text(settings), hardware_text(settings.get("hardware"))]
-        parts.append(paragraphs(markdown_table(rows), f"Ratio: how many times better. `{name}`: {'; '.join(known)}."))
+                values = [f"{row['value']:.4g}", row["unit"], f"{row['baseline']:.4g}", f"{row['ratio']:.2f}"]
+                rows.append([key, *values, row["baseline_name"]])
+            known = dict.fromkeys(
+                f"{command_text(row)}; {hardware_text(row.get('hardware'))}" for row in report.values()
+            )
+        parts.append(paragraphs(markdown_table(rows), f"Ratio: how many times better. `{name}`: {'. '.join(known)}."))
     return paragraphs(*parts, missing)
 
 
