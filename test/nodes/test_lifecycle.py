@@ -92,6 +92,7 @@ def test_where_configuring_fails_nothing_stays_and_it_can_be_tried_again(make_no
 def test_a_hold_that_still_lacks_joint_states_ends_with_the_activity(make_node, panda: RobotProfile) -> None:
     node = make_node(PolicyServer, "policy_server")
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    node._commands._begun = True  # as after a start
     node._hold_switch._on_topic(Bool(data=True))
     sent = node._commands.count
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
