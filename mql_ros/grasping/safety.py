@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mql_ros.grasping import motion as motions
 from mql_ros.grasping import spline
@@ -90,7 +91,8 @@ class SafetyFilter:
         target: where the tool should be at the end [3], m, base frame; None where that does not matter. braking: it
         gives up another motion, so that acceleration and jerk may be those of the arm itself.
         """
-        names, profile, points = self.profile.joint_names, self.profile, motion.points
+        profile, points = self.profile, motion.points
+        names = profile.joint_names
         shapes = {points.shape, motion.velocities.shape, motion.accelerations.shape}
         if len(shapes) > 1 or points.ndim != 2 or points.shape[1] != len(names) or len(points) == 0:
             return f"points {points.shape}, velocities and accelerations are not one row of {len(names)} per period"
@@ -100,27 +102,8 @@ class SafetyFilter:
         if motion.velocities[-1].any() or motion.accelerations[-1].any():
             return "the motion does not end at rest"
         limits = self.braking if braking else profile
-        lowest, highest = spline.extent(motion, profile.control_period)
-        # An arm that stands outside its limits may come back, but not get farther out.
-        start = motion.start.positions
-        outside = (lowest < np.minimum(profile.lower, start) - 1e-6) | (
-            highest > np.maximum(profile.upper, start) + 1e-6
-        )
-        if outside.any():
-            j = int(np.argmax(outside))
-            farthest = lowest[j] if lowest[j] < profile.lower[j] else highest[j]
-            between = f"{profile.lower[j]:.3f} and {profile.upper[j]:.3f}"
-            return f"joint {names[j]} would go to {farthest:.3f} rad; its limits are {between}"
-        for what, unit, bound, limit in zip(
-            ("a speed", "an acceleration", "a jerk"),
-            ("rad/s", "rad/s^2", "rad/s^3"),
-            spline.largest(motion, profile.control_period),
-            (limits.velocity, limits.acceleration, limits.jerk),
-            strict=True,
-        ):
-            if (bound > limit * (1 + 1e-6)).any():
-                j = int(np.argmax(bound / limit))
-                return f"joint {names[j]} would reach {what} of {bound[j]:.2f} {unit}; its limit is {limit[j]:.2f}"
+        if fault := joint_fault(profile, limits, motion):
+            return fault
         return self._reach_fault(points[-1], target) or self._clearance.fault(motion, profile.control_period)
 
     def _reach_fault(self, end: Array, target: Array | None) -> str:
@@ -176,7 +159,7 @@ class SafetyFilter:
 
     def _step(self, periods: float) -> Array:
         """How far the joints may be from where they were or should be after so many control periods [n], rad."""
-        return np.asarray(LAG * periods * self._original.velocity * self.profile.control_period)
+        return way_in(self._original, periods)
 
     def _finger_fault(self, target: float, force: float) -> str:
         if not (math.isfinite(target) and math.isfinite(force)):
@@ -196,6 +179,64 @@ class SafetyFilter:
             min(max(target, 0.0), profile.max_width),
             min(self._finger_force, profile.max_force),
         )
+
+
+def joint_fault(profile: RobotProfile, limits: RobotProfile, motion: Motion, tolerance: float = 1e-6) -> str:
+    """What is wrong with a motion's positions, or its speed, acceleration and jerk by `limits`; "" where nothing is.
+
+    tolerance: part of a limit by which it may be exceeded.
+    """
+    names, period = profile.joint_names, profile.control_period
+    lowest, highest = spline.extent(motion, period)
+    # An arm that stands outside its limits may come back, but not get farther out.
+    start = motion.start.positions
+    outside = (lowest < np.minimum(profile.lower, start) - 1e-6) | (highest > np.maximum(profile.upper, start) + 1e-6)
+    if outside.any():
+        j = int(np.argmax(outside))
+        farthest = lowest[j] if lowest[j] < profile.lower[j] else highest[j]
+        between = f"{profile.lower[j]:.3f} and {profile.upper[j]:.3f}"
+        return f"joint {names[j]} would go to {farthest:.3f} rad; its limits are {between}"
+    for what, unit, bound, limit in zip(
+        ("a speed", "an acceleration", "a jerk"),
+        ("rad/s", "rad/s^2", "rad/s^3"),
+        spline.largest(motion, period),
+        (limits.velocity, limits.acceleration, limits.jerk),
+        strict=True,
+    ):
+        if (bound > limit * (1 + tolerance)).any():
+            j = int(np.argmax(bound / limit))
+            return f"joint {names[j]} would reach {what} of {bound[j]:.2f} {unit}; its limit is {limit[j]:.2f}"
+    return ""
+
+
+def hold_motion(profile: RobotProfile, measured: ArmState | None, sent: ArmState | None) -> Motion | None:
+    """The shortest stop within the arm's own limits; None where none is known to be safe.
+
+    It begins where the arm is measured, or at `sent`, where the motion sent last has brought it, if the measurement is
+    missing, outside the limits of position, or farther from `sent` than an arm that follows gets between two looks.
+    """
+    states = []
+    if measured is not None and is_within(profile, measured).all():
+        follows = sent is None or (np.abs(measured.positions - sent.positions) <= way_in(profile, 2.0)).all()
+        states = [measured] if follows else []
+    if sent is not None:  # with its acceleration, as a rule: to go on with that may lead beyond the limit of speed
+        states += [sent, replace(sent, accelerations=np.zeros_like(sent.accelerations))]
+    for state in states:
+        motion = motions.stop(profile, state)
+        if not joint_fault(profile, profile, motion, tolerance=1e-5):  # stops are planned up to the limits
+            return motion
+    return None
+
+
+def is_within(profile: RobotProfile, state: ArmState) -> NDArray[np.bool_]:
+    """Which joints [n] are within their limits of position, and of finite speed."""
+    inside = (state.positions >= profile.lower) & (state.positions <= profile.upper)
+    return np.asarray(inside & np.isfinite(state.velocities))
+
+
+def way_in(profile: RobotProfile, periods: float) -> Array:
+    """How far the joints may be from where they were or should be after so many control periods [n], rad."""
+    return np.asarray(LAG * periods * profile.velocity * profile.control_period)
 
 
 def measured_state(measurement: Measurement) -> ArmState:

@@ -6,8 +6,8 @@ import numpy as np
 from rclpy.duration import Duration
 from trajectory_msgs.msg import JointTrajectory
 
-from mql_ros.grasping.motion import stop
 from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.safety import hold_motion, is_within
 from mql_ros.grasping.types import ArmState, Command, Motion
 from mql_ros.nodes.common import RELIABLE, GraspingNode
 from mql_ros.nodes.measurements import FRESH
@@ -24,6 +24,8 @@ class CommandPublisher:
         self._lockstep = bool(node.setting("lockstep"))
         self._plan = PlanTracker()
         self._sent = SentMotion(profile.control_period)
+        self._begun = False
+        """Whether trials have begun: before, nothing of ours moves the arm, and its driver may be an unchecked one."""
         self._hold_due = False
         self.count = 0
         """Commands of the trial machine and holds, sent or already known to the driver."""
@@ -40,10 +42,10 @@ class CommandPublisher:
             return None
         if state is None:
             return f"there are no joint_states, or they are older than {FRESH} s, or they jump; is the driver well?"
-        outside = (state.positions < self._profile.lower) | (state.positions > self._profile.upper)
-        if outside.any():
-            name = self._profile.joint_names[int(np.argmax(outside))]
+        if not (within := is_within(self._profile, state)).all():
+            name = self._profile.joint_names[int(np.argmin(within))]
             return f"{name} is measured outside its limits; bring it back by the arm's own means, or check the driver"
+        self._begun = True
         self.hold(state)
         return None
 
@@ -64,19 +66,20 @@ class CommandPublisher:
     def hold(self, state: ArmState | None) -> None:
         """Bring the arm to rest from the present `state` as soon as its limits allow; the fingers keep their command.
 
-        Without one that can be trusted (None) it stops from where the motion sent last has brought it by now. Where
-        that is not known either, it is told to stop in the one way that needs no state, and to hold as soon as there
-        is one, because not every driver heeds that (see arm_message).
-        In lockstep the arm stands still while it is sent nothing.
+        Without one that can be trusted (None, outside the limits, or far from the motion sent last) it stops from where
+        the motion sent last has brought it by now. Where that is not known either, it is told to stop in the one way
+        that needs no state, and to hold as soon as there is one, because not every driver heeds that (see arm_message).
+        In lockstep the arm stands still while it is sent nothing, and so it does, as far as this process goes, before
+        trials have begun.
         """
-        if state is None:
-            state = self._sent.state(self._now())
+        sent = self._sent.state(self._now())
         self.forget_plan()
-        if self._lockstep:
+        if self._lockstep or not self._begun:
             return
+        motion = hold_motion(self._profile, state, sent)
         self.count += 1
-        self._hold_due = state is None
-        self._publish(None if state is None else stop(self._profile, state), 0)
+        self._hold_due = motion is None
+        self._publish(motion, 0)
 
     def _publish(self, motion: Motion | None, stamp: int) -> None:
         self._sent.put(motion, self._now())
@@ -84,7 +87,7 @@ class CommandPublisher:
 
     def settle(self, state: ArmState | None) -> None:
         """A state has arrived, or None that can be trusted: hold there where a hold still lacks it."""
-        if self._hold_due and state is not None:
+        if self._hold_due and hold_motion(self._profile, state, None) is not None:
             self.hold(state)
 
     def forget_plan(self) -> None:

@@ -81,11 +81,13 @@ class DriverInputs:
         return self._newest.state(self._node.seconds())
 
     def silence(self, longest: float) -> str:
-        """What has not come for longer than so many seconds, and so guards nothing; "" where all goes well.
+        """What has not come for longer than so many seconds, or so much later, that it guards nothing; else "".
 
         Contact is felt by whole measurements, of which there is one in a control period.
         """
         now, two_periods = self._node.seconds(), 2 * self._profile.control_period
+        if (later := self._newest.later()) > longest:
+            return f"joint_states come {later:.2f} s later than they once did: something lags, or a clock goes wrong"
         joints = self._newest.age(now)
         whole = math.inf if self._measured is None else self._newest.age_of(self._measured, now)
         if joints <= longest and whole <= max(longest, two_periods):

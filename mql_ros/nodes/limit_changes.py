@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mql_ros.grasping.trial import TrialMachine
+from mql_ros.nodes.parameters import contradiction
 
 
 def refused_limit(machine: TrialMachine, setting: Callable[[str], Any], name: str, value: Any) -> str | None:
@@ -13,6 +14,8 @@ def refused_limit(machine: TrialMachine, setting: Callable[[str], Any], name: st
 
     `setting` tells the present values.
     """
+    if problem := contradiction(setting("sim"), {name: value}):
+        return problem
     if name == "watchdog" and value > setting("watchdog"):
         return "the watchdog can only be tightened while the node runs"
     if name in ("limit_scale", "force_limit"):

@@ -23,13 +23,18 @@ SHORTEST = 0.05
 """Within less time than this, s, positions may change by as much: stamps jitter."""
 ARRIVALS = 40
 """Joint samples whose arrival is compared: twice what may lie waiting in the queue of a subscription."""
+DRIFT = 1e-3
+"""Two clocks drift apart by no more than this, s/s; time servers adjust them by half of it."""
+LATER = 0.2
+"""Joint positions are not believed while they come later than they once did by more than this, s."""
 
 
 class NewestJoints:
     """The newest joint sample and its age, also where the driver has another clock and samples lay waiting.
 
     The time of arrival alone tells nothing after a pause of this process: all that lay waiting arrives at once. So a
-    sample is as old as it came later, after its stamp, than the promptest of the last ones did.
+    sample is as old as it came later, after its stamp, than the promptest of the last ones did. How much later those
+    come than the promptest ever, `later` tells: a delay that grows slowly would not be noticed among the last ones.
     """
 
     def __init__(self, fastest: Array) -> None:
@@ -39,25 +44,32 @@ class NewestJoints:
         self._stamp = 0
         self._jumped_at: int | None = None
         self._delays: deque[float] = deque(maxlen=ARRIVALS)
+        self._least = math.inf
+        """The smallest delay ever, grown by DRIFT since, as of `_heard`, s."""
+        self._heard = 0.0
 
     def put(self, sample: JointSample, now: float) -> None:
         """A sample has arrived at `now`, s of a clock that only moves forward."""
         if sample.stamp < self._stamp:
-            self._delays.clear()  # the driver has been started anew
+            self._delays.clear()  # the driver has been started anew, or its clock was set back
+            self._least = math.inf
             self._jumped_at = None
         elif self._sample is not None:
             step = LAG * self._fastest * max((sample.stamp - self._stamp) / SECOND, SHORTEST)
             if (np.abs(sample.positions - self._sample.positions) > step).any():
                 self._jumped_at = sample.stamp
         self._sample, self._stamp = sample, sample.stamp
-        self._delays.append(now - sample.stamp / SECOND)
+        delay = now - sample.stamp / SECOND
+        self._delays.append(delay)
+        self._least = min(delay, self._least + DRIFT * max(now - self._heard, 0.0))
+        self._heard = now
 
     def state(self, now: float) -> ArmState | None:
         """The arm as it must be at `now`, s, if it has kept the velocity that was measured.
 
-        None where the sample is not fresh, or positions have jumped.
+        None where the sample is not fresh, or positions have jumped, or they come much later than they once did.
         """
-        if self._sample is None or (age := self.age(now)) > FRESH:
+        if self._sample is None or (age := self.age(now)) > FRESH or self.later() > LATER:
             return None
         if self._jumped_at is not None and self._stamp - self._jumped_at < TRUSTED_AFTER * SECOND:
             return None
@@ -67,6 +79,10 @@ class NewestJoints:
     def age(self, now: float) -> float:
         """Age of the newest sample at `now`, s; infinite where there is none."""
         return self.age_of(self._stamp, now) if self._sample is not None else math.inf
+
+    def later(self) -> float:
+        """By how much the promptest of the last samples came later than the promptest ever, but for drift, s."""
+        return min(self._delays) - self._least if self._delays else 0.0
 
     def age_of(self, stamp: int, now: float) -> float:
         """Age at `now`, s, of what the driver stamped so; infinite where no sample has come."""

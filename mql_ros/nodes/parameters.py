@@ -21,6 +21,8 @@ _SECTION_KEYS = {"uses", "parameters"}
 _PARAMETER_KEYS = {"default", "description", "range", "choices", "fixed"}
 ADAPTATION = "adaptation."
 """Prefix of the parameters that mirror AdaptationConfig."""
+LONGEST_DEADLINE = 1.0
+"""Of the context, and of the rewards before it, where the arm is real, s."""
 _EVERY_NODE = ("use_sim_time", "start_type_description_service")
 """Parameters that rclpy declares itself."""
 
@@ -146,8 +148,10 @@ def unknown_parameter(given: Iterable[str]) -> str | None:
     return None
 
 
-def contradiction(sim: bool, given: Mapping[str, Value]) -> str | None:
+def contradiction(sim: bool, given: Mapping[str, Any]) -> str | None:
     """A sentence about parameters of the graph that cannot go together; None when they can."""
     if not sim and given.get("lockstep"):
         return "lockstep:=true needs the simulator, for a real arm does not wait; leave it out, or say sim:=true"
+    if not sim and given.get("context_deadline", 0.0) > LONGEST_DEADLINE:
+        return f"context_deadline can be at most {LONGEST_DEADLINE:g} s on a real arm, which may be moved meanwhile"
     return None

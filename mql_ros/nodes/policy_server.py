@@ -41,7 +41,7 @@ class PolicyServer(GraspingNode):
         """Connect with everybody, and hold still until a policy is there and trials are asked for."""
         self._profile = load_profile(self.setting("robot"))
         self._lockstep = bool(self.setting("lockstep"))
-        if problem := contradiction(self.setting("sim"), {"lockstep": self._lockstep}):
+        if problem := contradiction(self.setting("sim"), self._settings):
             raise UserError(problem)
         self._inbox = Inbox()
         self._machine = TrialMachine(self._profile)
@@ -72,7 +72,7 @@ class PolicyServer(GraspingNode):
     def _poll(self) -> None:
         """Go on, or stop where the driver or perception has fallen silent in the middle of a trial."""
         watched = self._runner.running and not (self._lockstep or self._machine.done)
-        if watched and (silence := self._inputs.silence(self.setting("watchdog"))):
+        if watched and (silence := self.silence()):
             self._runner.stop()
             self._ended(f"the watchdog stopped the arm: {silence}")
         self._runner.poll()
@@ -187,6 +187,10 @@ class PolicyServer(GraspingNode):
             self.warn(f"the safety filter held the arm: {self._machine.last_refusal}")
         if transition.done:
             self._say()
+
+    def silence(self) -> str:
+        """What has not come for longer than the watchdog allows."""
+        return self._inputs.silence(self.setting("watchdog"))
 
     def load(self, announcement: Announcement) -> LoadedPolicy:
         """Load a policy for this robot."""

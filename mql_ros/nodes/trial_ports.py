@@ -76,6 +76,9 @@ class Outlets(Protocol):
     def publish(self, transition: Transition) -> None:
         """Publish a transition."""
 
+    def silence(self) -> str:
+        """What has not come for too long to act on what was measured before; "" where all goes well."""
+
     def load(self, announcement: Announcement) -> LoadedPolicy:
         """Load a policy; UserError says why it cannot be used."""
 

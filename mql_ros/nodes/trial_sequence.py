@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,13 @@ from mql_ros.nodes.policy_loading import LoadedPolicy
 from mql_ros.nodes.records import ContextAnswer, Transition
 from mql_ros.nodes.sequence import Sequence, SequenceError, Wait
 from mql_ros.nodes.trial_ports import Inbox, Outlets, TrialSettings
+from mql_ros.nodes.trial_rewards import MONITOR_SECONDS, Steps, TrialRewards
 
 if TYPE_CHECKING:
     from mql_ros.algorithm.exploration import Explorer
 
-Steps = Generator[Wait, Any, Any]
-
 SERVICE_SECONDS = 30.0
 """Longest time for a reset."""
-MONITOR_SECONDS = 10.0
-"""Longest time until the grasp monitor has begun a trial: enough for a reply that was lost three times."""
 POLICY_SECONDS = 20.0
 """Longest time until the context encoder has loaded a new policy."""
 LOCKSTEP_SECONDS = 10.0
@@ -47,12 +44,16 @@ class TrialSequence:
         """Of the last transition."""
         self.missed_contexts = 0
         """That came after the deadline, by which a decision in real time does without, or not at all."""
-        self.missed_rewards = 0
+        self._rewards = TrialRewards(inbox, outlets, clock)
         self.trial_reward = 0.0
         self._session_begin = 0
         self._context: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self._explorer: Explorer | None = None
-        self._rewards_from = 0
+
+    @property
+    def missed_rewards(self) -> int:
+        """That came too late or not at all."""
+        return self._rewards.missed
 
     def use_first_policy(self) -> None:
         """Load the announced policy before anything runs; tells of it when it cannot be used."""
@@ -114,8 +115,7 @@ class TrialSequence:
     def _prepare(self, settings: TrialSettings) -> Steps:
         """Reset, and begin to count rewards; returns the measurement that the trial starts from."""
         inbox = self._inbox
-        if settings.use_monitor:
-            yield Wait("the grasp_monitor's end_trial", self._outlets.call("end_trial"), MONITOR_SECONDS)
+        yield from self._rewards.end(settings)
         before, wanted = inbox.stamp, None
         if settings.has_reset:
             reply = yield Wait("the reset service", self._outlets.call("reset"), SERVICE_SECONDS)
@@ -130,26 +130,9 @@ class TrialSequence:
             return (inbox.stamp == wanted if settings.lockstep else inbox.stamp >= wanted) or None
 
         yield Wait("a measurement (joint_states, object_pose, wrench) to start from", arrived, seconds)
-        inbox.rewards.clear()
-        self._rewards_from = inbox.stamp
-        if settings.use_monitor:
-            yield from self._begin_rewards(inbox.stamp, seconds)
+        yield from self._rewards.begin(seconds, settings)
         assert inbox.measurement is not None
         return inbox.measurement
-
-    def _begin_rewards(self, stamp: int, seconds: float) -> Steps:
-        """Have the grasp monitor begin with the measurement of `stamp`, or a later one where time goes on."""
-        deadline = self._clock() + MONITOR_SECONDS
-        while True:
-            reply = yield Wait("the grasp_monitor's begin_trial", self._outlets.call("begin_trial"), MONITOR_SECONDS)
-            stamps = read_stamps(reply.message) if reply.success else ()
-            if len(stamps) == 2 and stamps[0] >= stamp:
-                # Rewards come since it began for the first time, which may be longer ago.
-                begun, self._rewards_from = stamps
-                break
-            if self._clock() > deadline:
-                raise SequenceError(f"the grasp_monitor does not see the measurements: {reply.message}")
-        yield Wait("the grasp_monitor's measurement", lambda: self._inbox.stamp >= begun or None, seconds)
 
     def _choose_exploration(self, settings: TrialSettings) -> None:
         """One explorer serves a session, as in one process (mql_sim.rollout.PolicyBehaviour); it remembers failures."""
@@ -175,10 +158,10 @@ class TrialSequence:
         assert self.policy is not None and self._explorer is not None
         while not machine.done:
             action = self._act(observation)
-            counted = self._inbox.count_after(self._rewards_from)
-            measurement = yield from self._decide(action, measurement, settings)
+            counted = self._rewards.earned()
+            measurement = yield from self._decide(action, self._newest(measurement, settings), settings)
             following = machine.observation(measurement)
-            reward = yield from self._reward(counted, settings)
+            reward = yield from self._rewards.total(counted, machine.done, settings)
             self.trial_reward += reward
             self.sequence += 1
             self._inbox.forget_answers()
@@ -217,6 +200,15 @@ class TrialSequence:
             raise SequenceError(str(error)) from error
         return action.astype(np.float32).astype(np.float64)
 
+    def _newest(self, measurement: Measurement, settings: TrialSettings) -> Measurement:
+        """What a decision is planned against: where time goes on, the arm may have been moved during the waits."""
+        if settings.lockstep:
+            return measurement
+        if silence := self._outlets.silence():
+            raise SequenceError(f"no decision is begun on what was measured long ago: {silence}")
+        assert self._inbox.measurement is not None
+        return self._inbox.measurement
+
     def _decide(self, action: Array, measurement: Measurement, settings: TrialSettings) -> Steps:
         """Carry out one decision; returns the measurement at its end."""
         machine = self._machine
@@ -240,25 +232,3 @@ class TrialSequence:
             return self._inbox.measurement if self._inbox.stamp != stamp else None
 
         return (yield Wait("the next measurement", newer, seconds))
-
-    def _reward(self, counted: int, settings: TrialSettings) -> Steps:
-        """The rewards of the measurements since there were `counted` of them, summed in order."""
-        rewards = self._inbox.rewards
-        if not settings.use_monitor:
-            if self._machine.done and not rewards:
-                # A person sees what came of the lift only now.
-                yield Wait("a reward for the trial", lambda: rewards or None, settings.reward_wait, optional=True)
-                self.missed_rewards += not rewards
-            total = self._inbox.reward_total(0)
-            rewards.clear()
-            return total
-        wanted = self._inbox.count_after(self._rewards_from)
-        seconds = MONITOR_SECONDS if settings.lockstep else settings.context_deadline
-        yield Wait(
-            "the grasp_monitor's rewards",
-            lambda: len(rewards) >= wanted or None,
-            seconds,
-            optional=not settings.lockstep,
-        )
-        self.missed_rewards += max(0, wanted - len(rewards))
-        return self._inbox.reward_total(counted, wanted)

@@ -43,6 +43,7 @@ class FakeGraph:
         self.begin_is_asked_again = False
         self.encoder_is_deaf = False
         self.monitor_is_mute = False
+        self.silent = ""
         self.reset_reply: Reply | None = None
         self.external_reward: float | None = None
         self.at_transition: dict[int, Callable[[], None]] = {}
@@ -128,6 +129,9 @@ class FakeGraph:
                 self.inbox.hear(answer)
         if len(self.transitions) in self.at_transition:
             self.at_transition[len(self.transitions)]()
+
+    def silence(self) -> str:
+        return self.silent
 
     def load(self, announcement: Announcement) -> LoadedPolicy:
         if announcement.version not in self.policies:

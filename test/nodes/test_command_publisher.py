@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from grasping_cases import broken_limits, measured
 
 from mql_ros.grasping.motion import stop, straight_line
 from mql_ros.grasping.robot_profile import RobotProfile
@@ -42,8 +43,102 @@ class FakeNode:
 
 
 def publisher(panda: RobotProfile, lockstep: bool = False) -> tuple[CommandPublisher, FakeNode]:
+    """One whose trials have begun."""
+    commands, node = new_publisher(panda, lockstep)
+    assert commands.begin(ArmState.at_rest(panda.home)) is None
+    commands.forget_plan()
+    node.sent.clear()
+    return commands, node
+
+
+def new_publisher(panda: RobotProfile, lockstep: bool = False) -> tuple[CommandPublisher, FakeNode]:
     node: Any = FakeNode(lockstep)
     return CommandPublisher(node, panda), node
+
+
+def test_before_trials_have_begun_a_hold_sends_nothing(panda: RobotProfile) -> None:
+    """The driver may be an unchecked one, that reports degrees: to hold there would fling the arm."""
+    commands, node = new_publisher(panda)
+    degrees = ArmState.at_rest(np.degrees(panda.home))
+    for state in (degrees, ArmState.at_rest(panda.home), None):
+        commands.hold(state)
+        commands.settle(ArmState.at_rest(panda.home))
+    assert "is measured outside its limits" in str(commands.begin(degrees))
+    commands.hold(degrees)
+    assert node.sent == [] and commands.count == 0
+
+
+def test_no_hold_begins_outside_the_limits(panda: RobotProfile) -> None:
+    motion = straight_line(panda, panda.home, np.array([0.6, 0.15, 0.2]), 0.2, 0.3)
+    degrees = ArmState.at_rest(np.degrees(panda.home))
+    commands, node = publisher(panda)
+    commands.send(Command(motion, 0.05, 10.0), 0, True, panda)
+    node.now += 0.33
+    commands.hold(degrees)
+    where = state_at(motion, 0.33, panda.control_period)
+    assert np.allclose(node.sent[-1][1], stop(panda, where).points, atol=1e-9)
+    # Where no motion is known either, the driver is told to stop, once, and to hold when the state can be believed.
+    node.now += 10.0
+    for state in (degrees, None, degrees):
+        commands.hold(state) if state is None else commands.settle(state)
+    assert node.sent[-1] == ("arm", []) and len(node.sent) == 4
+    commands.settle(ArmState.at_rest(panda.home))
+    assert node.sent[4:] == [("arm", [panda.home.tolist()])]
+
+
+def adversarial_state(rng: np.random.Generator, panda: RobotProfile, arm: ArmState) -> ArmState | None:
+    """What joint_states may say of an arm that is at `arm`, or elsewhere, and of how it moves."""
+    kind = rng.choice(["true", "noisy", "degrees", "shuffled", "elsewhere", "outside", "fast", "silent"])
+    positions, velocities = arm.positions, arm.velocities
+    if kind == "silent":
+        return None
+    if kind == "noisy":
+        return ArmState(positions + rng.normal(size=7) * 0.02, velocities + rng.normal(size=7), 0 * positions)
+    if kind == "degrees":
+        return ArmState(np.degrees(positions), np.degrees(velocities), 0 * positions)
+    if kind == "shuffled":
+        order = rng.permutation(7)
+        return ArmState(positions[order], velocities[order], 0 * positions)
+    if kind in ("elsewhere", "outside"):
+        wide = 1.0 if kind == "elsewhere" else 1.5
+        velocities = rng.uniform(-2, 2, size=7) * panda.velocity
+        return ArmState(rng.uniform(wide * panda.lower, wide * panda.upper), velocities, 0 * positions)
+    speeds = rng.choice([-1e9, -1.0, 1.0, 1e9, np.inf], size=7) * panda.velocity if kind == "fast" else velocities
+    return ArmState(positions, speeds, 0 * positions)
+
+
+def test_no_hold_that_is_published_ever_breaks_a_limit(panda: RobotProfile) -> None:
+    kinds = {"measured": 0, "sent": 0, "nothing": 0}
+    for trial in range(150):
+        rng = np.random.default_rng(trial)
+        commands, node = publisher(panda)
+        place = rng.uniform([0.35, -0.2, 0.05], [0.65, 0.2, 0.4])
+        motion = straight_line(panda, panda.home, place, rng.uniform(-1, 1), rng.uniform(0.1, 0.5))
+        commands.send(Command(motion, 0.05, 10.0), 0, True, panda)
+        for _ in range(3):  # the second and third hold come within the stop before, or long after
+            node.now += float(rng.choice([rng.uniform(0.0, 1.0), 30.0], p=[0.9, 0.1]))
+            sent = commands._sent.state(node.now)
+            arm = sent or ArmState.at_rest(panda.home)
+            state = adversarial_state(rng, panda, arm)
+            count = len(node.sent)
+            commands.hold(state)
+            assert len(node.sent) == count + 1
+            hold = commands._sent._motion
+            usable = state is not None and np.isfinite(state.velocities).all()
+            usable = usable and ((panda.lower <= state.positions) & (state.positions <= panda.upper)).all()
+            if hold is None:
+                assert node.sent[-1] == ("arm", []) and sent is None and not usable
+                kinds["nothing"] += 1
+                continue
+            assert node.sent[-1][1] == hold.points.tolist()
+            near = usable and (sent is None or np.abs(state.positions - sent.positions).max() < 0.4)
+            begins = state if near and np.array_equal(state.positions, hold.start.positions) else sent
+            kinds["sent" if begins is sent else "measured"] += 1
+            now = measured(begins.positions, joint_velocities=begins.velocities)
+            broken = set(broken_limits(panda, Command(hold, 0.05, 10.0), now, running=sent))
+            # A stop is as short as the arm can make it, and is not planned around box and links.
+            assert broken <= {"workspace", "clearance"}, f"trial {trial}: {broken}"
+    assert min(kinds.values()) > 10, kinds
 
 
 def test_fresh_positions_are_held_and_the_gripper_is_left_alone(panda: RobotProfile) -> None:

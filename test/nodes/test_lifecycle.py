@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -30,6 +32,7 @@ from mql_ros.grasping.types import ArmState
 from mql_ros.nodes import managed_node
 from mql_ros.nodes.bring_up import BringUp
 from mql_ros.nodes.common import RELIABLE, GraspingNode
+from mql_ros.nodes.conversions import SECOND, JointSample
 from mql_ros.nodes.graph import NODES, Domain
 from mql_ros.nodes.policy_server import PolicyServer
 
@@ -92,11 +95,23 @@ def test_where_configuring_fails_nothing_stays_and_it_can_be_tried_again(make_no
 def test_a_hold_that_still_lacks_joint_states_ends_with_the_activity(make_node, panda: RobotProfile) -> None:
     node = make_node(PolicyServer, "policy_server")
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    node._commands._begun = True  # as after a start
     node._hold_switch._on_topic(Bool(data=True))
     sent = node._commands.count
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     node._commands.settle(ArmState.at_rest(panda.home))
     assert node._commands.count == sent == 1
+
+
+def test_joint_states_that_come_ever_later_are_as_good_as_none(make_node, panda: RobotProfile) -> None:
+    node = make_node(PolicyServer, "policy_server")
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    at_rest = np.zeros_like(panda.home)
+    for k in range(400):  # 0.1 s later in each second, heard until now
+        stamp = node.seconds() - 8.0 + 0.02 * k
+        sample = JointSample(round(stamp * SECOND), panda.home, at_rest, 0.08, 0.0)
+        node._inputs._newest.put(sample, stamp + 0.002 * k)
+    assert re.fullmatch(r"joint_states come 0\.\d\d s later than they once did: .*", node.silence())
 
 
 def test_only_the_service_releases_a_hold(make_node) -> None:

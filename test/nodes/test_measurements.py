@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mql_ros.nodes.conversions import JointSample, PoseSample, WrenchSample
-from mql_ros.nodes.measurements import ARRIVALS, PENDING, MeasurementAssembler, NewestJoints
+from mql_ros.nodes.measurements import ARRIVALS, DRIFT, LATER, PENDING, MeasurementAssembler, NewestJoints
 
 MS = 1_000_000
 
@@ -156,9 +156,31 @@ def test_what_lay_waiting_in_a_pause_is_not_fresh() -> None:
     for stamp in range(1000, 1600, 50):  # all of it arrives at 1.61 s
         newest.put(joints(stamp), 1.61)
         assert (newest.state(1.61) is not None) == (stamp >= 1550)
-    # A driver whose clock has fallen behind for good is believed again after a while, one started anew at once.
-    for k in range(ARRIVALS):
+    # A driver whose clock has fallen behind is believed again once it goes right, one that was started anew at once.
+    for k in range(2 * ARRIVALS):
         newest.put(joints(1600 + 50 * k), 2.6 + 0.05 * k)
-        assert (newest.state(2.6 + 0.05 * k) is not None) == (k == ARRIVALS - 1)
+        assert newest.state(2.6 + 0.05 * k) is None
+    newest.put(joints(6600), 6.6)
+    assert newest.state(6.6) is not None
     newest.put(joints(0), 9.0)
-    assert newest.state(9.0) is not None
+    assert newest.state(9.0) is not None and newest.later() == 0.0
+
+
+@pytest.mark.parametrize(("growth", "noticed"), [(0.1, True), (0.01, True), (0.9 * DRIFT, False), (-0.1, False)])
+def test_a_delay_that_grows_slowly_is_noticed_and_a_clock_that_drifts_is_none(growth: float, noticed: bool) -> None:
+    newest = NewestJoints(np.full(7, np.inf))
+    for k in range(20 * 50):  # 50 looks a second
+        newest.put(joints(20 * k), 0.02 * k + 0.005 + 0.02 * k * growth)
+    now = 0.02 * k + 0.005 + 0.02 * k * growth
+    assert newest.age(now) < 0.1 and (newest.later() > 0.1) == noticed
+    assert (newest.later() > LATER) == (newest.state(now) is None) == (growth == 0.1)
+
+
+def test_stamps_of_a_simulator_that_loses_ticks_or_is_reset_are_not_late() -> None:
+    """A reset is stamped a period ahead; later a tick is late by nearly one, which its stamps keep, or by more."""
+    newest = NewestJoints(np.full(7, np.inf))
+    for k in range(200):
+        behind = -50 if k == 20 else 49 if 80 < k < 150 else 0
+        newest.put(joints(50 * k - behind), 0.05 * k + 0.002)
+        assert newest.state(0.05 * k + 0.002) is not None
+        assert newest.later() <= 0.1 and newest.age(0.05 * k + 0.002) <= 0.1 + 1e-9

@@ -150,6 +150,38 @@ def test_where_the_deadline_is_missed_the_context_before_it_counts(graph: FakeGr
         assert np.allclose(transition.action, np.clip(wanted, -1, 1), atol=1e-6)
 
 
+@pytest.mark.parametrize("settings", [REAL_TIME, LOCKSTEP], ids=["real time", "lockstep"])
+def test_a_decision_is_planned_from_where_the_arm_is_after_the_waits(graph: FakeGraph, settings: TrialSettings) -> None:
+    send, sent = graph.send, []
+
+    def moved() -> None:  # by somebody, while rewards and the context are waited for
+        now = graph.inbox.measurement
+        assert now is not None
+        stamp = now.stamp + 0.1
+        graph.inbox.put(round(stamp * 1e9), replace(now, joint_positions=now.joint_positions + 0.05, stamp=stamp))
+
+    def listen(command: Command, new_plan: bool) -> None:
+        sent.append((new_plan, command.motion, graph.inbox.measurement))
+        send(command, new_plan)
+
+    graph.send = listen  # type: ignore[method-assign]
+    graph.at_transition = {1: moved}
+    graph.run(1, settings)
+    second = [motion for new_plan, motion, _ in sent if new_plan][1]
+    [place] = [measurement.joint_positions for new_plan, _, measurement in sent if new_plan][1:2]
+    assert np.array_equal(second.start.positions, place) == (not settings.lockstep)
+
+
+def test_no_decision_is_begun_on_what_was_measured_long_ago(graph: FakeGraph) -> None:
+    def fall_silent() -> None:
+        graph.silent = "no joint_states for 0.30 s"
+
+    graph.at_transition = {1: fall_silent}
+    [problem] = graph.run(1, REAL_TIME)
+    assert problem == "no decision is begun on what was measured long ago: no joint_states for 0.30 s"
+    assert len(graph.transitions) == 1
+
+
 def test_missed_rewards_are_counted_in_real_time(graph: FakeGraph) -> None:
     graph.monitor_is_mute = True
     assert graph.run(1, REAL_TIME) == [None]
