@@ -21,9 +21,10 @@ def check_refusal(node: GraspingNode, profile: RobotProfile) -> str | None:
         node.warning = ""  # said again at every start, not only when it is new
         node.warn("require_check:=false: the arm is moved without a passing report of `mql check-robot`")
         return None
-    path = Path(node.setting("check_report") or default_path(profile.name))
+    namespace = node.get_namespace()
+    path = Path(node.setting("check_report") or default_path(profile.name, namespace))
     try:
-        report = load_report(path, profile)
+        report = load_report(path, profile, namespace, robot=node.setting("robot"))
     except UserError as error:
         return f"{error}{'' if path.exists() else ', or set sim:=true where it is the simulator'}"
     wrench = next((check for check in report["checks"] if check["check"] == "wrench"), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import types
@@ -16,7 +17,7 @@ from system_cases import run_node
 from mql_ros.cli import check_robot
 from mql_ros.cli.output import write_json
 from mql_ros.errors import UserError
-from mql_ros.grasping.check_report import default_path, load_report, make_report
+from mql_ros.grasping.check_report import SIMULATOR, content_hash, default_path, load_report, make_report
 from mql_ros.grasping.robot_check import Verdict
 from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.nodes.check_gate import check_refusal
@@ -114,6 +115,10 @@ def test_faults_are_for_real_time() -> None:
 # The verb.
 
 
+def simulators_report() -> Path:
+    return default_path("panda", NAMESPACE, simulator=True)
+
+
 def arguments(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     check_robot.add_arguments(parser)
@@ -141,13 +146,19 @@ def test_the_verb_writes_a_report_that_counts(
     assert check_robot.main(arguments("--json", str(tmp_path / "report.json"))) == 0
     printed = capsys.readouterr().out
     assert "moving panda_joint7" in printed and "all 17 checks passed" in printed
-    report = load_report(default_path("panda"), PROFILE)
+    report = json.loads(simulators_report().read_text())
+    assert report["passed"] and report["complete"] and report["sha256"] == content_hash(report)
+    assert report["simulator"] and report["namespace"] == NAMESPACE
     assert report["driver"]["joint_states"] == ["arm_simulator"]
-    assert load_report(tmp_path / "report.json", PROFILE) == report
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    # It opens nothing for hardware, not even where it is named, and it is not where that looks.
+    assert not default_path("panda", NAMESPACE).exists()
+    with pytest.raises(UserError, match="was made with the simulator"):
+        load_report(simulators_report(), PROFILE, NAMESPACE)
     # Listening alone is no reason to give it up.
     assert check_robot.main(arguments("--passive")) == 0
     assert "the arm was not moved" in capsys.readouterr().out
-    assert load_report(default_path("panda"), PROFILE) == report
+    assert json.loads(simulators_report().read_text()) == report
 
 
 def test_the_verb_tells_what_failed_and_moves_nothing(
@@ -157,14 +168,16 @@ def test_the_verb_tells_what_failed_and_moves_nothing(
     assert check_robot.main(arguments()) == 1
     printed = capsys.readouterr().out
     assert "FAIL  units and ranges" in printed and "moving" not in printed
-    with pytest.raises(UserError, match="the driver failed: units and ranges"):
-        load_report(default_path("panda"), PROFILE)
+    report = json.loads(simulators_report().read_text())
+    assert not report["passed"] and [c["check"] for c in report["checks"] if c["passed"] is False] == [
+        "units and ranges"
+    ]
 
 
 def test_only_the_simulator_is_moved_unasked(
     simulator: GraphClient, ros_home: Path, short: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_robot, "SIMULATOR", "somebody else")
+    monkeypatch.setattr("mql_ros.grasping.check_report.SIMULATOR", "somebody else")
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     with pytest.raises(UserError, match="give --yes"):
         check_robot.main(arguments())
@@ -183,8 +196,9 @@ def test_the_policy_server_asks_for_the_report(simulator: GraphClient, tmp_path:
             simulator.start(new_session=True)
         return str(refused.value)
 
-    def write(verdict: Verdict, **changes: object) -> None:
-        write_json(path, {**make_report(PROFILE, {}, [verdict], complete=True), **changes})
+    def write(verdict: Verdict, node: str = "driver", namespace: str = NAMESPACE, **changes: object) -> None:
+        report = make_report(PROFILE, namespace, {"joint_states": [node]}, [verdict], complete=True)
+        write_json(path, {**report, **changes})
 
     with subprocess.Popen(command) as server:
         try:
@@ -195,6 +209,10 @@ def test_the_policy_server_asks_for_the_report(simulator: GraphClient, tmp_path:
             assert "the driver failed: rate" in refusal()
             write(Verdict("wrench", True, "nobody publishes it", {"published": False}))
             assert "use_wrench:=false" in refusal()
+            write(sound, namespace="other")
+            assert "is about an arm in namespace 'other'" in refusal()
+            write(sound, node=SIMULATOR)
+            assert "was made with the simulator" in refusal()
             write(sound)
             assert "no policy was announced" in refusal()  # that comes after the gate
         finally:
