@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         from mql_ros.cli.main import main as run_mql
 
         return run_mql(["check-robot", *sys.argv[1:]])
-    from mql_ros.grasping.check_report import SIMULATOR, default_path, has_simulator, make_report
+    from mql_ros.grasping.check_report import SIMULATOR, UNFINISHED, default_path, has_simulator, make_report
     from mql_ros.grasping.robot_profile import load_profile
     from mql_ros.nodes.graph import check_ros
 
@@ -58,6 +58,8 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         if complete:
             if asks and input("The arm will now move a little. Is its way clear? [y/N] ").lower() != "y":
                 raise UserError("stopped before anything moved")
+            # From the first motion on no earlier report counts, however this ends.
+            write_json(place, make_report(profile, arguments.namespace, driver, [*verdicts, UNFINISHED], False))
             verdicts += [_shown(verdict) for verdict in checker.move()]
     report = make_report(profile, arguments.namespace, driver, verdicts, complete)
     # What only listened and found nothing wrong is no reason to give up an earlier report of the whole.

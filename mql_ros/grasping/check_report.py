@@ -22,6 +22,9 @@ CLOCKS_APART = timedelta(minutes=5)
 SIMULATOR = "arm_simulator"
 """Name of the node that stands in for a driver; what it passes tells nothing about hardware."""
 
+UNFINISHED = Verdict("motions to their end", False, "the check was broken off after the arm had begun to move")
+"""In the report from the first motion until the last."""
+
 
 def default_path(robot: str, namespace: str = "", simulator: bool = False) -> Path:
     """Where the report about a robot is kept: below ROS_HOME, which is ~/.ros unless the environment says otherwise.
