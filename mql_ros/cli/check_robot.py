@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         from mql_ros.cli.main import main as run_mql
 
         return run_mql(["check-robot", *sys.argv[1:]])
-    from mql_ros.grasping.check_report import SIMULATOR, UNFINISHED, default_path, has_simulator, make_report
+    from mql_ros.grasping.check_report import UNFINISHED, default_path, has_simulator, make_report
     from mql_ros.grasping.robot_profile import load_profile
     from mql_ros.nodes.graph import check_ros
 
@@ -48,9 +48,8 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         driver = checker.wait_for_driver()
         for topic, nodes in driver.items():
             print(f"{topic}: {', '.join(nodes) or 'nobody'}")
-        simulated = set().union(*driver.values()) == {SIMULATOR}
         place = default_path(profile.name, arguments.namespace, has_simulator(driver))
-        asks = not (arguments.passive or arguments.yes or simulated)
+        asks = not (arguments.passive or arguments.yes or checker.no_simulator() is None)
         if asks and not sys.stdin.isatty():
             raise UserError("this moves the arm, and nobody can be asked; give --yes to allow it, or --passive")
         verdicts = [_shown(verdict) for verdict in checker.listen()]

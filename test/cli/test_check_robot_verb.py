@@ -39,6 +39,9 @@ class FakeChecker:
     def wait_for_driver(self) -> dict[str, list[str]]:
         return {"joint_states": [self.driver], "object_pose": [self.driver], "wrench": []}
 
+    def no_simulator(self) -> str | None:
+        return None if self.driver == "arm_simulator" else f"{self.driver} would be commanded too"
+
     def listen(self) -> list[Verdict]:
         return [Verdict("rate", True, "20 Hz")]
 
@@ -85,6 +88,16 @@ def test_reports_of_hardware_in_a_namespace_and_of_the_simulator_have_places_of_
     assert check("--yes", "--namespace", "/left") == 0
     assert load_report(default_path("panda", "left"), PROFILE, "left")["driver"]["joint_states"] == ["a_driver"]
     checker.driver = "arm_simulator"
-    assert check("--yes", "--namespace", "left") == 0
+    assert check("--namespace", "left") == 0
     assert json.loads(default_path("panda", "left", simulator=True).read_text())["simulator"]
     assert not load_report(default_path("panda", "left"), PROFILE, "left")["simulator"]
+
+
+def test_what_would_move_more_than_the_simulator_is_not_done_unasked(
+    checker: type[FakeChecker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    checker.driver = "arm_simulator"
+    monkeypatch.setattr(checker, "no_simulator", lambda self: "a_driver would be commanded too")
+    with pytest.raises(UserError, match="give --yes"):
+        check()
