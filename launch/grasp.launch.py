@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessExit, OnProcessStart
@@ -24,7 +23,7 @@ from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import RobotProfile, load_profile
 from mql_ros.nodes.bring_up import BringUp
 from mql_ros.nodes.graph import OWN_GRAPH, PACKAGE, implied_parameters, nodes_of
-from mql_ros.nodes.parameters import contradiction, parameter_table, parameters_from_words
+from mql_ros.nodes.parameters import contradiction, parameter_table, parameters_from_words, parameters_of_file
 from mql_ros.resources import share_path
 
 RESPAWN_DELAY = 2.0
@@ -80,7 +79,7 @@ def _start(context: LaunchContext) -> list[Action]:
         raise UserError(problem)
     profile = load_profile(given["robot"])
     file = [given["params_file"]] if given["params_file"] else []
-    own = _parameters_of(given["params_file"])
+    own = parameters_of_file(given["params_file"]) if given["params_file"] else set()
 
     def implied(name: str) -> dict[str, Any]:
         """What the user's own file says goes before what follows from sim."""
@@ -109,17 +108,6 @@ def _start(context: LaunchContext) -> list[Action]:
         *(_transforms(given["namespace"], profile) if sim else []),
         *(_rviz(given["namespace"], profile) if rviz else []),
     ]
-
-
-def _parameters_of(file: str) -> set[str]:
-    """Names of the parameters that a file sets for all nodes."""
-    if not file:
-        return set()
-    try:
-        data = yaml.safe_load(Path(file).read_text())
-        return set(data["/**"]["ros__parameters"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise UserError(f"params_file {file} holds no section `/**: {{ros__parameters: {{...}}}}`") from error
 
 
 def _kept_up(context: LaunchContext, namespace: str, nodes: dict[str, LifecycleNode]) -> list[Action]:

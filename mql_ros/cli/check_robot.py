@@ -17,7 +17,6 @@ HELP = (
     "check the driver of an arm in about a minute: first what it publishes, then small motions of each joint and of "
     "the gripper; the arm must stand at its home"
 )
-SIMULATOR = "arm_simulator"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,14 +34,13 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         from mql_ros.cli.main import main as run_mql
 
         return run_mql(["check-robot", *sys.argv[1:]])
-    from mql_ros.grasping.check_report import default_path, make_report
+    from mql_ros.grasping.check_report import UNFINISHED, default_path, has_simulator, make_report
     from mql_ros.grasping.robot_profile import load_profile
     from mql_ros.nodes.graph import check_ros
 
     profile = load_profile(arguments.robot)
     check_writable(arguments.json)
-    place = default_path(profile.name)
-    _prepare(place.parent)
+    _prepare(default_path(profile.name).parent)
     check_ros()
     from mql_ros.nodes.robot_checker import RobotChecker
 
@@ -50,8 +48,8 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         driver = checker.wait_for_driver()
         for topic, nodes in driver.items():
             print(f"{topic}: {', '.join(nodes) or 'nobody'}")
-        simulated = set().union(*driver.values()) == {SIMULATOR}
-        asks = not (arguments.passive or arguments.yes or simulated)
+        place = default_path(profile.name, arguments.namespace, has_simulator(driver))
+        asks = not (arguments.passive or arguments.yes or checker.no_simulator() is None)
         if asks and not sys.stdin.isatty():
             raise UserError("this moves the arm, and nobody can be asked; give --yes to allow it, or --passive")
         verdicts = [_shown(verdict) for verdict in checker.listen()]
@@ -59,8 +57,10 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         if complete:
             if asks and input("The arm will now move a little. Is its way clear? [y/N] ").lower() != "y":
                 raise UserError("stopped before anything moved")
+            # From the first motion on no earlier report counts, however this ends.
+            write_json(place, make_report(profile, arguments.namespace, driver, [*verdicts, UNFINISHED], False))
             verdicts += [_shown(verdict) for verdict in checker.move()]
-    report = make_report(profile, driver, verdicts, complete)
+    report = make_report(profile, arguments.namespace, driver, verdicts, complete)
     # What only listened and found nothing wrong is no reason to give up an earlier report of the whole.
     kept = place if complete or not report["passed"] else None
     for file in (kept, arguments.json):

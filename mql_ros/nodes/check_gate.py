@@ -1,4 +1,4 @@
-"""No trial on hardware without a passing report of `mql check-robot` about its driver."""
+"""No trial on hardware without a passing report of `mql check-robot` about its driver, nor as a simulation there."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from pathlib import Path
 from mql_ros.errors import UserError
 from mql_ros.grasping.check_report import default_path, load_report
 from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.nodes.arm_ends import arm_ends
 from mql_ros.nodes.common import GraspingNode
 
 
 def check_refusal(node: GraspingNode, profile: RobotProfile) -> str | None:
     """Why trials must not begin, in one sentence; None when they may.
 
-    Where `require_check` is switched off for a real arm, a warning says so each time.
+    What is called a simulation must be one: a driver in the same ROS domain would hear the same commands. Where
+    `require_check` is switched off for a real arm, a warning says so each time.
     """
+    ends = arm_ends(node, profile.topics)
     if node.setting("sim"):
-        return None
+        other = ends.no_simulator()
+        return other and f"sim:=true moves the simulator only, but {other}; use another ROS_DOMAIN_ID, or sim:=false"
+    if (refusal := ends.second_commander()) is not None:
+        return refusal
     if not node.setting("require_check"):
         node.warning = ""  # said again at every start, not only when it is new
         node.warn("require_check:=false: the arm is moved without a passing report of `mql check-robot`")
         return None
-    path = Path(node.setting("check_report") or default_path(profile.name))
+    namespace = node.get_namespace()
+    path = Path(node.setting("check_report") or default_path(profile.name, namespace))
     try:
-        report = load_report(path, profile)
+        report = load_report(path, profile, namespace, robot=node.setting("robot"))
     except UserError as error:
         return f"{error}{'' if path.exists() else ', or set sim:=true where it is the simulator'}"
     wrench = next((check for check in report["checks"] if check["check"] == "wrench"), None)

@@ -22,6 +22,8 @@ from mql_ros.nodes.parameters import Value, parameter_table, parameters_of, unkn
 PACKAGE = "mql_ros"
 EXIT_WITH_PARENT = "MQL_EXIT_WITH_PARENT"
 """Environment variable with a process number: a node ends when that process does, however that ends."""
+CLIENT = "mql_client"
+"""Name of the node of GraphClient, which hears everything and commands nothing."""
 DOMAINS = range(1, 101)
 DOMAIN_PORT = 28_100
 """Loopback port that stands for domain 0; a process that uses a domain holds its port."""

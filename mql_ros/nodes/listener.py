@@ -23,7 +23,7 @@ from trajectory_msgs.msg import JointTrajectory
 from mql_ros.errors import UserError
 from mql_ros.nodes.common import LATCHED, LATCHED_FEW, RELIABLE
 from mql_ros.nodes.conversions import nanoseconds
-from mql_ros.nodes.graph import GraphProcesses
+from mql_ros.nodes.graph import CLIENT, GraphProcesses
 from mql_ros.nodes.records import Transition, read_transition
 
 _COUNTED = {
@@ -50,7 +50,7 @@ class GraphListener:
         self._context = Context()
         self._context.init()
         self.node = Node(
-            "mql_client",
+            CLIENT,
             context=self._context,
             namespace=namespace,
             enable_rosout=False,

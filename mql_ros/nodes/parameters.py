@@ -148,6 +148,26 @@ def unknown_parameter(given: Iterable[str]) -> str | None:
     return None
 
 
+def parameters_of_file(file: str) -> set[str]:
+    """Names of the parameters that a file for a launch file sets for all nodes; UserError where it must not be used."""
+    try:
+        data = yaml.safe_load(Path(file).read_text())
+        for_all = set(data["/**"]["ros__parameters"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(f"params_file {file} holds no section `/**: {{ros__parameters: {{...}}}}`") from error
+    if "sim" in _names_in(data):
+        raise UserError(f"params_file {file} sets 'sim'; leave it out: that is said by the launch argument sim:= alone")
+    return for_all
+
+
+def _names_in(data: Any) -> set[str]:
+    """Of all sections, however deep."""
+    if not isinstance(data, dict):
+        return set()
+    inner = (_names_in(part) for key, part in data.items() if key != "ros__parameters")
+    return set(data.get("ros__parameters") or ()).union(*inner)
+
+
 def contradiction(sim: bool, given: Mapping[str, Any]) -> str | None:
     """A sentence about parameters of the graph that cannot go together; None when they can."""
     if not sim and given.get("lockstep"):

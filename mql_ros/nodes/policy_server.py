@@ -108,10 +108,10 @@ class PolicyServer(GraspingNode):
             return refusal
         if self._hold_switch.on:
             return "the arm is held; call policy_server/hold with data: false first"
-        if (refusal := check_refusal(self, self._profile)) is not None:
-            return refusal
         if self._runner.running:
             return "trials are under way; wait for them, or call policy_server/stop"
+        if (refusal := check_refusal(self, self._profile)) is not None:
+            return refusal
         if not new_session and self._trials.session == 0:
             return "no session has begun; call policy_server/start_session"
         if self._inbox.announced is None:

@@ -21,6 +21,7 @@ from mql_ros.errors import UserError
 from mql_ros.grasping import robot_check as checks
 from mql_ros.grasping.robot_check import Verdict
 from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.nodes.arm_ends import UNKNOWN_NODE, arm_ends
 from mql_ros.nodes.conversions import (
     SECOND,
     JointReader,
@@ -34,8 +35,6 @@ from mql_ros.nodes.measurements import NewestJoints
 
 EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Deep: what a slow listener loses must not be laid to the driver."""
-UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
-"""What rclpy calls a node whose name it has not heard yet."""
 DRAIN = 2.0
 """Longest time for messages that lay waiting, s."""
 DISCOVERY = 10.0
@@ -106,6 +105,10 @@ class RobotListener:
         while not _all_known(found := self._publishers()) and time.monotonic() < deadline:
             self._spin(0.05)
         return found
+
+    def no_simulator(self) -> str | None:
+        """Why what would be moved is not the simulator alone, in one sentence; None where it is."""
+        return arm_ends(self.node, self._profile.topics).no_simulator()
 
     def _publishers(self) -> dict[str, list[str]]:
         topics = (self._profile.topics.joint_states, self._profile.topics.object_pose, self._profile.topics.wrench)

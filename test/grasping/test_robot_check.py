@@ -187,8 +187,10 @@ def test_a_gripper_that_stands_still_fails(panda: RobotProfile) -> None:
 # The report.
 
 
-def report_of(profile: RobotProfile, complete: bool = True, passed: bool = True) -> dict[str, Any]:
-    return make_report(profile, {"joint_states": ["driver"]}, [Verdict("rate", passed, "20 Hz")], complete)
+def report_of(
+    profile: RobotProfile, complete: bool = True, passed: bool = True, driver: str = "driver"
+) -> dict[str, Any]:
+    return make_report(profile, "/left/", {"joint_states": [driver]}, [Verdict("rate", passed, "20 Hz")], complete)
 
 
 def write(path: Path, report: dict[str, Any], sign: bool = False, **changes: Any) -> Path:
@@ -199,33 +201,50 @@ def write(path: Path, report: dict[str, Any], sign: bool = False, **changes: Any
 
 def test_a_good_report_is_accepted(panda: RobotProfile, tmp_path: Path) -> None:
     report = report_of(panda)
-    assert load_report(write(tmp_path / "report.json", report), panda) == report
+    assert load_report(write(tmp_path / "report.json", report), panda, "left") == report
 
 
 OLD = (datetime.now(timezone.utc) - timedelta(days=31)).isoformat()
+FUTURE = (datetime.now(timezone.utc) + timedelta(days=400)).isoformat()
 
 
 @pytest.mark.parametrize(
     ("made", "changes", "sign", "words"),
     [
         ({}, {"passed": True, "robot": "panda "}, False, "was changed after it was written"),
-        ({}, {"schema": 2}, True, "was changed after it was written"),
+        ({}, {"schema": 1}, True, "was changed after it was written"),
         ({}, {"robot": "iiwa"}, True, "is about the robot 'iiwa', not 'panda'"),
         ({}, {"profile_sha256": "0" * 64}, True, "profile of 'panda' was changed"),
         ({"passed": False}, {}, False, "the driver failed: rate"),
         ({"complete": False}, {}, False, "without moving the arm"),
         ({}, {"time": OLD}, True, "is 31 days old; at most 30 count"),
+        ({}, {"time": FUTURE}, True, "is dated in the future"),
+        ({"driver": "arm_simulator"}, {}, False, "was made with the simulator"),
+        ({}, {"namespace": "right"}, True, "is about an arm in namespace 'right', and this one is in namespace 'left'"),
+        ({}, {"namespace": ""}, True, "is about an arm in no namespace"),
     ],
-    ids=["changed", "schema", "robot", "profile", "failed", "passive", "old"],
+    ids=[
+        "changed",
+        "schema",
+        "robot",
+        "profile",
+        "failed",
+        "passive",
+        "old",
+        "future",
+        "simulator",
+        "namespace",
+        "no namespace",
+    ],
 )
 def test_other_reports_are_refused_in_one_sentence(
     made: dict[str, Any], changes: dict[str, Any], sign: bool, words: str, panda: RobotProfile, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "report.json", report_of(panda, **made), sign, **changes)
     with pytest.raises(UserError) as refusal:
-        load_report(path, panda)
+        load_report(path, panda, "/left", robot="my.yaml")
     assert words in str(refusal.value) and "\n" not in str(refusal.value)
-    assert "mql check-robot --robot panda" in str(refusal.value)
+    assert "mql check-robot --robot my.yaml --namespace left`" in str(refusal.value)
 
 
 @pytest.mark.parametrize("text", [None, "no JSON", "[]", "{}"])
@@ -240,3 +259,11 @@ def test_what_is_no_report_is_refused(text: str | None, panda: RobotProfile, tmp
 def test_the_default_place_follows_ros_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ROS_HOME", str(tmp_path))
     assert default_path("panda") == tmp_path / "mql_ros" / "check_panda.json"
+    places = [
+        default_path(*which) for which in (("panda",), ("panda", "/a/b"), ("panda", "a/b", True), ("panda", "", True))
+    ]
+    assert [place.name for place in places[1:]] == [
+        "check_panda.a.b.json",
+        "check_panda.a.b.simulator.json",
+        "check_panda.simulator.json",
+    ]

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mql_ros.errors import UserError
 from mql_ros.nodes.graph import NODES, SERVICES, TOPICS, implied_parameters, nodes_of
-from mql_ros.nodes.parameters import contradiction, parameter_table, parameters_from_words
+from mql_ros.nodes.parameters import contradiction, parameter_table, parameters_from_words, parameters_of_file
 from mql_ros.resources import share_path
 
 FOLDER = Path(__file__).resolve().parents[2] / "launch"
@@ -55,6 +56,21 @@ def test_a_real_arm_is_never_in_lockstep() -> None:
     for sim, word in ((True, "true"), (True, "false"), (False, "false")):
         assert contradiction(sim, parameters_from_words("policy_server", {"lockstep": word})) is None
     assert "contradiction" in calls()
+
+
+@pytest.mark.parametrize("section", ["/**", "policy_server", "/left/policy_server"])
+def test_a_file_cannot_make_a_simulation_of_a_real_arm_or_the_reverse(section: str, tmp_path: Path) -> None:
+    file = tmp_path / "day.yaml"
+    sections = {"/**": {"ros__parameters": {"limit_scale": 0.1}}}
+    file.write_text(yaml.safe_dump(sections))
+    assert parameters_of_file(str(file)) == {"limit_scale"}
+    file.write_text(yaml.safe_dump(sections | {section: {"ros__parameters": {"sim": True}}}))
+    with pytest.raises(UserError, match="sets 'sim'; leave it out"):
+        parameters_of_file(str(file))
+    file.write_text(yaml.safe_dump({section: {"sim": True}}))
+    with pytest.raises(UserError, match="holds no section"):
+        parameters_of_file(str(file))
+    assert "parameters_of_file" in calls()
 
 
 @pytest.mark.parametrize("robot", ROBOTS)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
 from system_cases import run_node
+from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.cli import check_robot
 from mql_ros.cli.output import write_json
 from mql_ros.errors import UserError
-from mql_ros.grasping.check_report import default_path, load_report, make_report
+from mql_ros.grasping.check_report import SIMULATOR, content_hash, default_path, load_report, make_report
 from mql_ros.grasping.robot_check import Verdict
 from mql_ros.grasping.robot_profile import load_profile
-from mql_ros.nodes.check_gate import check_refusal
 from mql_ros.nodes.client import GraphClient, GraphError
+from mql_ros.nodes.common import RELIABLE
 from mql_ros.nodes.robot_checker import CheckTimes, RobotChecker
 
 NAMESPACE = "checked"
@@ -114,6 +116,10 @@ def test_faults_are_for_real_time() -> None:
 # The verb.
 
 
+def simulators_report() -> Path:
+    return default_path("panda", NAMESPACE, simulator=True)
+
+
 def arguments(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     check_robot.add_arguments(parser)
@@ -141,13 +147,19 @@ def test_the_verb_writes_a_report_that_counts(
     assert check_robot.main(arguments("--json", str(tmp_path / "report.json"))) == 0
     printed = capsys.readouterr().out
     assert "moving panda_joint7" in printed and "all 17 checks passed" in printed
-    report = load_report(default_path("panda"), PROFILE)
+    report = json.loads(simulators_report().read_text())
+    assert report["passed"] and report["complete"] and report["sha256"] == content_hash(report)
+    assert report["simulator"] and report["namespace"] == NAMESPACE
     assert report["driver"]["joint_states"] == ["arm_simulator"]
-    assert load_report(tmp_path / "report.json", PROFILE) == report
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    # It opens nothing for hardware, not even where it is named, and it is not where that looks.
+    assert not default_path("panda", NAMESPACE).exists()
+    with pytest.raises(UserError, match="was made with the simulator"):
+        load_report(simulators_report(), PROFILE, NAMESPACE)
     # Listening alone is no reason to give it up.
     assert check_robot.main(arguments("--passive")) == 0
     assert "the arm was not moved" in capsys.readouterr().out
-    assert load_report(default_path("panda"), PROFILE) == report
+    assert json.loads(simulators_report().read_text()) == report
 
 
 def test_the_verb_tells_what_failed_and_moves_nothing(
@@ -157,34 +169,53 @@ def test_the_verb_tells_what_failed_and_moves_nothing(
     assert check_robot.main(arguments()) == 1
     printed = capsys.readouterr().out
     assert "FAIL  units and ranges" in printed and "moving" not in printed
-    with pytest.raises(UserError, match="the driver failed: units and ranges"):
-        load_report(default_path("panda"), PROFILE)
+    report = json.loads(simulators_report().read_text())
+    assert not report["passed"] and [c["check"] for c in report["checks"] if c["passed"] is False] == [
+        "units and ranges"
+    ]
 
 
 def test_only_the_simulator_is_moved_unasked(
     simulator: GraphClient, ros_home: Path, short: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_robot, "SIMULATOR", "somebody else")
+    """Nor is it where somebody else would hear the commands too."""
+    arm = Node("an_arm", context=simulator.node.context, namespace=NAMESPACE)
+    arm.create_subscription(JointTrajectory, PROFILE.topics.arm_command, lambda message: None, RELIABLE)
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
-    with pytest.raises(UserError, match="give --yes"):
-        check_robot.main(arguments())
+    try:
+        with pytest.raises(UserError, match="give --yes"):
+            check_robot.main(arguments())
+    finally:
+        arm.destroy_node()
 
 
 # The gate.
 
 
-def test_the_policy_server_asks_for_the_report(simulator: GraphClient, tmp_path: Path) -> None:
+@pytest.fixture
+def beside_a_driver() -> Iterator[GraphClient]:
+    """A client beside an arm that is not the simulator and that nobody commands yet."""
+    with GraphClient(namespace="gate") as client:
+        driver = Node("a_driver", context=client.node.context, namespace="gate")
+        driver.create_subscription(JointTrajectory, PROFILE.topics.arm_command, lambda message: None, RELIABLE)
+        driver.create_publisher(JointState, PROFILE.topics.joint_states, RELIABLE)
+        yield client
+        driver.destroy_node()
+
+
+def test_the_policy_server_asks_for_the_report(beside_a_driver: GraphClient, tmp_path: Path) -> None:
     path = tmp_path / "check.json"
-    given = ["-p", f"check_report:={path}"]
-    command = [sys.executable, "-m", "mql_ros.nodes.policy_server", "--ros-args", "-r", f"__ns:=/{NAMESPACE}", *given]
+    given = ["-r", "__ns:=/gate", "-p", f"check_report:={path}"]
+    command = [sys.executable, "-m", "mql_ros.nodes.policy_server", "--ros-args", *given]
 
     def refusal() -> str:
         with pytest.raises(GraphError) as refused:
-            simulator.start(new_session=True)
+            beside_a_driver.start(new_session=True)
         return str(refused.value)
 
-    def write(verdict: Verdict, **changes: object) -> None:
-        write_json(path, {**make_report(PROFILE, {}, [verdict], complete=True), **changes})
+    def write(verdict: Verdict, node: str = "driver", namespace: str = "gate", **changes: object) -> None:
+        report = make_report(PROFILE, namespace, {"joint_states": [node]}, [verdict], complete=True)
+        write_json(path, {**report, **changes})
 
     with subprocess.Popen(command) as server:
         try:
@@ -195,17 +226,16 @@ def test_the_policy_server_asks_for_the_report(simulator: GraphClient, tmp_path:
             assert "the driver failed: rate" in refusal()
             write(Verdict("wrench", True, "nobody publishes it", {"published": False}))
             assert "use_wrench:=false" in refusal()
+            write(sound, namespace="other")
+            assert "is about an arm in namespace 'other'" in refusal()
+            write(sound, node=SIMULATOR)
+            assert "was made with the simulator" in refusal()
             write(sound)
             assert "no policy was announced" in refusal()  # that comes after the gate
+            other = beside_a_driver.node.create_publisher(JointTrajectory, PROFILE.topics.arm_command, RELIABLE)
+            server_hears = lambda: "is published by mql_client too" in refusal()  # noqa: E731
+            beside_a_driver.wait_for(server_hears, 10, "the server to discover another commander")
+            other.destroy()
         finally:
             server.terminate()
             assert server.wait(10) == 0
-
-
-@pytest.mark.parametrize(("sim", "warnings"), [(False, 2), (True, 0)])
-def test_the_override_is_said_at_every_start_on_hardware(sim: bool, warnings: int) -> None:
-    said: list[str] = []
-    settings = {"require_check": False, "sim": sim}
-    node: Any = types.SimpleNamespace(setting=settings.get, warn=said.append, warning="")
-    assert check_refusal(node, PROFILE) is check_refusal(node, PROFILE) is None
-    assert len(said) == warnings and all("require_check:=false" in text for text in said)
