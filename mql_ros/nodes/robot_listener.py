@@ -19,6 +19,7 @@ from sensor_msgs.msg import JointState as JointStateMessage
 
 from mql_ros.errors import UserError
 from mql_ros.grasping import robot_check as checks
+from mql_ros.grasping.check_report import has_simulator
 from mql_ros.grasping.robot_check import Verdict
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.nodes.arm_ends import UNKNOWN_NODE, arm_ends
@@ -31,6 +32,7 @@ from mql_ros.nodes.conversions import (
     read_pose,
     read_wrench,
 )
+from mql_ros.nodes.graph import usual_watchdog
 from mql_ros.nodes.measurements import NewestJoints
 
 EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -196,6 +198,7 @@ class RobotListener:
             pose=self._stream("object_pose", read_pose),
             wrench=self._stream("wrench", read_wrench) if has_wrench else None,
             listeners={topic: node.count_subscribers(topic) for topic in (topics.arm_command, topics.gripper_command)},
+            watchdog=usual_watchdog(has_simulator(self._publishers())),
             transform=self._frames(self._profile.base_frame, self._profile.tool_frame),
         )
         return checks.passive_verdicts(self._profile, heard)
