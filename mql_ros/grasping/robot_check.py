@@ -339,7 +339,10 @@ def check_frames(profile: RobotProfile, heard: PassiveRecord) -> Verdict:
         if frame != wanted
     ]
     if heard.transform is False:
-        found.append(f"TF does not connect {profile.base_frame} and {profile.tool_frame}")
+        found.append(
+            f"TF does not connect {profile.base_frame} and {profile.tool_frame}; add what is missing by a "
+            "static_transform_publisher"
+        )
     figures = {name: list(record.frames) for name, (record, _) in streams.items()} | {"transform": heard.transform}
     limits = {name: wanted for name, (_, wanted) in streams.items()}
     tf = "TF connects them" if heard.transform else "there is no TF to ask"

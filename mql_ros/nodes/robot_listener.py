@@ -32,7 +32,7 @@ from mql_ros.nodes.conversions import (
     read_pose,
     read_wrench,
 )
-from mql_ros.nodes.graph import usual_watchdog
+from mql_ros.nodes.graph import OWN_GRAPH, usual_watchdog
 from mql_ros.nodes.measurements import NewestJoints
 
 EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -58,6 +58,7 @@ class RobotListener:
                 namespace=namespace.strip("/"),
                 enable_rosout=False,
                 start_parameter_services=False,
+                cli_args=["--ros-args", *_remappings(namespace)],
             )
         except InvalidNamespaceException as error:
             self._context.try_shutdown()
@@ -208,6 +209,12 @@ def _all_known(publishers: dict[str, list[str]]) -> bool:
     return all(publishers.values()) and not any(UNKNOWN_NODE in names for names in publishers.values())
 
 
+def _remappings(namespace: str) -> list[str]:
+    """As the launch files have them: a namespace has transforms of its own."""
+    pairs = OWN_GRAPH.items() if namespace.strip("/") else ()
+    return [word for old, new in pairs for word in ("-r", f"{old}:={new}")]
+
+
 def _frames_listener(node: Node) -> Callable[[str, str], bool | None]:
     """Tells whether TF connects two frames; None where nobody publishes TF or tf2_ros is not installed."""
     try:
@@ -219,7 +226,7 @@ def _frames_listener(node: Node) -> Callable[[str, str], bool | None]:
 
     def connected(base: str, tool: str) -> bool | None:
         assert listener is not None  # it lives as long as it may be asked
-        if not node.count_publishers("/tf") and not node.count_publishers("/tf_static"):
+        if not any(node.count_publishers(node.resolve_topic_name(topic)) for topic in ("/tf", "/tf_static")):
             return None
         return bool(buffer.can_transform(base, tool, Time()))
 
