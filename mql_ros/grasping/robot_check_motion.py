@@ -158,10 +158,15 @@ def check_silence(profile: RobotProfile, record: JointRecord) -> Verdict:
     return Verdict("silence means hold", False, text, figures, limits)
 
 
+def stopping_way(speed: float) -> float:
+    """How far an arm may go on after a hold at `speed` (rad/s), rad."""
+    return STOP_SECONDS * speed + STOP_SLACK
+
+
 def check_stop(joint: int, speed: float, record: JointRecord) -> Verdict:
     """How far an arm goes on after a hold; the record begins with that hold, `speed` (rad/s) is that of the plan."""
     way = float(np.abs(record.positions[:, joint] - record.positions[0, joint]).max())
-    limit = STOP_SECONDS * speed + STOP_SLACK
+    limit = stopping_way(speed)
     text = f"{way:.3f} rad after a hold at {speed:.2f} rad/s (at most {limit:.3f})"
     return Verdict("stopping distance", way <= limit, text, {"way": round(way, 4)}, {"way": round(limit, 4)})
 
