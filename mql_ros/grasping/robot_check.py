@@ -29,11 +29,12 @@ MISSING_SHARE = 0.05
 PROMPT = 0.1
 """Joint states and wrench that are older are not acted on (as in the policy server), s."""
 POSE_AGE = 0.5
-"""The same for the object's pose: perception is slower, s."""
+"""The same for the object's pose, `stale_after` of the policy server: perception is slower, s."""
 EARLY = 0.02
 """How far in the future a stamp may lie: the clocks of two machines, s."""
 POSE_RATE = 4.0
 """Least rate of the object's pose, Hz: two within POSE_AGE."""
+GAPS, WHOLE = "gaps and jitter", "measurements"
 WIDTH_SHARE = 0.1
 """Part of the widest opening by which the reported one may miss what was asked for."""
 
@@ -100,6 +101,8 @@ class PassiveRecord:
     """None where nobody publishes it."""
     listeners: Mapping[str, int]
     """Subscribers by command topic."""
+    watchdog: float
+    """After so long a silence the policy server stops the arm, s."""
     transform: bool | None = None
     """Whether TF connects base and tool frame; None where there is no TF to ask."""
 
@@ -114,10 +117,13 @@ def passive_verdicts(profile: RobotProfile, heard: PassiveRecord) -> list[Verdic
     units = check_units(profile, heard.joints)
     order = check_order(profile, heard.joints) if units.passed else _unchecked("joint order", units)
     still = check_stillness(profile, heard.joints) if units.passed else _unchecked("stands still", units)
+    rate = check_rate(profile, heard.joints)
+    gaps = check_regularity(profile, heard.joints, heard.watchdog) if rate.passed else _unchecked(GAPS, rate)
+    parts = [rate, gaps, check_stamps(heard), check_pose(heard.pose), check_wrench(heard.wrench)]
+    wrong = next((part for part in parts if not part.passed), None)
+    whole = _unchecked(WHOLE, wrong) if wrong else check_measurements(profile, heard)
     return [
-        names, units, order, still, check_rate(profile, heard.joints), check_regularity(profile, heard.joints),
-        check_stamps(heard), check_pose(heard.pose), check_wrench(heard.wrench), check_frames(profile, heard),
-        check_listeners(heard.listeners),
+        names, units, order, still, *parts, whole, check_frames(profile, heard), check_listeners(heard.listeners)
     ]  # fmt: skip
 
 
@@ -217,8 +223,8 @@ def check_rate(profile: RobotProfile, record: JointRecord) -> Verdict:
     return Verdict("rate", usual >= least, text, figures, {"usual": round(least, 2)})
 
 
-def check_regularity(profile: RobotProfile, record: JointRecord) -> Verdict:
-    """Few control periods without a message, by the stamps, and a jitter of arrival below one of them."""
+def check_regularity(profile: RobotProfile, record: JointRecord, watchdog: float) -> Verdict:
+    """Few control periods without a message, by the stamps, a jitter of arrival below one of them, no long silence."""
     steps, waits = np.diff(record.stamps), np.diff(record.arrivals)
     # A slower driver is no gap, but a matter of the rate.
     period = max(float(np.median(steps)), profile.control_period)
@@ -231,13 +237,14 @@ def check_regularity(profile: RobotProfile, record: JointRecord) -> Verdict:
         "jitter": round(jitter, 4),
         "longest": round(float(waits.max()), 3),
     }
-    limits = {"missed_share": MISSING_SHARE, "jitter": profile.control_period}
+    limits = {"missed_share": MISSING_SHARE, "jitter": profile.control_period, "longest": watchdog}
     text = (
         f"{share:.1%} of the periods without joint_states (at most {MISSING_SHARE:.0%}), jitter {jitter * 1000:.0f} ms "
-        f"in 95 % (at most {profile.control_period * 1000:.0f}), longest gap {waits.max() * 1000:.0f} ms"
+        f"in 95 % (at most {profile.control_period * 1000:.0f}), longest gap {waits.max() * 1000:.0f} ms "
+        f"(below the {milliseconds(watchdog)} of the watchdog)"
     )
-    passed = share <= MISSING_SHARE and jitter <= profile.control_period
-    return Verdict("gaps and jitter", passed, text, figures, limits)
+    passed = share <= MISSING_SHARE and jitter <= profile.control_period and float(waits.max()) < watchdog
+    return Verdict(GAPS, passed, text, figures, limits)
 
 
 def check_stamps(heard: PassiveRecord) -> Verdict:
@@ -295,6 +302,31 @@ def check_wrench(record: StreamRecord | None) -> Verdict:
     )
 
 
+def check_measurements(profile: RobotProfile, heard: PassiveRecord) -> Verdict:
+    """Joint states beside which pose and wrench are fresh enough come so often that the watchdog never bites.
+
+    Pose and wrench must have come.
+    """
+    joints, streams = heard.joints, [(heard.pose, POSE_AGE)]
+    if heard.wrench is not None:
+        streams.append((heard.wrench, PROMPT))
+    counted = joints.arrivals >= max(record.arrivals[0] for record, _ in streams)
+    arrivals, stamps = joints.arrivals[counted], joints.stamps[counted]
+    # Each time the message that was the newest when the joint states came, as the policy server joins them.
+    ages = [stamps - r.stamps[np.searchsorted(r.arrivals, arrivals, side="right") - 1] for r, _ in streams]
+    whole = np.all([age <= oldest for age, (_, oldest) in zip(ages, streams, strict=True)], axis=0)
+    limit = max(heard.watchdog, 2 * profile.control_period)
+    times = [*arrivals[:1], *arrivals[whole], *arrivals[-1:]]
+    longest, pose = float(np.max(np.diff(times))), float(ages[0].max())
+    figures = {"longest": round(longest, 3), "pose_age": round(pose, 3)}
+    text = (
+        f"joint_states with a pose{' and a wrench' * (len(streams) > 1)} that are fresh enough come at most "
+        f"{milliseconds(longest)} apart (below {milliseconds(limit)}); the pose beside them is up to "
+        f"{milliseconds(pose)} old (below {milliseconds(POSE_AGE)})"
+    )
+    return Verdict(WHOLE, longest < limit and pose < POSE_AGE, text, figures, {"longest": limit, "pose_age": POSE_AGE})
+
+
 def check_frames(profile: RobotProfile, heard: PassiveRecord) -> Verdict:
     """Pose and wrench in the frames of the profile; TF, where there is any, connects these."""
     streams = {"object_pose": (heard.pose, profile.base_frame)}
@@ -307,7 +339,10 @@ def check_frames(profile: RobotProfile, heard: PassiveRecord) -> Verdict:
         if frame != wanted
     ]
     if heard.transform is False:
-        found.append(f"TF does not connect {profile.base_frame} and {profile.tool_frame}")
+        found.append(
+            f"TF does not connect {profile.base_frame} and {profile.tool_frame}; add what is missing by a "
+            "static_transform_publisher"
+        )
     figures = {name: list(record.frames) for name, (record, _) in streams.items()} | {"transform": heard.transform}
     limits = {name: wanted for name, (_, wanted) in streams.items()}
     tf = "TF connects them" if heard.transform else "there is no TF to ask"

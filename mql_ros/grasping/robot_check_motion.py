@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,12 @@ import numpy as np
 from mql_ros.grasping.motion import MARGIN, excess
 from mql_ros.grasping.robot_check import STILL, WIDTH_SHARE, JointRecord, Verdict, milliseconds
 from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.safety import LAG
 from mql_ros.grasping.spline import quintic
 from mql_ros.grasping.types import ArmState, Array, Motion
 
-LATENCY = 0.25
-"""Longest time from a command to the motion, s."""
+LEAST_SCALE = 0.25
+"""A driver whose latency asks for a lower `limit_scale` fails."""
 NUDGE = 0.05
 """Amplitude of a nudge, rad."""
 NUDGE_SHARE = 0.3
@@ -101,17 +103,27 @@ def check_motion_velocities(profile: RobotProfile, nudges: Sequence[NudgeRecord]
 
 
 def check_latency(profile: RobotProfile, nudges: Sequence[NudgeRecord]) -> Verdict:
-    """Time by which a joint's first motion, as it is heard of, lags behind the planned one."""
+    """Time by which a joint's first motion, as it is heard of, lags behind the planned one.
+
+    The safety filter looks whether the next point of a plan lies within LAG control periods at full speed of where the
+    arm was measured. The plan is one period ahead of that, and the arm behind by the latency: `limit_scale` must be so
+    low that it goes no farther in that time.
+    """
+    period = profile.control_period
+    limit = period * (LAG / (MARGIN * LEAST_SCALE) - 1)
     lags = [lag for nudge in nudges if (lag := _lag(profile, nudge)) is not None]
     if not lags:
-        return Verdict("latency", False, "no joint moved", {}, {"median": LATENCY})
+        return Verdict("latency", False, "no joint moved", {}, {"median": round(limit, 4)})
     median, longest = float(np.median(lags)), max(lags)
+    scale = min(1.0, LAG / (MARGIN * (1 + max(median, 0.0) / period)))
+    scale = math.floor(100 * scale) / 100
     text = (
-        f"{milliseconds(median)} from a command to first motion (median, at most {milliseconds(LATENCY)}), "
+        f"{milliseconds(median)} from a command to first motion (median, at most {milliseconds(limit)}), for which "
+        f"limit_scale may be at most {scale:.2f}; "
         f"longest {milliseconds(longest)}{'; below 0 it reports the end of a period at its beginning' * (median < 0)}"
     )
-    figures = {"median": round(median, 4), "longest": round(longest, 4)}
-    return Verdict("latency", median <= LATENCY, text, figures, {"median": LATENCY})
+    figures = {"median": round(median, 4), "longest": round(longest, 4), "limit_scale": scale}
+    return Verdict("latency", median <= limit, text, figures, {"median": round(limit, 4)})
 
 
 def _lag(profile: RobotProfile, nudge: NudgeRecord) -> float | None:
@@ -146,10 +158,15 @@ def check_silence(profile: RobotProfile, record: JointRecord) -> Verdict:
     return Verdict("silence means hold", False, text, figures, limits)
 
 
+def stopping_way(speed: float) -> float:
+    """How far an arm may go on after a hold at `speed` (rad/s), rad."""
+    return STOP_SECONDS * speed + STOP_SLACK
+
+
 def check_stop(joint: int, speed: float, record: JointRecord) -> Verdict:
     """How far an arm goes on after a hold; the record begins with that hold, `speed` (rad/s) is that of the plan."""
     way = float(np.abs(record.positions[:, joint] - record.positions[0, joint]).max())
-    limit = STOP_SECONDS * speed + STOP_SLACK
+    limit = stopping_way(speed)
     text = f"{way:.3f} rad after a hold at {speed:.2f} rad/s (at most {limit:.3f})"
     return Verdict("stopping distance", way <= limit, text, {"way": round(way, 4)}, {"way": round(limit, 4)})
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mql_ros.errors import UserError
 from mql_ros.grasping.check_report import default_path, load_report
@@ -20,7 +22,10 @@ def check_refusal(node: GraspingNode, profile: RobotProfile) -> str | None:
     ends = arm_ends(node, profile.topics)
     if node.setting("sim"):
         other = ends.no_simulator()
-        return other and f"sim:=true moves the simulator only, but {other}; use another ROS_DOMAIN_ID, or sim:=false"
+        return other and (
+            f"sim:=true moves the simulator only, but {other}; stop that or use another ROS_DOMAIN_ID, and for a real "
+            "arm say sim:=false"
+        )
     if (refusal := ends.second_commander()) is not None:
         return refusal
     if not node.setting("require_check"):
@@ -33,7 +38,18 @@ def check_refusal(node: GraspingNode, profile: RobotProfile) -> str | None:
         report = load_report(path, profile, namespace, robot=node.setting("robot"))
     except UserError as error:
         return f"{error}{'' if path.exists() else ', or set sim:=true where it is the simulator'}"
-    wrench = next((check for check in report["checks"] if check["check"] == "wrench"), None)
-    if node.setting("use_wrench") and not (wrench and wrench["figures"].get("published")):
-        return "the check report says that the driver publishes no wrench; set use_wrench:=false"
+    return _unfit(node, {check["check"]: check["figures"] for check in report["checks"]})
+
+
+def _unfit(node: GraspingNode, found: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Which parameter of this node does not go with the figures that the check found."""
+    says = "the check report says that"
+    if node.setting("use_wrench") and not found.get("wrench", {}).get("published"):
+        return f"{says} the driver publishes no wrench; set use_wrench:=false"
+    scale = found.get("latency", {}).get("limit_scale", 1.0)
+    if node.setting("limit_scale") > scale:
+        return f"{says} the arm follows so late that limit_scale may be at most {scale}; set it"
+    longest = found.get("gaps and jitter", {}).get("longest", 0.0)
+    if node.setting("watchdog") <= longest:
+        return f"{says} joint_states came up to {longest} s apart, which is silence for the watchdog; set it higher"
     return None

@@ -90,6 +90,12 @@ def implied_parameters(name: str, sim: bool) -> dict[str, Value]:
     return {key: value for key, value in implied.items() if key in parameter_table()[name]}
 
 
+def usual_watchdog(sim: bool) -> float:
+    """The watchdog of a policy server that is not told otherwise, s."""
+    implied = implied_parameters("policy_server", sim)
+    return float(implied.get("watchdog", parameter_table()["policy_server"]["watchdog"].default))
+
+
 def check_ros() -> None:
     """Raise UserError, with what to install, where rclpy or the middleware is missing."""
     how = (

@@ -14,11 +14,19 @@ class HoldSwitch:
     """Anybody may hold the arm by the topic, several at once; only the service, whose caller gets an answer, releases.
 
     So nobody's `false`, as of a button that is let go or a node that starts anew, undoes the hold of somebody else.
+    It lasts as long as the node, which may be cleaned up and configured anew meanwhile.
     """
 
-    def __init__(self, node: GraspingNode, held: Callable[[], None], released: Callable[[], None]) -> None:
-        """`held` hears when it is asked for (by the topic only where there is none yet), `released` when it ends."""
+    def __init__(self) -> None:
         self.on = False
+
+    @property
+    def state(self) -> str:
+        """Of a session that does nothing."""
+        return "held" if self.on else "idle"
+
+    def configure(self, node: GraspingNode, held: Callable[[], None], released: Callable[[], None]) -> None:
+        """`held` hears when it is asked for (by the topic only where there is none yet), `released` when it ends."""
         self._held, self._released = held, released
         node.create_service(SetBool, "~/hold", self._on_service)
         node.create_subscription(Bool, "hold", self._on_topic, RELIABLE)

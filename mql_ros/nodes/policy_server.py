@@ -37,6 +37,10 @@ POLL = 0.025
 class PolicyServer(GraspingNode):
     """Messages into the inbox, the sequence's wishes out as messages; what happens when is in TrialSequence."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._hold_switch = HoldSwitch()
+
     def configure(self) -> None:
         """Connect with everybody, and hold still until a policy is there and trials are asked for."""
         self._profile = load_profile(self.setting("robot"))
@@ -63,9 +67,9 @@ class PolicyServer(GraspingNode):
         self.create_service(Trigger, "~/start_session", self._on_start_session)
         self.create_service(Trigger, "~/start_trials", self._on_start_trials)
         self.create_service(Trigger, "~/stop", self._on_stop)
-        self._hold_switch = HoldSwitch(self, lambda: self._abort("held", always_hold=True), lambda: self._say("idle"))
+        self._hold_switch.configure(self, lambda: self._abort("held", always_hold=True), lambda: self._say("idle"))
         self.create_timer(POLL, self._poll, clock=self.wall_clock)
-        self._say("idle")
+        self._say(self._hold_switch.state)
         # Last, because loading the first policy takes seconds.
         self.create_subscription(String, "policy", self._on_policy, LATCHED)
 
@@ -91,7 +95,7 @@ class PolicyServer(GraspingNode):
             return
         if self._trials.policy is None and not self._runner.running:
             self._trials.use_first_policy()
-            self._say("error" if self._trials.policy is None else "idle", self.problem)
+            self._say("error" if self._trials.policy is None else self._hold_switch.state, self.problem)
         else:
             self._say()
 
@@ -154,7 +158,7 @@ class PolicyServer(GraspingNode):
             self._counts["aborted"] += running
             if self.active:  # an inactive policy_server sends nothing, and yet remembers that it is held
                 self._hold()
-            self._say("held" if self._hold_switch.on else "idle", reason)
+            self._say(self._hold_switch.state, reason)
 
     def _ended(self, problem: str | None) -> None:
         if problem is not None:

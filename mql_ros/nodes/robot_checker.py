@@ -148,9 +148,12 @@ class RobotChecker(RobotListener):
         self._follow(motion, half * profile.control_period)
         self._forget()
         self._hold()
-        self._spin(REST)
         speed = float(np.abs(motion.velocities[half - 1, joint]))
+        here, way = self._newest()[1].positions, motions.stopping_way(speed)
+        problem = self._watch(here - way, here + way, REST)
         verdict = motions.check_stop(joint, speed, self._record())
+        if problem and verdict.passed:
+            raise HeldError(problem)
         if verdict.passed:
             here = self._measurement().joint_positions
             back = motions.plan_nudge(

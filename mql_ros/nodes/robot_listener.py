@@ -19,6 +19,7 @@ from sensor_msgs.msg import JointState as JointStateMessage
 
 from mql_ros.errors import UserError
 from mql_ros.grasping import robot_check as checks
+from mql_ros.grasping.check_report import has_simulator
 from mql_ros.grasping.robot_check import Verdict
 from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.nodes.arm_ends import UNKNOWN_NODE, arm_ends
@@ -31,6 +32,7 @@ from mql_ros.nodes.conversions import (
     read_pose,
     read_wrench,
 )
+from mql_ros.nodes.graph import OWN_GRAPH, usual_watchdog
 from mql_ros.nodes.measurements import NewestJoints
 
 EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -56,6 +58,7 @@ class RobotListener:
                 namespace=namespace.strip("/"),
                 enable_rosout=False,
                 start_parameter_services=False,
+                cli_args=["--ros-args", *_remappings(namespace)],
             )
         except InvalidNamespaceException as error:
             self._context.try_shutdown()
@@ -196,6 +199,7 @@ class RobotListener:
             pose=self._stream("object_pose", read_pose),
             wrench=self._stream("wrench", read_wrench) if has_wrench else None,
             listeners={topic: node.count_subscribers(topic) for topic in (topics.arm_command, topics.gripper_command)},
+            watchdog=usual_watchdog(has_simulator(self._publishers())),
             transform=self._frames(self._profile.base_frame, self._profile.tool_frame),
         )
         return checks.passive_verdicts(self._profile, heard)
@@ -203,6 +207,12 @@ class RobotListener:
 
 def _all_known(publishers: dict[str, list[str]]) -> bool:
     return all(publishers.values()) and not any(UNKNOWN_NODE in names for names in publishers.values())
+
+
+def _remappings(namespace: str) -> list[str]:
+    """As the launch files have them: a namespace has transforms of its own."""
+    pairs = OWN_GRAPH.items() if namespace.strip("/") else ()
+    return [word for old, new in pairs for word in ("-r", f"{old}:={new}")]
 
 
 def _frames_listener(node: Node) -> Callable[[str, str], bool | None]:
@@ -216,7 +226,7 @@ def _frames_listener(node: Node) -> Callable[[str, str], bool | None]:
 
     def connected(base: str, tool: str) -> bool | None:
         assert listener is not None  # it lives as long as it may be asked
-        if not node.count_publishers("/tf") and not node.count_publishers("/tf_static"):
+        if not any(node.count_publishers(node.resolve_topic_name(topic)) for topic in ("/tf", "/tf_static")):
             return None
         return bool(buffer.can_transform(base, tool, Time()))
 

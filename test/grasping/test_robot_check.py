@@ -15,9 +15,10 @@ import pytest
 from mql_ros.errors import UserError
 from mql_ros.grasping import robot_check_motion as motions
 from mql_ros.grasping.check_report import content_hash, default_path, load_report, make_report
+from mql_ros.grasping.motion import MARGIN
 from mql_ros.grasping.robot_check import JointRecord, PassiveRecord, StreamRecord, Verdict, passive_verdicts
 from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.safety import SafetyFilter
+from mql_ros.grasping.safety import LAG, SafetyFilter
 
 PERIOD, COUNT, DELAY = 0.05, 60, 0.004
 
@@ -37,6 +38,7 @@ def sound(profile: RobotProfile) -> PassiveRecord:
         pose=StreamRecord(joints.arrivals, joints.stamps, (profile.base_frame,)),
         wrench=StreamRecord(joints.arrivals, joints.stamps, (profile.tool_frame,)),
         listeners={"arm": 1, "gripper": 1},
+        watchdog=0.1,
     )
 
 
@@ -49,13 +51,22 @@ def kept(record: JointRecord, chosen: np.ndarray) -> dict[str, np.ndarray]:
     return {name: getattr(record, name)[chosen] for name in names}
 
 
+def seldom(record: StreamRecord, chosen: np.ndarray, late: float = 0.0) -> StreamRecord:
+    return dataclasses.replace(record, arrivals=record.arrivals[chosen] + late, stamps=record.stamps[chosen])
+
+
+def with_poses(heard: PassiveRecord, every: int, late: float) -> PassiveRecord:
+    """One pose for so many joint states, which arrives late."""
+    return dataclasses.replace(heard, pose=seldom(heard.pose, np.arange(0, COUNT, every), late))
+
+
 def failed(verdicts: list[Verdict]) -> list[str]:
     return [verdict.check for verdict in verdicts if verdict.passed is False]
 
 
 def test_a_sound_driver_passes(panda: RobotProfile) -> None:
     verdicts = passive_verdicts(panda, sound(panda))
-    assert all(verdict.passed for verdict in verdicts) and len(verdicts) == 11
+    assert all(verdict.passed for verdict in verdicts) and len(verdicts) == 12
     json.dumps([dataclasses.asdict(verdict) for verdict in verdicts], allow_nan=False)
 
 
@@ -90,6 +101,8 @@ FAULTS: dict[str, tuple[str, str, Change]] = {
         h, **kept(h.joints, np.flatnonzero(np.arange(COUNT) % 5 != 2)))),
     "jitter": ("gaps and jitter", "jitter", lambda h: joints_changed(
         h, arrivals=h.joints.arrivals + 0.07 * (np.arange(COUNT) % 4 == 1))),
+    "a silence": ("gaps and jitter", "longest gap 150 ms (below the 100 ms", lambda h: joints_changed(
+        h, **kept(h.joints, np.setdiff1d(np.arange(COUNT), [30, 31])))),
     "late": ("time stamps", "304 ms after its stamp", lambda h: joints_changed(h, stamps=h.joints.stamps - 0.3)),
     "early": ("time stamps", "in the future", lambda h: joints_changed(h, stamps=h.joints.stamps + 0.3)),
     "no stamps": ("time stamps", "no time stamps", lambda h: dataclasses.replace(
@@ -100,6 +113,9 @@ FAULTS: dict[str, tuple[str, str, Change]] = {
         h, pose=StreamRecord(np.empty(0), np.empty(0)))),
     "slow wrench": ("wrench", "wrench at 2.0 Hz", lambda h: dataclasses.replace(
         h, wrench=dataclasses.replace(h.wrench, arrivals=h.wrench.arrivals[::10], stamps=h.wrench.stamps[::10]))),
+    "old pose": ("measurements", "the pose beside them is up to 600 ms old", lambda h: with_poses(h, 5, 0.4)),
+    "old wrench": ("measurements", "come at most 150 ms apart (below 100 ms)", lambda h: dataclasses.replace(
+        h, wrench=seldom(h.wrench, np.setdiff1d(np.arange(COUNT), [30, 31, 32, 33])))),
     "camera frame": ("frames", "'camera'; expected 'panda_link0'", lambda h: dataclasses.replace(
         h, pose=dataclasses.replace(h.pose, frames=("camera",)))),
     "no transform": ("frames", "TF does not connect", lambda h: dataclasses.replace(h, transform=False)),
@@ -137,6 +153,21 @@ def test_nudges_of_a_sound_arm_pass(panda: RobotProfile) -> None:
     latency = motions.check_latency(panda, nudges)
     assert latency.passed and latency.figures["median"] == pytest.approx(0.04, abs=0.005)
     assert not motions.check_latency(panda, [nudged(panda, 2, lag=0.4)]).passed
+
+
+@pytest.mark.parametrize("lag", [0.0, 0.04, 0.2])
+def test_at_the_pace_that_a_latency_allows_the_safety_filter_lets_the_arm_lag(lag: float, panda: RobotProfile) -> None:
+    scale = motions.check_latency(panda, [nudged(panda, joint, lag) for joint in range(7)]).figures["limit_scale"]
+    fastest = MARGIN * scale * panda.velocity
+    ahead = (panda.control_period + lag) * fastest
+    assert (ahead <= 1.03 * LAG * panda.control_period * panda.velocity).all()  # the lag is measured to a few per cent
+    assert scale == 1.0 or (1.1 * ahead > LAG * panda.control_period * panda.velocity).all()
+
+
+def test_a_pose_is_good_where_its_period_and_its_age_are_below_what_is_acted_on(panda: RobotProfile) -> None:
+    verdicts = passive_verdicts(panda, with_poses(sound(panda), 5, 0.2))
+    assert failed(verdicts) == []
+    assert next(v.figures["pose_age"] for v in verdicts if v.check == "measurements") == pytest.approx(0.4, abs=0.06)
 
 
 @pytest.mark.parametrize("joint", range(7))

@@ -1,4 +1,5 @@
 import copy
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,18 @@ def test_a_home_out_of_reach_is_one_sentence(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(spoiled(("home_tool", "xyz"), [3.0, 0.0, 0.5])))
     with pytest.raises(UserError, match="home_tool cannot be reached"):
         _ = load_profile(str(file)).home
+
+
+@pytest.mark.parametrize("robot", ["panda", "ur5e"])
+def test_the_changes_that_the_guide_shows_for_hardware_make_a_profile(robot: str, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "real_robot.md").read_text()
+    changes = yaml.safe_load(textwrap.dedent(guide.split(f"# {robot}_hardware.yaml\n")[1].split("```")[0]))
+    data = yaml.safe_load((ROBOTS / f"{robot}.yaml").read_text())
+    assert set(changes["gripper"]) <= set(data["gripper"])
+    file = tmp_path / f"{robot}_hardware.yaml"
+    file.write_text(yaml.safe_dump({**data, **changes, "gripper": {**data["gripper"], **changes["gripper"]}}))
+    profile, shipped = load_profile(str(file)), load_profile(robot)
+    assert profile.name == robot and profile.gripper_command == "width_force"
+    assert profile.topics.arm_command == changes["topics"]["arm_command"] != shipped.topics.arm_command
+    assert profile.sha256 != shipped.sha256
+    assert robot != "panda" or profile.finger_speed == 0.05

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from mql_ros.grasping.check_report import make_report
+from mql_ros.grasping.robot_check import POSE_AGE, Verdict
 from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.nodes import arm_ends
 from mql_ros.nodes.check_gate import check_refusal
+from mql_ros.nodes.graph import implied_parameters, usual_watchdog
+from mql_ros.nodes.parameters import parameter_table
 
 PROFILE = load_profile("panda")
 SIMULATOR, CLIENT, DRIVER = "arm_simulator", "mql_client", "controller_manager"
@@ -87,9 +93,37 @@ def test_nobody_else_may_command_a_real_arm(other: str) -> None:
     assert sentence == f"arm_controller/joint_trajectory is published by {other} too; stop that before trials begin"
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, None),
+        ({"limit_scale": 0.9}, "limit_scale may be at most 0.87; set it"),
+        ({"watchdog": 0.06}, "joint_states came up to 0.06 s apart"),
+        ({"use_wrench": True}, "publishes no wrench; set use_wrench:=false"),
+    ],
+)
+def test_parameters_must_go_with_what_the_check_found(
+    settings: dict[str, Any], words: str | None, tmp_path: Path
+) -> None:
+    found = {"wrench": {"published": False}, "latency": {"limit_scale": 0.87}, "gaps and jitter": {"longest": 0.06}}
+    verdicts = [Verdict(check, True, "", figures) for check, figures in found.items()]
+    report = make_report(PROFILE, "", {"joint_states": [DRIVER]}, verdicts, complete=True)
+    path = tmp_path / "check.json"
+    path.write_text(json.dumps(report))
+    given = {"sim": False, "require_check": True, "check_report": str(path), "robot": "panda", "use_wrench": False}
+    sentence = refusal(DRIVER, DRIVER, **{**given, "limit_scale": 0.8, "watchdog": 0.1, **settings})
+    assert sentence is None if words is None else sentence is not None and words in sentence
+
+
 def test_the_override_is_said_at_every_start_on_hardware() -> None:
     for sim, warnings in ((False, 2), (True, 0)):
         name = SIMULATOR if sim else DRIVER
         node: Any = FakeNode(name, name, sim=sim)
         assert check_refusal(node, PROFILE) is check_refusal(node, PROFILE) is None
         assert len(node.warnings) == warnings and all("require_check:=false" in text for text in node.warnings)
+
+
+def test_the_limits_are_those_of_the_policy_server() -> None:
+    defaults = {name: spec.default for name, spec in parameter_table()["policy_server"].items()}
+    assert defaults["stale_after"] == POSE_AGE and defaults["watchdog"] == usual_watchdog(sim=False) == 0.1
+    assert usual_watchdog(sim=True) == implied_parameters("policy_server", sim=True)["watchdog"]

@@ -126,6 +126,19 @@ def test_only_the_service_releases_a_hold(make_node) -> None:
     assert "the arm is held" in str(node._start(new_session=True))
 
 
+def test_a_hold_outlives_clean_up(make_node) -> None:
+    node = make_node(PolicyServer, "policy_server")
+    up, down = (node.trigger_configure, node.trigger_activate), (node.trigger_deactivate, node.trigger_cleanup)
+    for step in up:
+        assert step() == TransitionCallbackReturn.SUCCESS
+    assert node._hold_switch._on_service(SetBool.Request(data=True), SetBool.Response()).success
+    for step in (*down, *up):
+        assert step() == TransitionCallbackReturn.SUCCESS
+    assert node._hold_switch.state == "held" and "the arm is held" in str(node._start(new_session=True))
+    assert node._hold_switch._on_service(SetBool.Request(data=False), SetBool.Response()).success
+    assert "the arm is held" not in str(node._start(new_session=True))
+
+
 def test_a_warning_is_reported_while_it_is_new(make_node, monkeypatch: pytest.MonkeyPatch) -> None:
     node, levels, now = make_node(Stumbling), [], [100.0]
     monkeypatch.setattr(managed_node.time, "monotonic", lambda: now[0])

@@ -146,7 +146,7 @@ def test_the_verb_writes_a_report_that_counts(
 ) -> None:
     assert check_robot.main(arguments("--json", str(tmp_path / "report.json"))) == 0
     printed = capsys.readouterr().out
-    assert "moving panda_joint7" in printed and "all 17 checks passed" in printed
+    assert "moving panda_joint7" in printed and "all 18 checks passed" in printed
     report = json.loads(simulators_report().read_text())
     assert report["passed"] and report["complete"] and report["sha256"] == content_hash(report)
     assert report["simulator"] and report["namespace"] == NAMESPACE
