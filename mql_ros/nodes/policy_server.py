@@ -232,9 +232,10 @@ class PolicyServer(GraspingNode):
 
     def change(self, name: str, value: Any) -> str | None:
         """Act on a new value of a parameter."""
-        if name == "stale_after":
+        refusal = refused_limit(self._machine, self.setting, name, value)
+        if name == "stale_after" and refusal is None:
             self._inputs.assembler.stale_after = value
-        return refused_limit(self._machine, self.setting, name, value)
+        return refusal
 
 
 def main() -> int:
