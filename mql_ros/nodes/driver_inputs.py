@@ -80,6 +80,10 @@ class DriverInputs:
         """Where the arm is now and how it moves, by joint_states alone; None where they are not fresh or jump."""
         return self._newest.state(self._node.seconds())
 
+    def fingers(self) -> tuple[float, float] | None:
+        """Opening (m) and effort (N) of the fingers; None where joint_states are not fresh or jump."""
+        return self._newest.fingers(self._node.seconds())
+
     def silence(self, longest: float) -> str:
         """What has not come for longer than so many seconds, or so much later, that it guards nothing; else "".
 

@@ -164,7 +164,7 @@ class PolicyServer(GraspingNode):
         self._say("idle" if problem is None else "error", problem or "")
 
     def _hold(self) -> None:
-        self._commands.hold(None if self._machine.lost else self._inputs.joints())
+        self._commands.hold(None if self._machine.lost else self._inputs.joints(), self._inputs.fingers())
 
     # What the sequence asks for (its Outlets).
 

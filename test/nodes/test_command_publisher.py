@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from grasping_cases import broken_limits, measured
+from std_msgs.msg import Float64MultiArray
 
 from mql_ros.grasping.motion import stop, straight_line
 from mql_ros.grasping.robot_profile import RobotProfile
@@ -13,6 +14,7 @@ from mql_ros.grasping.spline import state_at
 from mql_ros.grasping.types import ArmState, Command
 from mql_ros.nodes.command_publisher import CommandPublisher
 from mql_ros.nodes.sent_motion import KNOWN
+from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, read_gripper
 
 
 class FakeNode:
@@ -22,6 +24,7 @@ class FakeNode:
         self.lockstep = lockstep
         self.listeners = 1
         self.now = 100.0
+        self.grips: list[Any] = []
         self.sent: list[tuple[str, list[list[float]]]] = []
 
     def setting(self, name: str) -> bool:
@@ -39,6 +42,10 @@ class FakeNode:
         return type("Publisher", (), methods)()
 
     def _take(self, topic: str, message: Any) -> None:
+        if topic.startswith("gripper"):
+            self.grips.append(message)
+        if isinstance(message, Float64MultiArray):
+            return
         self.sent.append((topic.partition("_")[0], [list(point.positions) for point in message.points]))
 
 
@@ -225,3 +232,32 @@ def test_no_hold_comes_into_later_trials_nor_moves_a_simulator_that_waits(panda:
     commands.forget_plan()
     commands.settle(ArmState.at_rest(np.zeros(7)))
     assert node.sent == ([] if lockstep else [("arm", [])])
+
+
+@pytest.mark.parametrize("kind", GRIPPER_MESSAGES)
+def test_a_hold_stops_fingers_that_move_freely_and_lets_go_of_nothing(panda: RobotProfile, kind: str) -> None:
+    profile = replace(panda, gripper_command=kind)
+
+    def held(late: float, effort: float, lockstep: bool = False) -> list[Any]:
+        commands, node = publisher(profile, lockstep)
+        resting = stop(profile, ArmState.at_rest(profile.home))
+        commands.send(Command(resting, 0.0, 10.0), 0, True, profile)
+        node.now += late
+        commands.send(Command(resting, 0.0, 12.0), 0, False, profile)  # more force makes the way no longer
+        node.grips.clear()
+        for _ in range(2):
+            commands.hold(ArmState.at_rest(profile.home), (0.031, effort))
+        return node.grips
+
+    on_the_way = 0.5 * profile.finger_seconds
+    for message in (grips := held(on_the_way, 0.0)):
+        last = read_gripper(profile, message)
+        assert last.positions[-1].sum() == pytest.approx(0.031)
+        assert kind == "position_trajectory" or (last.efforts[-1] == 12.0).all()
+    assert len(grips) == 2
+    assert held(on_the_way, 5.0) == [], "something is between them"
+    assert held(profile.finger_seconds + 0.1, 0.0) == [], "they are there"
+    assert held(on_the_way, 0.0, lockstep=True) == []
+    commands, node = publisher(profile)
+    commands.hold(ArmState.at_rest(profile.home), (0.031, 0.0))
+    assert node.grips == [], "nothing was sent to them"
