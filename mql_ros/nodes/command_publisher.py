@@ -10,6 +10,7 @@ from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.safety import hold_motion, is_within
 from mql_ros.grasping.types import ArmState, Command, Motion
 from mql_ros.nodes.common import RELIABLE, GraspingNode
+from mql_ros.nodes.controller_watch import ControllerWatch
 from mql_ros.nodes.measurements import FRESH
 from mql_ros.nodes.plan_tracker import PlanTracker
 from mql_ros.nodes.sent_grip import SentGrip
@@ -32,6 +33,7 @@ class CommandPublisher:
         self.count = 0
         """Commands of the trial machine and holds, sent or already known to the driver."""
         self._arm = node.create_publisher(JointTrajectory, profile.topics.arm_command, RELIABLE)
+        self._controller = ControllerWatch(node, profile.topics.arm_command)
         kind, self._gripper_message = GRIPPER_MESSAGES[profile.gripper_command]
         self._gripper = node.create_publisher(kind, profile.topics.gripper_command, RELIABLE)
 
@@ -39,9 +41,11 @@ class CommandPublisher:
         """Before the first motion: why there may be none, in one sentence; else the arm is sent where it stands."""
         self.forget_plan()
         if self._arm.get_subscription_count() == 0:
-            return f"no arm controller listens on {self._arm.topic_name}; start the driver"
+            return f"nobody listens on {self._arm.topic_name}; start the driver"
         if self._lockstep:
             return None
+        if (refusal := self._controller.refusal()) is not None:
+            return refusal
         if state is None:
             return f"there are no joint_states, or they are older than {FRESH} s, or they jump; is the driver well?"
         if not (within := is_within(self._profile, state)).all():

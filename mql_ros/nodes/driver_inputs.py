@@ -21,7 +21,7 @@ LOOK_AGAIN = 0.0125
 """Time between two looks at a driver's joint states, s: a small part of the control period and of the watchdog."""
 
 
-class _Unwatched(CallbackGroup):
+class Unwatched(CallbackGroup):
     """Messages in it do not wake the executor, which takes 0.4 ms of a core each time; drivers publish up to 1 kHz."""
 
     def can_execute(self, entity: Any) -> bool:
@@ -72,7 +72,7 @@ class DriverInputs:
             node.create_subscription(JointState, topic, self._on_joints, quality)
         else:
             self._stream = node.create_subscription(
-                JointState, topic, lambda data: None, quality, callback_group=_Unwatched(), raw=True
+                JointState, topic, lambda data: None, quality, callback_group=Unwatched(), raw=True
             )
             node.create_timer(LOOK_AGAIN, self._take_newest_joints, clock=node.wall_clock)
 

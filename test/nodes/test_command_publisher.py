@@ -1,7 +1,10 @@
 """Holds: from a state that can be trusted, else from the motion sent last, else as soon as there is a state."""
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -25,6 +28,9 @@ class FakeNode:
         self.listeners = 1
         self.now = 100.0
         self.grips: list[Any] = []
+        self.wall_clock = None
+        self.states: list[bytes] = []
+        self.state_publishers = 0
         self.sent: list[tuple[str, list[list[float]]]] = []
 
     def setting(self, name: str) -> bool:
@@ -32,6 +38,17 @@ class FakeNode:
 
     def seconds(self) -> float:
         return self.now
+
+    def create_timer(self, period: float, look: Any, clock: Any) -> None:
+        self.look = look
+
+    def count_publishers(self, topic: str) -> int:
+        return self.state_publishers * (topic == "arm_controller/controller_state")
+
+    def create_subscription(self, kind: type, topic: str, *rest: Any, **more: Any) -> Any:
+        handle = MagicMock()
+        handle.take_message = lambda kind, raw: self.states.pop() if self.states else None
+        return SimpleNamespace(handle=handle)
 
     def create_publisher(self, kind: type, topic: str, quality: object) -> Any:
         methods = {
@@ -172,7 +189,7 @@ def test_nothing_begins_without_a_controller_or_a_fresh_state_and_the_first_comm
 ) -> None:
     commands, node = publisher(panda)
     node.listeners = 0
-    assert "no arm controller listens on arm_controller/joint_trajectory" in str(commands.begin(None))
+    assert "nobody listens on arm_controller/joint_trajectory" in str(commands.begin(None))
     node.listeners = 1
     assert "there are no joint_states" in str(commands.begin(None))
     assert node.sent == []
@@ -261,3 +278,34 @@ def test_a_hold_stops_fingers_that_move_freely_and_lets_go_of_nothing(panda: Rob
     commands, node = publisher(profile)
     commands.hold(ArmState.at_rest(profile.home), (0.031, 0.0))
     assert node.grips == [], "nothing was sent to them"
+
+
+def test_nothing_begins_with_a_controller_that_is_not_active(
+    panda: RobotProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It listens to trajectories, as an active one does, but says nothing of its state."""
+    messages = SimpleNamespace(JointTrajectoryControllerState=object)
+    monkeypatch.setitem(sys.modules, "control_msgs", SimpleNamespace(msg=messages))
+    monkeypatch.setitem(sys.modules, "control_msgs.msg", messages)
+    commands, node = new_publisher(panda)
+    here = ArmState.at_rest(panda.home)
+    assert commands.begin(here) is None, "a driver without such a topic"
+    node.sent.clear()
+    node.state_publishers = 1
+    assert "the arm controller is not active; activate it" in str(commands.begin(here))
+    node.states = [b"", b""]
+    node.look()
+    node.now += 0.9
+    assert commands.begin(here) is None and len(node.sent) == 1
+    node.now += 0.2
+    assert "nothing comes on arm_controller/controller_state" in str(commands.begin(here))
+    assert len(node.sent) == 1
+
+
+def test_without_control_msgs_a_controller_that_listens_will_do(
+    panda: RobotProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "control_msgs.msg", None)
+    commands, node = new_publisher(panda)
+    node.state_publishers = 1
+    assert commands.begin(ArmState.at_rest(panda.home)) is None
