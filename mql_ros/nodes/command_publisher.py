@@ -10,8 +10,10 @@ from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.grasping.safety import hold_motion, is_within
 from mql_ros.grasping.types import ArmState, Command, Motion
 from mql_ros.nodes.common import RELIABLE, GraspingNode
+from mql_ros.nodes.controller_watch import ControllerWatch
 from mql_ros.nodes.measurements import FRESH
 from mql_ros.nodes.plan_tracker import PlanTracker
+from mql_ros.nodes.sent_grip import SentGrip
 from mql_ros.nodes.sent_motion import SentMotion
 from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, arm_message
 
@@ -24,12 +26,14 @@ class CommandPublisher:
         self._lockstep = bool(node.setting("lockstep"))
         self._plan = PlanTracker()
         self._sent = SentMotion(profile.control_period)
+        self._grip, self._limits = SentGrip(), profile
         self._begun = False
         """Whether trials have begun: before, nothing of ours moves the arm, and its driver may be an unchecked one."""
         self._hold_due = False
         self.count = 0
         """Commands of the trial machine and holds, sent or already known to the driver."""
         self._arm = node.create_publisher(JointTrajectory, profile.topics.arm_command, RELIABLE)
+        self._controller = ControllerWatch(node, profile.topics.arm_command)
         kind, self._gripper_message = GRIPPER_MESSAGES[profile.gripper_command]
         self._gripper = node.create_publisher(kind, profile.topics.gripper_command, RELIABLE)
 
@@ -37,9 +41,11 @@ class CommandPublisher:
         """Before the first motion: why there may be none, in one sentence; else the arm is sent where it stands."""
         self.forget_plan()
         if self._arm.get_subscription_count() == 0:
-            return f"no arm controller listens on {self._arm.topic_name}; start the driver"
+            return f"nobody listens on {self._arm.topic_name}; start the driver"
         if self._lockstep:
             return None
+        if (refusal := self._controller.refusal()) is not None:
+            return refusal
         if state is None:
             return f"there are no joint_states, or they are older than {FRESH} s, or they jump; is the driver well?"
         if not (within := is_within(self._profile, state)).all():
@@ -59,18 +65,21 @@ class CommandPublisher:
         # In lockstep the stamp says which measurement is answered; a real driver starts on arrival at stamp 0.
         stamp = stamp if self._lockstep else 0
         if gripper:
-            self._gripper.publish(self._gripper_message(limits, command, stamp))
+            self._limits = limits
+            self._publish_grip(command, stamp)
         if arm:
             self._publish(command.motion, stamp)
 
-    def hold(self, state: ArmState | None) -> None:
-        """Bring the arm to rest from the present `state` as soon as its limits allow; the fingers keep their command.
+    def hold(self, state: ArmState | None, fingers: tuple[float, float] | None = None) -> None:
+        """Bring the arm to rest from the present `state` as soon as its limits allow.
 
-        Without one that can be trusted (None, outside the limits, or far from the motion sent last) it stops from where
-        the motion sent last has brought it by now. Where that is not known either, it is told to stop in the one way
-        that needs no state, and to hold as soon as there is one, because not every driver heeds that (see arm_message).
-        In lockstep the arm stands still while it is sent nothing, and so it does, as far as this process goes, before
-        trials have begun.
+        Fingers that move freely stop too (see SentGrip), by their opening (m) and effort (N), `fingers`; without these
+        they keep their command.
+        Without a state that can be trusted (None, outside the limits, or far from the motion sent last) the arm stops
+        from where the motion sent last has brought it by now. Where that is not known either, it is told to stop in the
+        one way that needs no state, and to hold as soon as there is one, because not every driver heeds that (see
+        arm_message). In lockstep the arm stands still while it is sent nothing, and so it does, as far as this process
+        goes, before trials have begun.
         """
         sent = self._sent.state(self._now())
         self.forget_plan()
@@ -80,6 +89,12 @@ class CommandPublisher:
         self.count += 1
         self._hold_due = motion is None
         self._publish(motion, 0)
+        if fingers is not None and (stay := self._grip.stop(self._limits, *fingers, self._now())) is not None:
+            self._publish_grip(stay, 0)
+
+    def _publish_grip(self, command: Command, stamp: int) -> None:
+        self._grip.put(command, self._limits, self._now())
+        self._gripper.publish(self._gripper_message(self._limits, command, stamp))
 
     def _publish(self, motion: Motion | None, stamp: int) -> None:
         self._sent.put(motion, self._now())

@@ -21,7 +21,7 @@ LOOK_AGAIN = 0.0125
 """Time between two looks at a driver's joint states, s: a small part of the control period and of the watchdog."""
 
 
-class _Unwatched(CallbackGroup):
+class Unwatched(CallbackGroup):
     """Messages in it do not wake the executor, which takes 0.4 ms of a core each time; drivers publish up to 1 kHz."""
 
     def can_execute(self, entity: Any) -> bool:
@@ -72,13 +72,17 @@ class DriverInputs:
             node.create_subscription(JointState, topic, self._on_joints, quality)
         else:
             self._stream = node.create_subscription(
-                JointState, topic, lambda data: None, quality, callback_group=_Unwatched(), raw=True
+                JointState, topic, lambda data: None, quality, callback_group=Unwatched(), raw=True
             )
             node.create_timer(LOOK_AGAIN, self._take_newest_joints, clock=node.wall_clock)
 
     def joints(self) -> ArmState | None:
         """Where the arm is now and how it moves, by joint_states alone; None where they are not fresh or jump."""
         return self._newest.state(self._node.seconds())
+
+    def fingers(self) -> tuple[float, float] | None:
+        """Opening (m) and effort (N) of the fingers; None where joint_states are not fresh or jump."""
+        return self._newest.fingers(self._node.seconds())
 
     def silence(self, longest: float) -> str:
         """What has not come for longer than so many seconds, or so much later, that it guards nothing; else "".

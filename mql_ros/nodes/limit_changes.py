@@ -16,8 +16,8 @@ def refused_limit(machine: TrialMachine, setting: Callable[[str], Any], name: st
     """
     if problem := contradiction(setting("sim"), {name: value}):
         return problem
-    if name == "watchdog" and value > setting("watchdog"):
-        return "the watchdog can only be tightened while the node runs"
+    if name in ("watchdog", "stale_after") and value > setting(name):
+        return f"{name} can only be lowered while the node runs; start it anew with a longer time"
     if name in ("limit_scale", "force_limit"):
         now = {key: setting(key) for key in ("limit_scale", "force_limit")} | {name: value}
         try:

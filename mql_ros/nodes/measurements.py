@@ -76,6 +76,12 @@ class NewestJoints:
         measured = replace(ArmState.at_rest(self._sample.positions), velocities=self._sample.velocities)
         return measured.after(max(age, 0.0))
 
+    def fingers(self, now: float) -> tuple[float, float] | None:
+        """Opening (m) and effort (N) of the fingers, under the same conditions."""
+        if self._sample is None or self.state(now) is None:
+            return None
+        return self._sample.finger_width, self._sample.finger_effort
+
     def age(self, now: float) -> float:
         """Age of the newest sample at `now`, s; infinite where there is none."""
         return self.age_of(self._stamp, now) if self._sample is not None else math.inf

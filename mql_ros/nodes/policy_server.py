@@ -168,7 +168,7 @@ class PolicyServer(GraspingNode):
         self._say("idle" if problem is None else "error", problem or "")
 
     def _hold(self) -> None:
-        self._commands.hold(None if self._machine.lost else self._inputs.joints())
+        self._commands.hold(None if self._machine.lost else self._inputs.joints(), self._inputs.fingers())
 
     # What the sequence asks for (its Outlets).
 
@@ -236,9 +236,10 @@ class PolicyServer(GraspingNode):
 
     def change(self, name: str, value: Any) -> str | None:
         """Act on a new value of a parameter."""
-        if name == "stale_after":
+        refusal = refused_limit(self._machine, self.setting, name, value)
+        if name == "stale_after" and refusal is None:
             self._inputs.assembler.stale_after = value
-        return refused_limit(self._machine, self.setting, name, value)
+        return refusal
 
 
 def main() -> int:

@@ -1,11 +1,15 @@
 """Holds: from a state that can be trusted, else from the motion sent last, else as soon as there is a state."""
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 from grasping_cases import broken_limits, measured
+from std_msgs.msg import Float64MultiArray
 
 from mql_ros.grasping.motion import stop, straight_line
 from mql_ros.grasping.robot_profile import RobotProfile
@@ -13,6 +17,7 @@ from mql_ros.grasping.spline import state_at
 from mql_ros.grasping.types import ArmState, Command
 from mql_ros.nodes.command_publisher import CommandPublisher
 from mql_ros.nodes.sent_motion import KNOWN
+from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, read_gripper
 
 
 class FakeNode:
@@ -22,6 +27,10 @@ class FakeNode:
         self.lockstep = lockstep
         self.listeners = 1
         self.now = 100.0
+        self.grips: list[Any] = []
+        self.wall_clock = None
+        self.states: list[bytes] = []
+        self.state_publishers = 0
         self.sent: list[tuple[str, list[list[float]]]] = []
 
     def setting(self, name: str) -> bool:
@@ -29,6 +38,17 @@ class FakeNode:
 
     def seconds(self) -> float:
         return self.now
+
+    def create_timer(self, period: float, look: Any, clock: Any) -> None:
+        self.look = look
+
+    def count_publishers(self, topic: str) -> int:
+        return self.state_publishers * (topic == "arm_controller/controller_state")
+
+    def create_subscription(self, kind: type, topic: str, *rest: Any, **more: Any) -> Any:
+        handle = MagicMock()
+        handle.take_message = lambda kind, raw: self.states.pop() if self.states else None
+        return SimpleNamespace(handle=handle)
 
     def create_publisher(self, kind: type, topic: str, quality: object) -> Any:
         methods = {
@@ -39,6 +59,10 @@ class FakeNode:
         return type("Publisher", (), methods)()
 
     def _take(self, topic: str, message: Any) -> None:
+        if topic.startswith("gripper"):
+            self.grips.append(message)
+        if isinstance(message, Float64MultiArray):
+            return
         self.sent.append((topic.partition("_")[0], [list(point.positions) for point in message.points]))
 
 
@@ -165,7 +189,7 @@ def test_nothing_begins_without_a_controller_or_a_fresh_state_and_the_first_comm
 ) -> None:
     commands, node = publisher(panda)
     node.listeners = 0
-    assert "no arm controller listens on arm_controller/joint_trajectory" in str(commands.begin(None))
+    assert "nobody listens on arm_controller/joint_trajectory" in str(commands.begin(None))
     node.listeners = 1
     assert "there are no joint_states" in str(commands.begin(None))
     assert node.sent == []
@@ -225,3 +249,63 @@ def test_no_hold_comes_into_later_trials_nor_moves_a_simulator_that_waits(panda:
     commands.forget_plan()
     commands.settle(ArmState.at_rest(np.zeros(7)))
     assert node.sent == ([] if lockstep else [("arm", [])])
+
+
+@pytest.mark.parametrize("kind", GRIPPER_MESSAGES)
+def test_a_hold_stops_fingers_that_move_freely_and_lets_go_of_nothing(panda: RobotProfile, kind: str) -> None:
+    profile = replace(panda, gripper_command=kind)
+
+    def held(late: float, effort: float, lockstep: bool = False) -> list[Any]:
+        commands, node = publisher(profile, lockstep)
+        resting = stop(profile, ArmState.at_rest(profile.home))
+        commands.send(Command(resting, 0.0, 10.0), 0, True, profile)
+        node.now += late
+        commands.send(Command(resting, 0.0, 12.0), 0, False, profile)  # more force makes the way no longer
+        node.grips.clear()
+        for _ in range(2):
+            commands.hold(ArmState.at_rest(profile.home), (0.031, effort))
+        return node.grips
+
+    on_the_way = 0.5 * profile.finger_seconds
+    for message in (grips := held(on_the_way, 0.0)):
+        last = read_gripper(profile, message)
+        assert last.positions[-1].sum() == pytest.approx(0.031)
+        assert kind == "position_trajectory" or (last.efforts[-1] == 12.0).all()
+    assert len(grips) == 2
+    assert held(on_the_way, 5.0) == [], "something is between them"
+    assert held(profile.finger_seconds + 0.1, 0.0) == [], "they are there"
+    assert held(on_the_way, 0.0, lockstep=True) == []
+    commands, node = publisher(profile)
+    commands.hold(ArmState.at_rest(profile.home), (0.031, 0.0))
+    assert node.grips == [], "nothing was sent to them"
+
+
+def test_nothing_begins_with_a_controller_that_is_not_active(
+    panda: RobotProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It listens to trajectories, as an active one does, but says nothing of its state."""
+    messages = SimpleNamespace(JointTrajectoryControllerState=object)
+    monkeypatch.setitem(sys.modules, "control_msgs", SimpleNamespace(msg=messages))
+    monkeypatch.setitem(sys.modules, "control_msgs.msg", messages)
+    commands, node = new_publisher(panda)
+    here = ArmState.at_rest(panda.home)
+    assert commands.begin(here) is None, "a driver without such a topic"
+    node.sent.clear()
+    node.state_publishers = 1
+    assert "the arm controller is not active; activate it" in str(commands.begin(here))
+    node.states = [b"", b""]
+    node.look()
+    node.now += 0.9
+    assert commands.begin(here) is None and len(node.sent) == 1
+    node.now += 0.2
+    assert "nothing comes on arm_controller/controller_state" in str(commands.begin(here))
+    assert len(node.sent) == 1
+
+
+def test_without_control_msgs_a_controller_that_listens_will_do(
+    panda: RobotProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "control_msgs.msg", None)
+    commands, node = new_publisher(panda)
+    node.state_publishers = 1
+    assert commands.begin(ArmState.at_rest(panda.home)) is None

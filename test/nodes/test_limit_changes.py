@@ -21,3 +21,9 @@ def test_a_real_arm_is_not_left_alone_for_long_between_two_decisions(
     sentence = refusal(panda, "context_deadline", seconds, sim)
     assert (sentence is None) == allowed
     assert allowed or "context_deadline can be at most 1 s on a real arm" in str(sentence)
+
+
+@pytest.mark.parametrize(("name", "present"), [("stale_after", 0.5), ("watchdog", 0.1)])
+def test_how_old_inputs_may_be_is_only_lowered(panda: RobotProfile, name: str, present: float) -> None:
+    assert refusal(panda, name, present) is None and refusal(panda, name, 0.5 * present) is None
+    assert f"{name} can only be lowered while the node runs" in str(refusal(panda, name, 60.0))
