@@ -22,7 +22,10 @@ def check_refusal(node: GraspingNode, profile: RobotProfile) -> str | None:
     ends = arm_ends(node, profile.topics)
     if node.setting("sim"):
         other = ends.no_simulator()
-        return other and f"sim:=true moves the simulator only, but {other}; use another ROS_DOMAIN_ID, or sim:=false"
+        return other and (
+            f"sim:=true moves the simulator only, but {other}; stop that or use another ROS_DOMAIN_ID, and for a real "
+            "arm say sim:=false"
+        )
     if (refusal := ends.second_commander()) is not None:
         return refusal
     if not node.setting("require_check"):

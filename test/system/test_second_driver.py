@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,56 @@ import pytest
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
+from mql_ros.cli.output import write_json
+from mql_ros.grasping.check_report import load_report, make_report
 from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.nodes.client import GraphClient
 from mql_ros.nodes.common import RELIABLE
 from mql_ros.nodes.graph import GraphProcesses
+from mql_ros.nodes.robot_checker import CheckTimes, RobotChecker
 from mql_ros.resources import share_path
 
 NAMESPACE = "second_driver"
 DRIVER = Path(__file__).with_name("first_order_driver.py")
+SHORT = CheckTimes(listen=1.5, nudge=0.4, silence=0.8, slow_motion=1.0, gripper=1.5)
+
+
+@contextmanager
+def driving() -> Iterator[None]:
+    """The driver's process."""
+    command = [sys.executable, str(DRIVER), "--ros-args", "-r", f"__ns:=/{NAMESPACE}"]
+    driver = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        yield
+    finally:
+        driver.send_signal(signal.SIGINT)
+        driver.wait(10)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a check of this driver, as a real arm needs one; of its joints the last one is moved."""
+    profile, path = load_profile("panda"), tmp_path_factory.mktemp("report") / "check.json"
+    for _ in range(3):  # other tests' processes may keep the driver from the processor
+        with driving(), RobotChecker(profile, NAMESPACE, SHORT) as checker:
+            found = checker.wait_for_driver()
+            assert checker.no_simulator() is not None
+            verdicts = [*checker.listen(), *checker.move(joints=(6,))]
+        if all(verdict.passed for verdict in verdicts):
+            break
+    write_json(path, make_report(profile, NAMESPACE, found, verdicts, complete=True))
+    assert [verdict for verdict in verdicts if not verdict.passed] == []
+    assert not load_report(path, profile, NAMESPACE)["simulator"]
+    return path
 
 
 @pytest.fixture
-def client(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[GraphClient]:
+def client(tmp_path: Path, report: Path, request: pytest.FixtureRequest) -> Iterator[GraphClient]:
+    found = load_report(report, load_profile("panda"), NAMESPACE)
     settings = {
         "bundle": str(share_path("models", "grasp")),
-        "require_check": False,
+        "check_report": str(report),
+        "limit_scale": next(c["figures"] for c in found["checks"] if c["check"] == "latency")["limit_scale"],
         "watchdog": 1.0,  # other tests' processes may keep the driver from the processor
         "exploration_noise": 0.1,
         "adaptation.batch_blocks": 16,
@@ -35,9 +71,7 @@ def client(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[GraphClie
         "certificate_trials": 0,
         **getattr(request, "param", {}),
     }
-    command = [sys.executable, str(DRIVER), "--ros-args", "-r", f"__ns:=/{NAMESPACE}"]
-    driver = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    try:
+    with driving():
         with (
             GraphProcesses(settings, tmp_path / "logs", sim=False, namespace=NAMESPACE) as processes,
             GraphClient(processes, namespace=NAMESPACE) as client,
@@ -46,9 +80,6 @@ def client(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[GraphClie
             client.wait_for(lambda: client.counts["joint_states"], 20, "the driver")
             yield client
         assert set(processes.exit_codes.values()) == {0}
-    finally:
-        driver.send_signal(signal.SIGINT)
-        driver.wait(10)
 
 
 def prepare(client: GraphClient) -> None:
