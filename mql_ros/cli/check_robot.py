@@ -12,6 +12,7 @@ from mql_ros.errors import UserError
 
 if TYPE_CHECKING:
     from mql_ros.grasping.robot_check import Verdict
+    from mql_ros.nodes.robot_checker import RobotChecker
 
 HELP = (
     "check the driver of an arm in about a minute: first what it publishes, then small motions of each joint and of "
@@ -49,12 +50,12 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         for topic, nodes in driver.items():
             print(f"{topic}: {', '.join(nodes) or 'nobody'}")
         place = default_path(profile.name, arguments.namespace, has_simulator(driver))
-        asks = not (arguments.passive or arguments.yes or checker.no_simulator() is None)
-        if asks and not sys.stdin.isatty():
-            raise UserError("this moves the arm, and nobody can be asked; give --yes to allow it, or --passive")
+        _must_ask(checker, arguments)  # before a minute is spent in vain
         verdicts = [_shown(verdict) for verdict in checker.listen()]
         complete = not arguments.passive and all(verdict.passed for verdict in verdicts)
         if complete:
+            # Asked anew: who listens beside the simulator may have been discovered meanwhile.
+            asks = _must_ask(checker, arguments)
             if asks and input("The arm will now move a little. Is its way clear? [y/N] ").lower() != "y":
                 raise UserError("stopped before anything moved")
             # From the first motion on no earlier report counts, however this ends.
@@ -71,6 +72,15 @@ def main(arguments: argparse.Namespace | None = None) -> int:
     moved = "" if complete else "; the arm was not moved"
     print(f"{profile.name}: {outcome}{moved}" + (f"; report: {kept}" if kept else ""))
     return 0 if report["passed"] else 1
+
+
+def _must_ask(checker: RobotChecker, arguments: argparse.Namespace) -> bool:
+    """Whether somebody must allow the motions; UserError where nobody can be asked."""
+    if arguments.passive or arguments.yes or checker.no_simulator() is None:
+        return False
+    if not sys.stdin.isatty():
+        raise UserError("this moves the arm, and nobody can be asked; give --yes to allow it, or --passive")
+    return True
 
 
 def _shown(verdict: Verdict) -> Verdict:

@@ -101,3 +101,9 @@ def test_what_would_move_more_than_the_simulator_is_not_done_unasked(
     monkeypatch.setattr(checker, "no_simulator", lambda self: "a_driver would be commanded too")
     with pytest.raises(UserError, match="give --yes"):
         check()
+    # Somebody may be discovered only after the check has begun.
+    answers = iter([None, "a_driver would be commanded too"])
+    monkeypatch.setattr(checker, "no_simulator", lambda self: next(answers))
+    monkeypatch.setattr(checker, "move", lambda self: pytest.fail("the arm was moved"))
+    with pytest.raises(UserError, match="give --yes"):
+        check()
