@@ -43,8 +43,7 @@ class PolicyServer(GraspingNode):
 
     def configure(self) -> None:
         """Connect with everybody, and hold still until a policy is there and trials are asked for."""
-        self._profile = load_profile(self.setting("robot"))
-        self._lockstep = bool(self.setting("lockstep"))
+        self._profile, self._lockstep = load_profile(self.setting("robot")), bool(self.setting("lockstep"))
         if problem := contradiction(self.setting("sim"), self._settings):
             raise UserError(problem)
         self._inbox = Inbox()
@@ -236,8 +235,7 @@ class PolicyServer(GraspingNode):
 
     def change(self, name: str, value: Any) -> str | None:
         """Act on a new value of a parameter."""
-        refusal = refused_limit(self._machine, self.setting, name, value)
-        if name == "stale_after" and refusal is None:
+        if (refusal := refused_limit(self._machine, self.setting, name, value)) is None and name == "stale_after":
             self._inputs.assembler.stale_after = value
         return refusal
 
