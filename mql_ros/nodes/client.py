@@ -25,6 +25,7 @@ from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import SetBool, Trigger
 
+from mql_ros.nodes.command_publisher import NOT_FRESH
 from mql_ros.nodes.graph import SERVICES, TOPICS, GraphProcesses, nodes_of
 from mql_ros.nodes.listener import GraphError, GraphListener
 from mql_ros.nodes.parameters import Value, parameters_of
@@ -32,6 +33,9 @@ from mql_ros.nodes.records import Transition
 from mql_ros.nodes.repeated_call import RepeatedCall
 
 __all__ = ["GraphClient", "GraphError"]
+
+FRESH_AGAIN = 5.0
+"""Longest time to wait for joint states that are fresh enough to start, s."""
 
 
 class GraphClient(GraphListener):
@@ -145,11 +149,23 @@ class GraphClient(GraphListener):
     # Trials and adaptation.
 
     def start(self, *, new_session: bool = False) -> Callable[[], bool]:
-        """Start trials and wait for none; the function returned tells whether the state says that they began."""
+        """Start trials and wait for none; the function returned tells whether the state says that they began.
+
+        Joint states that are not fresh just now, as on a busy machine, are waited for.
+        """
         starts = self.state.get("starts", 0)
         started = lambda: self.state.get("starts", 0) > starts  # noqa: E731
-        self.call("policy_server/start_session" if new_session else "policy_server/start_trials", done=started)
-        return started
+        service = "policy_server/start_session" if new_session else "policy_server/start_trials"
+        deadline = time.monotonic() + FRESH_AGAIN
+        while True:
+            heard = self.counts["joint_states"]
+            try:
+                self.call(service, done=started)
+                return started
+            except GraphError as error:
+                if NOT_FRESH not in str(error) or time.monotonic() > deadline:
+                    raise
+            self.wait_for(lambda: self.counts["joint_states"] > heard, FRESH_AGAIN, "joint_states")  # noqa: B023
 
     def run_trials(
         self,

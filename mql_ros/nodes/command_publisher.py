@@ -17,6 +17,9 @@ from mql_ros.nodes.sent_grip import SentGrip
 from mql_ros.nodes.sent_motion import SentMotion
 from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, arm_message
 
+NOT_FRESH = f"there are no joint_states, or they are older than {FRESH} s, or they jump; is the driver well?"
+"""Refusal of a start; on a busy machine it may hold for a moment only."""
+
 
 class CommandPublisher:
     """The policy server's way to the driver."""
@@ -47,7 +50,7 @@ class CommandPublisher:
         if (refusal := self._controller.refusal()) is not None:
             return refusal
         if state is None:
-            return f"there are no joint_states, or they are older than {FRESH} s, or they jump; is the driver well?"
+            return NOT_FRESH
         if not (within := is_within(self._profile, state)).all():
             name = self._profile.joint_names[int(np.argmin(within))]
             return f"{name} is measured outside its limits; bring it back by the arm's own means, or check the driver"

@@ -11,6 +11,7 @@ from rclpy.duration import Duration
 from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.grasping import robot_check_motion as motions
+from mql_ros.grasping.check_report import has_simulator
 from mql_ros.grasping.motion import stop
 from mql_ros.grasping.robot_check import Verdict
 from mql_ros.grasping.robot_profile import RobotProfile
@@ -19,6 +20,7 @@ from mql_ros.grasping.spline import extent
 from mql_ros.grasping.types import Array, Command, Measurement, Motion
 from mql_ros.nodes.common import RELIABLE
 from mql_ros.nodes.conversions import PoseSample, measurement_from
+from mql_ros.nodes.graph import usual_watchdog
 from mql_ros.nodes.robot_listener import RobotListener
 from mql_ros.nodes.sent_motion import SentMotion
 from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, arm_message
@@ -26,7 +28,7 @@ from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, arm_message
 OFF_COURSE = 0.05
 """A joint that gets farther than this from its motion is held at once, rad."""
 SILENT = 0.25
-"""So old joint states end a motion, s."""
+"""So old joint states end a motion, s; where the policy server is more patient, so is the check."""
 SETTLE = 0.4
 """From the end of a motion until the arm is said to rest, s."""
 SLOW_WAY = 0.15
@@ -67,7 +69,7 @@ class RobotChecker(RobotListener):
     ) -> None:
         super().__init__(profile, namespace)
         self._times, self._say = times or CheckTimes(), say
-        self._filter = SafetyFilter(profile)
+        self._filter, self._silent = SafetyFilter(profile), SILENT
         self._sent = SentMotion(profile.control_period)
         self._arm = self.node.create_publisher(JointTrajectory, profile.topics.arm_command, RELIABLE)
         kind, self._gripper_message = GRIPPER_MESSAGES[profile.gripper_command]
@@ -83,6 +85,7 @@ class RobotChecker(RobotListener):
         To be asked for only after everything that `listen` found has passed.
         """
         self._drain()
+        self._silent = max(SILENT, usual_watchdog(has_simulator(self._publishers())))
         every = tuple(range(len(self._profile.joint_names)))
         try:
             for verdict in self._moves(joints or every):
@@ -214,8 +217,8 @@ class RobotChecker(RobotListener):
     def _measurement(self) -> Measurement:
         """The arm as it was measured last; the safety filter looks at nothing else."""
         at, sample = self._newest()
-        if self._now() - at > SILENT:
-            raise HeldError(f"no joint_states came for {SILENT} s")
+        if self._now() - at > self._silent:
+            raise HeldError(f"no joint_states came for {self._silent} s")
         nowhere = PoseSample(sample.stamp, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
         return measurement_from(sample, nowhere, None)
 
@@ -230,9 +233,9 @@ class RobotChecker(RobotListener):
                 self._hold()
                 joint = self._profile.joint_names[int(np.argmax(beyond))]
                 return f"{joint} left its course by more than {OFF_COURSE} rad, and the arm was told to hold"
-            if self._now() - at > SILENT:
+            if self._now() - at > self._silent:
                 self._hold()
-                return f"no joint_states came for {SILENT} s in a motion, and the arm was told to hold"
+                return f"no joint_states came for {self._silent} s in a motion, and the arm was told to hold"
         return ""
 
     def _follow(self, motion: Motion, seconds: float) -> float:

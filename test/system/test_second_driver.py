@@ -16,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 from mql_ros.cli.output import write_json
 from mql_ros.grasping.check_report import load_report, make_report
 from mql_ros.grasping.robot_profile import load_profile
-from mql_ros.nodes.client import GraphClient, GraphError
+from mql_ros.nodes.client import GraphClient
 from mql_ros.nodes.common import RELIABLE
 from mql_ros.nodes.graph import GraphProcesses
 from mql_ros.nodes.robot_checker import CheckTimes, RobotChecker
@@ -89,24 +89,14 @@ def prepare(client: GraphClient) -> None:
     client.wait_for(lambda: client.counts["joint_states"] > heard + 30, 10, "joint_states")
 
 
-def run_trial(client: GraphClient, new_session: bool = False) -> None:
-    """A trial from home; asked for again where a busy machine has just kept joint_states from being fresh."""
-    for attempts_left in reversed(range(5)):
-        prepare(client)
-        try:
-            client.run_trials(1, new_session=new_session)
-            return
-        except GraphError as error:
-            if "there are no joint_states" not in str(error) or not attempts_left:
-                raise
-
-
 def test_a_session_of_trials_adaptation_and_trials_by_the_adapted_policy(client: GraphClient) -> None:
     for number in range(4):
-        run_trial(client, new_session=number == 0)
+        prepare(client)
+        client.run_trials(1, new_session=number == 0)
     outcome = client.adapt()
     assert outcome["version"] == 2 and outcome["new_transitions"] == 12
-    run_trial(client)
+    prepare(client)
+    client.run_trials(1)
     steps = client.transitions
     assert [t.sequence for t in steps] == list(range(15)) and {t.session for t in steps} == {1}
     assert [t.policy_version for t in steps] == [1] * 12 + [2] * 3
