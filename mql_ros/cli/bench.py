@@ -282,19 +282,22 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     from mql_ros.algorithm.replay import Replay
     from mql_ros.cli.adaptation_settings import load_adaptation
     from mql_ros.grasping import spaces
+    from mql_ros.grasping.grasp_search import GraspSearch, successful_grasps
+    from mql_ros.grasping.hindsight import with_hindsight_labels
     from mql_sim.catalogue import find_object
     from mql_sim.rollout import PolicyBehaviour, run_session
 
     settings, exploration = load_adaptation()
     learner = subject.bundle.make_learner()
-    behaviour = PolicyBehaviour(learner, subject.history_blocks, replace(exploration, recall=0.0))
+    meta = subject.replay
+    guide = GraspSearch(successful_grasps(meta.session(identifier) for identifier in meta.identifiers), 0)
+    behaviour = PolicyBehaviour(learner, subject.history_blocks, replace(exploration, recall=0.0), guide=guide)
     new = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, subject.history_blocks)
     new.add(run_session(subject.task, find_object("bottle"), 0, NEW_TRIALS, behaviour))
-    meta = subject.replay
     # Without overlap most of the work would be skipped: measure all of it.
     settings = replace(settings, overlap_threshold=1.0)
     start = time.process_time()
-    adapt(learner, meta, new, settings)
+    adapt(learner, with_hindsight_labels(meta), with_hindsight_labels(new), settings)
     return [Measurement("adaptation", time.process_time() - start, "CPU s", ADAPTATION_GOAL, "goal")]
 
 

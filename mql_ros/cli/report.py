@@ -13,7 +13,7 @@ import numpy as np
 PHASE_COLORS = {"zero-shot": "#8a8f98", "context": "#3b74b8", "adapted": "#d9662b", "exploration": "#b9a44c"}
 PHASE_TITLES = {
     "zero-shot": "before: never seen, empty context",
-    "exploration": "new trials with exploration noise",
+    "exploration": "new trials, explored",
     "context": "control: context alone, not adapted",
     "adapted": "after adaptation",
 }
@@ -171,7 +171,7 @@ svg {{ max-width: 100%; height: auto; }} .note {{ color: #8a4b12; }} small {{ co
 </style></head><body>
 <h1>Learning to grasp new objects</h1>
 <p>A policy that was meta-trained on other objects meets each object below for the first time. It tries with an empty
-context (before), collects a few trials with exploration noise, and adapts with Meta-Q-Learning: the propensity of the
+context (before), explores in a few new trials, and adapts with Meta-Q-Learning: the propensity of the
 old data for the new object decides which of them are used again. The control goes on with the same history and the same
 placements, but without adaptation. Everything that arm, reward and adaptation exchanged went over ROS 2 topics.</p>
 {summary}

@@ -64,12 +64,14 @@ def _named(nodes: Iterable[str]) -> str:
     return " and ".join("a node of unknown name" if name == UNKNOWN_NODE else name for name in nodes)
 
 
-def arm_ends(node: Node, topics: Topics) -> ArmEnds:
-    """Who is there now; a moment is granted to whoever is just being discovered."""
+def arm_ends(node: Node, topics: Topics, sim: bool) -> ArmEnds:
+    """Who is there now; a moment is granted to whoever is just being discovered, with `sim` to the simulator too."""
     deadline = time.monotonic() + DISCOVERY
-    while not (ends := _listed(node, topics)).known and time.monotonic() < deadline:
+    while True:
+        ends = _listed(node, topics)
+        if (ends.known and not (sim and ends.no_simulator())) or time.monotonic() >= deadline:
+            return ends
         time.sleep(LOOK_AGAIN)
-    return ends
 
 
 def _listed(node: Node, topics: Topics) -> ArmEnds:

@@ -19,8 +19,9 @@ def check_refusal(node: GraspingNode, profile: RobotProfile) -> str | None:
     What is called a simulation must be one: a driver in the same ROS domain would hear the same commands. Where
     `require_check` is switched off for a real arm, a warning says so each time.
     """
-    ends = arm_ends(node, profile.topics)
-    if node.setting("sim"):
+    sim = bool(node.setting("sim"))
+    ends = arm_ends(node, profile.topics, sim)
+    if sim:
         other = ends.no_simulator()
         return other and (
             f"sim:=true moves the simulator only, but {other}; stop that or use another ROS_DOMAIN_ID, and for a real "

@@ -111,7 +111,7 @@ class RobotListener:
 
     def no_simulator(self) -> str | None:
         """Why what would be moved is not the simulator alone, in one sentence; None where it is."""
-        return arm_ends(self.node, self._profile.topics).no_simulator()
+        return arm_ends(self.node, self._profile.topics, sim=True).no_simulator()
 
     def _publishers(self) -> dict[str, list[str]]:
         topics = (self._profile.topics.joint_states, self._profile.topics.object_pose, self._profile.topics.wrench)

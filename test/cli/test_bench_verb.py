@@ -16,10 +16,10 @@ from mql_ros.cli.bench_naive import NaiveConfig, NaiveLearner, NaiveReplay
 
 def test_the_numbers_stand_beside_their_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "bench.json"
-    assert cli.main(["bench", "--only", "simulator", "action", "--json", str(file)]) == 0
+    assert cli.main(["bench", "--only", "simulator", "action", "adaptation", "--json", str(file)]) == 0
     report = json.loads(file.read_text())
     assert all(row["command"].startswith("mql ") and row["hardware"]["cpus"] for row in report.values())
-    assert {"simulator_speed", "trial", "action"} <= set(report)
+    assert {"simulator_speed", "trial", "action", "adaptation"} <= set(report)
     for entry in report.values():
         assert {"value", "baseline", "ratio", "unit"} <= set(entry)
         assert entry["value"] > 0 and entry["ratio"] > 0
