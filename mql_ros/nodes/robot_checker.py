@@ -69,7 +69,7 @@ class RobotChecker(RobotListener):
     ) -> None:
         super().__init__(profile, namespace)
         self._times, self._say = times or CheckTimes(), say
-        self._filter, self._silent = SafetyFilter(profile), SILENT
+        self._filter, self._silence_limit = SafetyFilter(profile), SILENT
         self._sent = SentMotion(profile.control_period)
         self._arm = self.node.create_publisher(JointTrajectory, profile.topics.arm_command, RELIABLE)
         kind, self._gripper_message = GRIPPER_MESSAGES[profile.gripper_command]
@@ -85,7 +85,7 @@ class RobotChecker(RobotListener):
         To be asked for only after everything that `listen` found has passed.
         """
         self._drain()
-        self._silent = max(SILENT, usual_watchdog(has_simulator(self._publishers())))
+        self._silence_limit = max(SILENT, usual_watchdog(has_simulator(self._publishers())))
         every = tuple(range(len(self._profile.joint_names)))
         try:
             for verdict in self._moves(joints or every):
@@ -217,8 +217,8 @@ class RobotChecker(RobotListener):
     def _measurement(self) -> Measurement:
         """The arm as it was measured last; the safety filter looks at nothing else."""
         at, sample = self._newest()
-        if self._now() - at > self._silent:
-            raise HeldError(f"no joint_states came for {self._silent} s")
+        if self._now() - at > self._silence_limit:
+            raise HeldError(f"no joint_states came for {self._silence_limit} s")
         nowhere = PoseSample(sample.stamp, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
         return measurement_from(sample, nowhere, None)
 
@@ -233,9 +233,9 @@ class RobotChecker(RobotListener):
                 self._hold()
                 joint = self._profile.joint_names[int(np.argmax(beyond))]
                 return f"{joint} left its course by more than {OFF_COURSE} rad, and the arm was told to hold"
-            if self._now() - at > self._silent:
+            if self._now() - at > self._silence_limit:
                 self._hold()
-                return f"no joint_states came for {self._silent} s in a motion, and the arm was told to hold"
+                return f"no joint_states came for {self._silence_limit} s in a motion, and the arm was told to hold"
         return ""
 
     def _follow(self, motion: Motion, seconds: float) -> float:

@@ -24,6 +24,7 @@ class HeldArm(RobotChecker):
     def __init__(self, way: np.ndarray, silent: bool = False) -> None:
         self._profile, self._times, self._say = PROFILE, CheckTimes(), lambda text: None
         self._way, self._silent, self.holds, self.time = way, silent, 0, 0.0
+        self._silence_limit = robot_checker.SILENT
 
     def _measurement(self) -> Any:
         return SimpleNamespace(joint_positions=PROFILE.home)
