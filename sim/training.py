@@ -27,7 +27,7 @@ from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.errors import UserError
 from mql_ros.grasping import spaces
-from mql_ros.grasping.hindsight import hindsight_labels
+from mql_ros.grasping.hindsight import labelled
 from mql_ros.hardware import hardware
 from mql_sim.catalogue import HELD_OUT_NAMED, development_names, training_names
 from mql_sim.rollout import successes
@@ -232,7 +232,7 @@ class Training:
         """Store what the policy did: in a replay of its own where batches take a fixed part from it."""
         replay = self._own if self.config.own_fraction > 0.0 else self._replay
         for session in sessions:
-            replay.add(replace(session, teacher_action=hindsight_labels(session)))
+            replay.add(labelled(session))
 
     def _relabel_demonstrations(self) -> None:
         """After cloning, the demonstrations too have no labels but those of their own successes: nothing privileged."""
@@ -240,7 +240,7 @@ class Training:
         self._replay = self._new_replay(config.demonstration_sessions + config.rounds * config.sessions_per_round)
         for first in range(0, config.demonstration_sessions, CHUNK):
             for session in read_sessions(self._demonstrations_file(first)):
-                self._replay.add(replace(session, teacher_action=hindsight_labels(session)))
+                self._replay.add(labelled(session))
 
     def _demonstrations_file(self, first: int) -> Path:
         return self.folder / "demonstrations" / f"{first:06d}.npz"

@@ -40,13 +40,17 @@ def hindsight_labels(session: Session) -> NDArray[np.float32]:
     return labels
 
 
+def labelled(session: Session) -> Session:
+    """The session with these labels in the teacher's place."""
+    return replace(session, teacher_action=hindsight_labels(session))
+
+
 def with_hindsight_labels(replay: Replay) -> Replay:
     """The same sessions, each with the labels of its own successes, for an adaptation that clones them."""
-    labelled = Replay(replay.observation_size, replay.action_size, replay.history_blocks, capacity=max(1, len(replay)))
+    copy = Replay(replay.observation_size, replay.action_size, replay.history_blocks, capacity=max(1, len(replay)))
     for identifier in replay.identifiers:
-        session = replay.session(identifier)
-        labelled.add(replace(session, teacher_action=hindsight_labels(session)))
-    return labelled
+        copy.add(labelled(replay.session(identifier)))
+    return copy
 
 
 def _place(observation: NDArray[np.float32]) -> Place:
