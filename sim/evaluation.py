@@ -72,8 +72,7 @@ def _library(path: str) -> HistoryLibrary:
 
 @lru_cache(maxsize=1)
 def _old_grasps(path: str) -> Array:
-    replay = _bundle_and_replay(path)[1]()
-    return successful_grasps(replay.session(identifier) for identifier in replay.identifiers)
+    return successful_grasps(_bundle_and_replay(path)[1]().sessions())
 
 
 def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:

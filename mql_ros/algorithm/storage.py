@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -232,6 +232,10 @@ class SessionStorage:
     def indices_of(self, identifier: int) -> NDArray[np.int64]:
         """Transition indices of a stored session, in its order."""
         return self._slots_of(self._sessions[identifier])[0]
+
+    def sessions(self) -> Iterator[Session]:
+        """All stored sessions, oldest first."""
+        return map(self.session, self.identifiers)
 
     def session(self, identifier: int) -> Session:
         """A stored session as it was added; blocks are numbered without gaps."""

@@ -290,7 +290,7 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     settings, exploration = load_adaptation()
     learner = subject.bundle.make_learner()
     meta = subject.replay
-    guide = GraspSearch(successful_grasps(meta.session(identifier) for identifier in meta.identifiers), 0)
+    guide = GraspSearch(successful_grasps(meta.sessions()), 0)
     behaviour = PolicyBehaviour(learner, subject.history_blocks, replace(exploration, recall=0.0), guide=guide)
     new = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, subject.history_blocks)
     new.add(run_session(subject.task, find_object("bottle"), 0, NEW_TRIALS, behaviour))

@@ -48,8 +48,8 @@ def labelled(session: Session) -> Session:
 def with_hindsight_labels(replay: Replay) -> Replay:
     """The same sessions, each with the labels of its own successes, for an adaptation that clones them."""
     copy = Replay(replay.observation_size, replay.action_size, replay.history_blocks, capacity=max(1, len(replay)))
-    for identifier in replay.identifiers:
-        copy.add(labelled(replay.session(identifier)))
+    for session in replay.sessions():
+        copy.add(labelled(session))
     return copy
 
 

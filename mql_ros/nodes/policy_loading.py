@@ -97,8 +97,7 @@ def load_policy(announcement: Announcement, robot: str, *others: str) -> LoadedP
 
     @cache
     def old_grasps() -> NDArray[np.float64]:
-        replay = bundle.make_replay()
-        return successful_grasps(replay.session(identifier) for identifier in replay.identifiers)
+        return successful_grasps(bundle.make_replay().sessions())
 
     return LoadedPolicy(announcement.version, bundle.hash, bundle.make_learner(), bundle.history_blocks, old_grasps)
 
