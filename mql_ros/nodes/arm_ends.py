@@ -14,6 +14,8 @@ from mql_ros.nodes.graph import CLIENT
 
 UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 """What rclpy calls a node whose name it has not heard yet."""
+NO_SIMULATOR = f"no {SIMULATOR}"
+"""Begins what is said where the simulator is not there, or not discovered yet."""
 DISCOVERY = 1.0
 """Longest time to wait for names that are not known yet, s."""
 LOOK_AGAIN = 0.02
@@ -47,11 +49,11 @@ class ArmEnds:
         if others:
             return f"{_named(others)} would be commanded too, by {self.command_topic}"
         if SIMULATOR not in self.takers:
-            return f"no {SIMULATOR} listens on {self.command_topic}"
+            return f"{NO_SIMULATOR} listens on {self.command_topic}"
         others = sorted({*self.sources} - {SIMULATOR})
         if others:
             return f"{self.state_topic} is published by {_named(others)}"
-        return None if self.sources else f"no {SIMULATOR} publishes {self.state_topic}"
+        return None if self.sources else f"{NO_SIMULATOR} publishes {self.state_topic}"
 
     def second_commander(self) -> str | None:
         """Who else commands the arm; None where nobody does."""

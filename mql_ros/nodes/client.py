@@ -25,7 +25,8 @@ from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import SetBool, Trigger
 
-from mql_ros.nodes.command_publisher import NOT_FRESH
+from mql_ros.nodes.arm_ends import NO_SIMULATOR
+from mql_ros.nodes.command_publisher import NOBODY, NOT_FRESH
 from mql_ros.nodes.graph import SERVICES, TOPICS, GraphProcesses, nodes_of
 from mql_ros.nodes.listener import GraphError, GraphListener
 from mql_ros.nodes.parameters import Value, parameters_of
@@ -34,8 +35,10 @@ from mql_ros.nodes.repeated_call import RepeatedCall
 
 __all__ = ["GraphClient", "GraphError"]
 
-FRESH_AGAIN = 5.0
-"""Longest time to wait for joint states that are fresh enough to start, s."""
+MAY_PASS = (NOT_FRESH, NO_SIMULATOR, NOBODY)
+"""Refusals to start that a busy machine, or DDS that asks again every 3 s for what it lost, brings about by itself."""
+PASSED = 10.0
+"""Longest time to wait until such a refusal has passed, s."""
 
 
 class GraphClient(GraphListener):
@@ -151,21 +154,21 @@ class GraphClient(GraphListener):
     def start(self, *, new_session: bool = False) -> Callable[[], bool]:
         """Start trials and wait for none; the function returned tells whether the state says that they began.
 
-        Joint states that are not fresh just now, as on a busy machine, are waited for.
+        A driver that policy_server has not discovered yet is waited for, and so are joint states that are not fresh.
         """
         starts = self.state.get("starts", 0)
         started = lambda: self.state.get("starts", 0) > starts  # noqa: E731
         service = "policy_server/start_session" if new_session else "policy_server/start_trials"
-        deadline = time.monotonic() + FRESH_AGAIN
+        deadline = time.monotonic() + PASSED
         while True:
             heard = self.counts["joint_states"]
             try:
                 self.call(service, done=started)
                 return started
             except GraphError as error:
-                if NOT_FRESH not in str(error) or time.monotonic() > deadline:
+                if not any(words in str(error) for words in MAY_PASS) or time.monotonic() > deadline:
                     raise
-            self.wait_for(lambda: self.counts["joint_states"] > heard, FRESH_AGAIN, "joint_states")  # noqa: B023
+            self.wait_for(lambda: self.counts["joint_states"] > heard, PASSED, "joint_states")  # noqa: B023
 
     def run_trials(
         self,

@@ -17,6 +17,8 @@ from mql_ros.nodes.sent_grip import SentGrip
 from mql_ros.nodes.sent_motion import SentMotion
 from mql_ros.nodes.trajectories import GRIPPER_MESSAGES, arm_message
 
+NOBODY = "nobody listens on"
+"""Begins what is said where the driver is not there, or not discovered yet."""
 NOT_FRESH = f"there are no joint_states, or they are older than {FRESH} s, or they jump; is the driver well?"
 """Refusal of a start; on a busy machine it may hold for a moment only."""
 
@@ -44,7 +46,7 @@ class CommandPublisher:
         """Before the first motion: why there may be none, in one sentence; else the arm is sent where it stands."""
         self.forget_plan()
         if self._arm.get_subscription_count() == 0:
-            return f"nobody listens on {self._arm.topic_name}; start the driver"
+            return f"{NOBODY} {self._arm.topic_name}; start the driver"
         if self._lockstep:
             return None
         if (refusal := self._controller.refusal()) is not None:
