@@ -61,7 +61,7 @@ class Trial:
 def _bundle_and_replay(path: str) -> tuple[PolicyBundle, Callable[[], Replay]]:
     """A worker meets the same bundle in every trial, and only reads its replay, which is made when first needed."""
     bundle = load_bundle(Path(path))
-    return bundle, lru_cache(maxsize=1)(lambda: with_hindsight_labels(bundle.make_replay()))
+    return bundle, lru_cache(maxsize=1)(bundle.make_replay)
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from mql_ros.algorithm.frozen_context import FrozenContexts
 from mql_ros.algorithm.networks import ContextEncoder
 from mql_ros.algorithm.propensity import PropensityConfig, PropensityResult, fit_propensity, principal_components
 from mql_ros.algorithm.replay import Batch, Replay, concatenate
-from mql_ros.algorithm.session import shuffled
+from mql_ros.algorithm.session import resampled
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 
 
@@ -64,16 +64,17 @@ class AdaptationConfig:
     critic_first_updates: int = 0
     """The first so many updates leave the actor alone."""
     clone_weight: float = 0.0
-    """Beyond the paper: coefficient of cloning the labels (`Session.teacher_action`) of new and recycled data."""
+    """Beyond the paper: coefficient of cloning the labels (`Session.teacher_action`) of the new data."""
     self_imitation_weight: float = 0.0
     """Beyond the paper: coefficient of imitating the actions of successful new trials."""
-    shuffled_histories: int = 0
-    """Beyond the paper: so many copies of each new session, its blocks in random order, join the new data. Trials with
-    one object are exchangeable, so what succeeded once is right after every history, not just after the one it had."""
+    resampled_histories: int = 0
+    """Beyond the paper: so many copies of each new session, its blocks drawn anew with replacement, join the new data.
+    Trials with one object are exchangeable, so what succeeded once is right after every history: after that of the new
+    trials, and after one of successes only, which the adapted policy will see."""
     learn_context: bool = True
     """False freezes the encoder while adapting."""
     success_return: float = 0.5
-    """Reward of a whole block from which on it counts as successful, for self-imitation."""
+    """Reward of a whole block from which on it counts as successful, for self-imitation and resampled histories."""
     certificate_share: float = 0.0
     """Beyond the paper: part of the new trials, up to one half, that is kept aside to compare the adapted policy with
     the one before; if it is not better, the learner is as before. 0 keeps none."""
@@ -214,7 +215,7 @@ class _Adaptation:
         self.learner, self.meta, self.new, self.config, self.snapshot = learner, meta, new, config, snapshot
         self.rng = np.random.default_rng(config.seed)
         self.new_indices = new.transition_indices()
-        self.trained_on = self._with_shuffled_histories() if config.shuffled_histories else new
+        self.trained_on = self._with_resampled_histories() if config.resampled_histories else new
         self.reasons: list[str] = []
         self.metrics: list[dict[str, torch.Tensor]] = []
 
@@ -326,10 +327,10 @@ class _Adaptation:
         if self.config.self_imitation_weight > 0.0 and not torch.any(self.success):
             self.reasons.append("No new trial succeeded, so there was nothing to imitate.")
 
-    def _with_shuffled_histories(self) -> Replay:
+    def _with_resampled_histories(self) -> Replay:
         sessions = [self.new.session(identifier) for identifier in self.new.identifiers]
-        copies = self.config.shuffled_histories
-        sessions += [shuffled(session, self.rng) for session in sessions for _ in range(copies)]
+        copies, won = self.config.resampled_histories, self.config.success_return
+        sessions += [resampled(session, self.rng, won) for session in sessions for _ in range(copies)]
         more = Replay(self.new.observation_size, self.new.action_size, self.new.history_blocks, sum(map(len, sessions)))
         for session in sessions:
             more.add(session)

@@ -73,11 +73,19 @@ def taken(session: Session, rows: NDArray, block: NDArray) -> Session:
     return Session(task=session.task, block=block, **moved)
 
 
-def shuffled(session: Session, rng: np.random.Generator) -> Session:
-    """The same blocks in random order; for tasks whose blocks do not depend on each other."""
+def resampled(session: Session, rng: np.random.Generator, success_return: float) -> Session:
+    """As many blocks, drawn with replacement; for tasks whose blocks do not depend on each other.
+
+    A share of them, itself drawn evenly from [0, 1], comes from the successful blocks alone, where there are any.
+    """
     _, place = np.unique(session.block, return_inverse=True)
-    rows = [np.flatnonzero(place == block) for block in rng.permutation(place.max() + 1)]
-    return taken(session, np.concatenate(rows), np.repeat(np.arange(len(rows)), [len(row) for row in rows]))
+    count = int(place.max()) + 1
+    drawn = rng.integers(count, size=count)
+    won = np.flatnonzero(np.bincount(place, weights=session.reward) >= success_return)
+    if len(won):
+        drawn = np.where(rng.random(count) < rng.random(), rng.choice(won, size=count), drawn)
+    rows = [np.flatnonzero(place == block) for block in drawn]
+    return taken(session, np.concatenate(rows), np.repeat(np.arange(count), [len(row) for row in rows]))
 
 
 def block_numbers(done: ArrayLike, block_length: int | None = None) -> NDArray[np.int64]:

@@ -1,9 +1,10 @@
 """Search for a first grasp of a new object: where old objects and the policy suggest it, and not where it failed.
 
 Hidden is the grasp (place of the tool along x and z of the object's frame, finger force) that would lift the object.
-Successful grasps of old objects and the policy's own proposals are the prior; what a trial felt is evidence: nothing
-between the fingers makes places nearby unlikely, something held makes them likely, a grip that was lost rules out its
-force there. The next trial goes where most probability is within reach: Bayesian search, as for a lost object
+Prior: successful grasps of old objects, the policy's own proposals, and a little of everywhere. Evidence is what each
+trial felt: nothing between the fingers speaks against places nearby, something held for them; what slipped wants more
+force and what gave way less; where the guard stopped the descent, the object is in the way of everything below.
+The next trial goes where most probability is within reach: Bayesian search, as for a lost object
 (B. O. Koopman, The Theory of Optimal Search, Operations Research 1957; L. D. Stone, Theory of Optimal Search, 1975).
 Beyond Meta-Q-Learning, whose exploration is noise on the policy's actions.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +26,20 @@ from mql_ros.grasping.types import Array
 
 _TOOL = slice(spaces.OBSERVATION_NAMES.index("tool_x"), spaces.OBSERVATION_NAMES.index("tool_z") + 1)
 _WIDTH = spaces.OBSERVATION_NAMES.index("finger_width")
+_GUARD = spaces.OBSERVATION_NAMES.index("guard_stop")
 FORCE = 2
 """Entry of CLOSE and LIFT actions that holds the finger force."""
 _GRADES = RewardConfig()
+
+
+class Felt(Enum):
+    """How a trial ended, as far as it can be felt."""
+
+    EMPTY = "the fingers met nothing"
+    GAVE_WAY = "something was between the fingers and gave way as they closed"
+    PRESSED = "something was touched before closing, then nothing was held: crushed, or only pressed from above"
+    SLIPPED = "something was held and lost while lifting"
+    LIFTED = "the object was lifted"
 
 
 @dataclass(frozen=True)
@@ -41,14 +54,20 @@ class GraspSearchConfig:
     """Standard deviation of the prior around the policy's proposal."""
     old_spread: tuple[float, float, float] = (0.15, 0.12, 0.20)
     """The same around each old grasp: how far a new object may lie from old ones."""
-    reach: tuple[float, float, float] = (0.17, 0.20, 0.15)
-    """How far off a grasp may be and still lift."""
     old_share: float = 0.5
     """Part of the prior that comes from old grasps."""
+    anywhere_share: float = 0.1
+    """Part of the prior that is even over all actions; the rest is around the policy's proposal."""
+    reach: tuple[float, float] = (0.17, 0.20)
+    """How far off in place a grasp may be and still hold."""
+    window: float = 0.15
+    """How far off the force may be, either way, before the object slips or gives way."""
+    sharpness: float = 0.06
+    """Width of these two edges."""
     trust: float = 0.9
-    """Probability that a grasp with the right parameters succeeds."""
-    false_touch: float = 0.1
-    """How often something else than the right part of the object is between the fingers, relative to the right one."""
+    """Probability that a grasp at the right place feels as it should."""
+    false_touch: float = 0.2
+    """Probability of feeling something where the right part of the object is not."""
     particles: int = 1000
     candidates: int = 150
 
@@ -74,11 +93,13 @@ class GraspSearch:
             raise ValueError("No old grasp succeeded, so there is no prior to search by; explore by noise alone.")
         self._old, self._config = old_grasps, config or GraspSearchConfig()
         self._rng = np.random.default_rng([seed, 29])
-        self._reach = np.array(self._config.reach)
-        self._empty: list[Array] = []
-        self._held: list[Array] = []
-        self._lost: list[Array] = []
-        self._won: list[Array] = []
+        self._felt: list[tuple[Array, Felt]] = []
+        """Each trial's grasp [3] and how it ended."""
+        self._closed: Array = np.zeros(3)
+        """Grasp of the present trial when the fingers had closed; whether something was held then, and else what."""
+        self._holds, self._unheld = False, Felt.EMPTY
+        self._stopped: list[Array] = []
+        """[2] places where the guard stopped a descent."""
         self._aim: Array | None = None
         """[3] what the present trial tries, None where it follows the policy."""
         self._total = 0.0
@@ -109,41 +130,41 @@ class GraspSearch:
     def learn(self, action: Array, reward: float, next_observation: Array, done: bool) -> None:
         """Take in what came of an action [4]: its reward and the observation [15] that followed."""
         self._total += reward
-        if not done and next_observation[Phase.LIFT] > 0.0:
+        if done:
+            grasp = np.array([*self._closed[:2], action[FORCE]])
+            if self._total >= SUCCESS_RETURN:
+                self._felt.append((grasp, Felt.LIFTED))
+            else:
+                self._felt.append((grasp, Felt.SLIPPED) if self._holds else (self._closed, self._unheld))
+            self._total = 0.0
+        elif next_observation[Phase.CLOSE] > 0.0:
+            if next_observation[_GUARD] > 0.0:
+                self._stopped.append(np.array(next_observation[_TOOL]))
+        else:
             self._closed = np.array([*next_observation[_TOOL], action[FORCE]])
             self._holds = (next_observation[_WIDTH] + 1.0) * spaces.WIDTH_SCALE > HELD_WIDTH
-            self._touched = reward > 0.5 * _GRADES.touch or reward < 0.5 * (_GRADES.touch + _GRADES.lost)
-        if not done:
-            return
-        lifted = np.array([*self._closed[:2], action[FORCE]])
-        if self._total >= SUCCESS_RETURN:
-            self._won.append(lifted)
-        elif self._holds:
-            self._held.append(lifted)
-            self._lost.append(lifted)
-        elif self._touched:
-            self._lost.append(self._closed)
-        else:
-            self._empty.append(self._closed)
-        self._total = 0.0
+            lost = reward < 0.5 * (_GRADES.touch + _GRADES.lost)
+            pressed = reward < 0.75 * _GRADES.lost - 0.25 * _GRADES.touch
+            self._unheld = Felt.PRESSED if pressed else Felt.GAVE_WAY if lost else Felt.EMPTY
 
     def _searches(self) -> bool:
-        if self._won:
+        if any(felt is Felt.LIFTED for _, felt in self._felt):
             return bool(self._rng.random() < self._config.after_success)
-        return len(self._empty) + len(self._lost) >= self._config.after_failures
+        return len(self._felt) >= self._config.after_failures
 
     def _choose_aim(self, policy_action: Array) -> Array:
         """The particle with most probability within reach."""
         config, rng, count = self._config, self._rng, self._config.particles
-        old = self._old[rng.integers(len(self._old), size=count)] + rng.normal(size=(count, 3)) * config.old_spread
-        points = old.copy()
-        own = np.arange(count) >= round(config.old_share * count)
+        points = self._old[rng.integers(len(self._old), size=count)] + rng.normal(size=(count, 3)) * config.old_spread
+        kind = np.arange(count) / count - config.old_share
+        own, anywhere = kind >= config.anywhere_share, (kind >= 0.0) & (kind < config.anywhere_share)
         # The policy's force is not known yet.
         points[own, :2] = policy_action[:2] + rng.normal(size=(int(own.sum()), 2)) * config.spread[:2]
+        points[anywhere, :2] = rng.uniform(-1.0, 1.0, size=(int(anywhere.sum()), 2))
         points = np.clip(points, -1.0, 1.0)
-        weights = self._place_evidence(points) * self._force_evidence(points)
+        weights = self._likelihood(points)
         drawn = rng.choice(count, size=config.candidates, p=weights / weights.sum())
-        return points[drawn[np.argmax(self._near(points[drawn], points, 3) @ weights)]].copy()
+        return points[drawn[np.argmax(self._lifts(points[drawn], points) @ weights)]].copy()
 
     def _choose_force(self, aim: Array, proposed: float) -> float:
         config, rng, count = self._config, self._rng, self._config.candidates
@@ -152,27 +173,41 @@ class GraspSearch:
         points[count:, 2] = self._old[rng.integers(len(self._old), size=count), 2]
         points[count:, 2] += rng.normal(size=count) * config.old_spread[2]
         points = np.clip(points, -1.0, 1.0)
-        return float(points[np.argmax(self._near(points, points, 3) @ self._force_evidence(points)), 2])
+        return float(points[np.argmax(self._lifts(points, points) @ self._likelihood(points)), 2])
 
-    def _place_evidence(self, points: Array) -> Array:
-        """Likelihood [n] of what was felt at the places tried, were the right grasp at each of the points [n, 3]."""
-        likelihood = np.ones(len(points))
-        if self._empty:
-            likelihood *= np.prod(1.0 - self._config.trust * self._near(points, self._empty, 2), axis=1)
-        if self._held:
-            likelihood *= self._config.false_touch + self._near(points, self._held, 2).mean(axis=1)
+    def _likelihood(self, points: Array) -> NDArray[np.float64]:
+        """[n] of all that was felt, were the right grasp at each of the points [n, 3]."""
+        config, likelihood = self._config, np.ones(len(points))
+        for grasp, felt in self._felt:
+            near = self._near(points, grasp[None])[:, 0]
+            slips, gives_way = self._edges(points[:, 2], grasp[2])
+            there, elsewhere = {
+                Felt.EMPTY: (np.zeros(len(points)), 1.0),
+                Felt.GAVE_WAY: (gives_way, config.false_touch),
+                Felt.PRESSED: (gives_way, 1.0),
+                Felt.SLIPPED: (slips, config.false_touch),
+                Felt.LIFTED: ((1.0 - slips) * (1.0 - gives_way), 1e-3),
+            }[felt]
+            there = config.trust * there + (1.0 - config.trust) * elsewhere
+            likelihood *= near * there + (1.0 - near) * elsewhere
+        for x, z in self._stopped:
+            below = points[:, 1] < z - config.reach[1]
+            likelihood *= 1.0 - config.trust * below * np.exp(-0.5 * np.square((points[:, 0] - x) / config.reach[0]))
         return likelihood
 
-    def _force_evidence(self, points: Array) -> Array:
-        """Likelihood [n] of what was lost and lifted."""
-        likelihood = np.ones(len(points))
-        if self._lost:
-            likelihood *= np.prod(1.0 - self._config.trust * self._near(points, self._lost, 3), axis=1)
-        if self._won:
-            likelihood *= self._near(points, self._won, 3).sum(axis=1) + 1e-9
-        return likelihood
+    def _lifts(self, grasps: Array, points: Array) -> NDArray[np.float64]:
+        """[m, n] how likely each of the grasps [m, 3] lifts an object that wants each of the points [n, 3]."""
+        slips, gives_way = self._edges(points[None, :, 2], grasps[:, None, 2])
+        return self._near(points, grasps).T * (1.0 - slips) * (1.0 - gives_way)
 
-    def _near(self, points: Array, others: list[Array] | Array, entries: int) -> NDArray[np.float64]:
-        """[n, m] in (0, 1]: how well a grasp at one of `others` [m, 3] would do for an object that wants `points`."""
-        away = (points[:, None, :entries] - np.asarray(others)[None, :, :entries]) / self._reach[:entries]
+    def _edges(self, wanted: Array, tried: Array) -> tuple[Array, Array]:
+        """Probability that a force slips, and that it makes the object give way, where another is wanted."""
+        config = self._config
+        too_much = np.asarray(tried - wanted, dtype=np.float64)
+        slips = 1.0 / (1.0 + np.exp((too_much + config.window) / config.sharpness))
+        return slips, 1.0 / (1.0 + np.exp((config.window - too_much) / config.sharpness))
+
+    def _near(self, points: Array, grasps: Array) -> NDArray[np.float64]:
+        """[n, m] in (0, 1]: how well the places of grasps [m, 3] do for an object that wants each of the points."""
+        away = (points[:, None, :2] - grasps[None, :, :2]) / self._config.reach
         return np.exp(-0.5 * np.square(away).sum(axis=-1))

@@ -88,7 +88,7 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
     new.add(session)
     try:
         config = AdaptationConfig(**config_values(request.settings))
-        found = adapt(learner, with_hindsight_labels(meta), with_hindsight_labels(new), config)
+        found = adapt(learner, meta, with_hindsight_labels(new), config)
     except ValueError as error:
         raise UserError(str(error)) from error
     numbers = {

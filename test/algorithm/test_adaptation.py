@@ -11,6 +11,7 @@ from mql_ros.algorithm.adaptation import AdaptationConfig, adapt, control_arms, 
 from mql_ros.algorithm.certificate import actions_at, certify, keep_aside
 from mql_ros.algorithm.frozen_context import FrozenContexts
 from mql_ros.algorithm.replay import Replay
+from mql_ros.algorithm.session import taken
 
 SMALL = AdaptationConfig(new_updates=3, recycling_updates=6, batch_blocks=8, pool_blocks=40)
 
@@ -187,7 +188,7 @@ def test_time_limited_sessions_can_be_adapted_to():
     assert adapt(learner, meta, new, SMALL).recycling_updates == 6
 
 
-def test_shuffled_histories_teach_success_after_every_history():
+def test_resampled_histories_teach_success_after_successes_too():
     learner, meta, _ = case()
     rng = np.random.default_rng(0)
     new = Replay(O, A, 2)
@@ -197,17 +198,20 @@ def test_shuffled_histories_teach_success_after_every_history():
     session.action[:] = np.where(session.block == 2, 0.5, -0.9)[:, None]
     session.observation[:] = np.tile(session.observation[:3], (8, 1))
     new.add(session)
-    config = control_arms(replace(SMALL, new_updates=80, actor_learning_rate=3e-3, learn_context=False))["fine-tune"]
+    config = control_arms(replace(SMALL, new_updates=240, actor_learning_rate=3e-3, learn_context=False))["fine-tune"]
     config = replace(config, self_imitation_weight=5.0)
     learner.config = replace(learner.config, actor_q_weight=0.0)
-    late = new.gather(new.transition_indices()[-6:])
+    # What the adapted policy will see: successes only.
+    ahead = Replay(O, A, 2)
+    ahead.add(taken(session, np.tile(np.flatnonzero(session.block == 2), 4), np.repeat(np.arange(4), 3)))
+    late = ahead.gather(ahead.transition_indices()[-3:])
     snapshot, distance = learner.state_dict(), {}
     for copies in (0, 20):
         learner.load_state_dict(snapshot)
-        adapt(learner, meta, new, replace(config, shuffled_histories=copies))
+        adapt(learner, meta, new, replace(config, resampled_histories=copies))
         with torch.no_grad():
             distance[copies] = float((learner.actor(late.observation, learner.contexts(late)[0]) - 0.5).abs().mean())
-    assert distance[20] < 0.8 * distance[0]
+    assert distance[20] < 0.8 * distance[0], distance
 
 
 def test_a_frozen_encoder_stays_as_it_was_meta_trained():
@@ -298,7 +302,7 @@ def test_contexts_encoded_once_are_those_of_every_batch(seed):
 
 
 def test_a_frozen_encoder_is_not_run_in_any_update(monkeypatch):
-    config = replace(SMALL, learn_context=False, overlap_threshold=1.0, shuffled_histories=1, new_fraction=0.5)
+    config = replace(SMALL, learn_context=False, overlap_threshold=1.0, resampled_histories=1, new_fraction=0.5)
     learner, meta, new = case()
     calls, forward = [], learner.encoder.forward
     monkeypatch.setattr(learner.encoder, "forward", lambda *inputs: calls.append(1) or forward(*inputs))

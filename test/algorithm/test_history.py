@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mql_ros.algorithm.context import ContextTracker
 from mql_ros.algorithm.replay import Replay, block_numbers
-from mql_ros.algorithm.session import shuffled
+from mql_ros.algorithm.session import resampled
 
 ENCODER = small_learner().encoder
 
@@ -142,14 +142,28 @@ def test_block_numbers_close_on_done_and_on_length():
     assert block_numbers(done, 2).tolist() == [0, 0, 1, 1, 2, 2, 3]
 
 
-def test_shuffling_moves_whole_blocks_and_loses_none():
+def test_resampling_draws_whole_blocks_and_some_copies_know_successes_only():
     rng = np.random.default_rng(0)
     session = trials(rng, "mug", count=6)
-    moved = shuffled(session, rng)
+    session.reward[:] = np.where(session.block == 2, 0.4, -1.0)
+    won, failed = (session.observation[session.block == k].tobytes() for k in (2, 3))
     blocks = [session.observation[session.block == k].tobytes() for k in range(6)]
-    after = [moved.observation[moved.block == k].tobytes() for k in range(6)]
-    assert sorted(blocks) == sorted(after) and blocks != after
-    for name in ("action", "reward", "next_observation", "done", "terminal"):
-        one, two = getattr(session, name), getattr(moved, name)
-        order = [blocks.index(block) for block in after]
-        np.testing.assert_array_equal(two, np.concatenate([one[session.block == k] for k in order]))
+    counts = []
+    for _ in range(200):
+        copy = resampled(session, rng, success_return=1.0)
+        drawn = [blocks.index(copy.observation[copy.block == k].tobytes()) for k in range(6)]
+        for name in ("action", "reward", "next_observation", "done", "terminal"):
+            one, two = getattr(session, name), getattr(copy, name)
+            np.testing.assert_array_equal(two, np.concatenate([one[session.block == k] for k in drawn]))
+        counts.append(drawn.count(2))
+    # The share of successes is spread evenly, beside one block in six of the rest.
+    assert won != failed and np.mean(counts) / 6 == pytest.approx(0.5 + 0.5 / 6, abs=0.06)
+    assert {0, 6} <= set(counts)
+    # Where nothing succeeded, all blocks are alike.
+    drawn = [session.observation[session.block == 2].tobytes() for _ in range(1)]
+    total = sum(
+        copy.observation[copy.block == k].tobytes() == drawn[0]
+        for copy in (resampled(session, rng, success_return=2.0) for _ in range(200))
+        for k in range(6)
+    )
+    assert total / 1200 == pytest.approx(1 / 6, abs=0.04)

@@ -12,8 +12,9 @@ OLD = np.random.default_rng(5).uniform((-0.6, -0.6, -0.2), (0.6, 0.6, 0.6), size
 POLICY = np.array([-0.2, 0.1, 0.2, 0.0])
 
 
-def observation(phase: int, x: float = 0.0, z: float = 0.0, width: float = -1.0) -> np.ndarray:
+def observation(phase: int, x: float = 0.0, z: float = 0.0, width: float = -1.0, stopped: bool = False) -> np.ndarray:
     seen = np.zeros(spaces.OBSERVATION_SIZE)
+    seen[spaces.OBSERVATION_NAMES.index("guard_stop")] = stopped
     seen[phase] = 1.0
     seen[spaces.OBSERVATION_NAMES.index("tool_x")] = x
     seen[spaces.OBSERVATION_NAMES.index("tool_z")] = z
@@ -60,6 +61,40 @@ def test_where_something_was_held_it_looks_for_the_force() -> None:
     places = np.array([grasp[:2] for grasp, _ in tried[4:]])
     assert np.mean(np.abs(places - wanted[:2]).max(axis=1) < 0.3) > 0.6
     assert any(lifted for _, lifted in tried)
+
+
+@pytest.mark.parametrize("gives_way", [False, True])
+def test_what_slips_is_held_harder_and_what_gives_way_more_gently(gives_way: bool) -> None:
+    search, tried = GraspSearch(OLD, 2), []
+    for _ in range(10):
+        place = np.clip(search.propose(observation(0), POLICY, POLICY), -1.0, 1.0)
+        search.learn(place, -0.03, observation(1, *place[:2]), False)
+        close = np.clip(search.propose(observation(1, *place[:2]), POLICY, POLICY), -1.0, 1.0)
+        there = np.abs(place[:2] - POLICY[:2]).max() < 0.17
+        reward = (-0.21 if gives_way else 0.09) if there else -0.01
+        width = 0.0 if there and not gives_way else -1.0
+        search.learn(close, reward, observation(2, *place[:2], width), False)
+        lift = np.clip(search.propose(observation(2, *place[:2]), POLICY, POLICY), -1.0, 1.0)
+        search.learn(lift, -0.32 if there and not gives_way else -0.02, observation(0), True)
+        if there:
+            tried.append(lift[FORCE])
+    assert len(tried) > 4 and tried[0] == tried[1] == POLICY[FORCE]
+    further = np.sign(np.array(tried[2:]) - POLICY[FORCE])
+    assert (further == (-1.0 if gives_way else 1.0)).mean() > 0.7
+
+
+def test_it_does_not_go_below_where_the_guard_stopped() -> None:
+    below = {False: 0, True: 0}
+    for stopped in below:
+        for seed in range(20):
+            search = GraspSearch(OLD, seed)
+            for _ in range(2):
+                search.learn(POLICY, -0.05, observation(1, POLICY[0], 0.6, stopped=stopped), False)
+                search.learn(POLICY, -0.01, observation(2, POLICY[0], 0.6), False)
+                search.learn(POLICY, -0.02, observation(0), True)
+            x, z = search.propose(observation(0), POLICY, POLICY)[:2]
+            below[stopped] += abs(x - POLICY[0]) < 0.17 and z < 0.4
+    assert below[True] <= 1 < 5 <= below[False]
 
 
 def test_the_policy_leads_before_failures_and_its_action_is_left_alone() -> None:
