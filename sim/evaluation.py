@@ -21,16 +21,19 @@ from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping import spaces
 from mql_ros.grasping.grasp_search import GraspSearch, successful_grasps
-from mql_ros.grasping.hindsight import with_hindsight_labels
+from mql_ros.grasping.hindsight import SuccessfulGrasp, successful_grasp, with_hindsight_labels
 from mql_ros.grasping.reward import SUCCESS_RETURN
 from mql_ros.grasping.types import Array
 from mql_sim.catalogue import find_object
 from mql_sim.environment import GraspTask
 from mql_sim.from_scratch import FROM_SCRATCH_UPDATES, train_from_scratch
-from mql_sim.rollout import PolicyBehaviour, run_session, successes
+from mql_sim.rollout import Behaviour, PolicyBehaviour, Repeat, run_session, successes
 
-ARMS = ("reference", "no-context", "context", "fine-tune", "uniform-replay", "replay-only", "mql", "from-scratch")
+ARMS = (
+    "reference", "no-context", "context", "repeat", "fine-tune", "uniform-replay", "replay-only", "mql", "from-scratch",
+)  # fmt: skip
 """`reference`: another policy, not adapted; `no-context`: the actor with its context zeroed; `context`: no adaptation;
+`repeat`: no learning, the mean of the new trials' successes over and over, the context's policy where there is none;
 `from-scratch`: single-task TD3 on the new trials; the others: `adaptation.control_arms`."""
 
 
@@ -89,7 +92,8 @@ def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:
         seed = base + 7919 * len(past)
         guide = GraspSearch(_old_grasps(trial.bundle), seed) if trial.exploration.search else None
         explorer = PolicyBehaviour(learner, bundle.history_blocks, trial.exploration, seed, library, guide)
-        _remember(explorer, past)
+        for part in past:
+            explorer.remember(part)
         return run_session(task, spec, base, trials, explorer, first_trial=done)
 
     learner = bundle.make_learner()
@@ -109,7 +113,7 @@ def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:
             nothing = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, bundle.history_blocks, capacity=1)
             own = _replay_of(untouched, bundle.history_blocks) if untouched else nothing
             acting = train_from_scratch(bundle.network_config, bundle.td3_config, own, FROM_SCRATCH_UPDATES, base)
-        elif arm != "context":
+        elif arm not in ("context", "repeat"):
             # What the policy before did first is the same for every arm; each goes on with what it made of it.
             history = untouched[:1]
             for number in range(len(parts)):
@@ -117,8 +121,12 @@ def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:
                     history = [*history, explore(acting, history, parts[number])]
                 acting = bundle.make_learner()
                 found = adapt(acting, meta_replay(), _replay_of(history, bundle.history_blocks), settings[arm])
-        behaviour = PolicyBehaviour(acting, bundle.history_blocks)
-        _remember(behaviour, history)
+        policy = PolicyBehaviour(acting, bundle.history_blocks)
+        for part in history:
+            policy.remember(part)
+        behaviour: Behaviour = policy
+        if arm == "repeat" and untouched and (grasp := _what_succeeded(untouched, bundle.history_blocks)) is not None:
+            behaviour = Repeat(grasp)
         won = successes(run_session(task, spec, base + 1, trial.test_trials, behaviour))
         result[arm] = {
             "successes": [bool(v) for v in won],
@@ -132,11 +140,6 @@ def _parts(trials: int, adaptations: int) -> list[int]:
     """How many new trials come before each of the adaptations."""
     marks = [trials * number // adaptations for number in range(adaptations + 1)]
     return [last - first for first, last in pairwise(marks) if last > first]
-
-
-def _remember(behaviour: PolicyBehaviour, history: list[Session]) -> None:
-    for part in history:
-        behaviour.remember(part)
 
 
 def summary(found: Any) -> dict[str, Any]:
@@ -157,6 +160,10 @@ def _without_context(learner: TD3Learner) -> TD3Learner:
     blind = TD3Learner(config, learner.config)
     blind.load_state_dict(learner.state_dict())
     return blind
+
+
+def _what_succeeded(parts: list[Session], history_blocks: int) -> SuccessfulGrasp | None:
+    return successful_grasp(next(iter(_replay_of(parts, history_blocks).sessions())))
 
 
 def _replay_of(parts: list[Session], history_blocks: int) -> Replay:

@@ -13,6 +13,7 @@ from mql_ros.algorithm.exploration import NO_EXPLORATION, ExplorationConfig, Exp
 from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping import spaces
+from mql_ros.grasping.hindsight import SuccessfulGrasp
 from mql_ros.grasping.spaces import Phase
 from mql_ros.grasping.types import Array
 from mql_sim.environment import GraspTask
@@ -121,6 +122,20 @@ def run_session(
 def successes(session: Session) -> np.ndarray:
     """Whether each trial of a session lifted the object [trials]."""
     return np.array([spaces.is_success(o) for o in session.next_observation[session.done]])
+
+
+class Repeat:
+    """Does what succeeded over and over: no learning, and as good as adaptation can get by cloning its successes."""
+
+    def __init__(self, grasp: SuccessfulGrasp) -> None:
+        self._grasp = grasp
+
+    def act(self, observation: Array, trial: int) -> Array:
+        """The action that leads from here to the grasp."""
+        return self._grasp.action(observation).astype(np.float64)
+
+    def learn(self, action: Array, reward: float, observation: Array, done: bool) -> None:
+        """There is nothing to learn."""
 
 
 class PolicyBehaviour:

@@ -15,7 +15,9 @@ HELP = "measure a policy on objects: without context, with context, and after ad
 
 SUITES = ("training", "development", "beyond", "held-out", "in-distribution", "out-of-distribution")
 """Those of mql_sim.catalogue, which is not imported for a help text."""
-ARMS = ("reference", "no-context", "context", "fine-tune", "uniform-replay", "replay-only", "mql", "from-scratch")
+ARMS = (
+    "reference", "no-context", "context", "repeat", "fine-tune", "uniform-replay", "replay-only", "mql", "from-scratch",
+)  # fmt: skip
 """Those of mql_sim.evaluation, likewise."""
 
 

@@ -17,6 +17,7 @@ SUFFIXES = (".png", ".svg")
 STYLES = {
     "reference": ("#444444", "P"),
     "no-context": ("#8a8f98", "v"), "context": ("#0072b2", "o"), "fine-tune": ("#e69f00", "s"),
+    "repeat": ("#009e73", "p"),
     "uniform-replay": ("#56b4e9", "^"), "replay-only": ("#cc79a7", "P"), "mql": ("#d55e00", "D"),
     "from-scratch": ("#000000", "X"),
 }  # fmt: skip

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mql_ros.algorithm.session import Session
 from mql_ros.grasping import spaces
+from mql_ros.grasping.hindsight import successful_grasp
 from mql_ros.grasping.reward import HELD_WIDTH, SUCCESS_RETURN, RewardConfig
 from mql_ros.grasping.spaces import Phase
 from mql_ros.grasping.types import Array
@@ -74,13 +75,8 @@ class GraspSearchConfig:
 
 def successful_grasps(sessions: Iterable[Session]) -> Array:
     """[n, 3] the mean successful grasp of each session that has one: place and force in units of actions."""
-    found = []
-    for session in sessions:
-        steps = np.arange(len(session.block)).reshape(-1, spaces.DECISIONS_PER_TRIAL)
-        won = session.reward[steps].sum(axis=1) >= SUCCESS_RETURN
-        if won.any():
-            lifts = steps[won, Phase.LIFT]
-            found.append([*session.observation[lifts, _TOOL].mean(axis=0), session.action[lifts, FORCE].mean()])
+    grasps = [grasp for session in sessions if (grasp := successful_grasp(session)) is not None]
+    found = [[*grasp.tool, grasp.lifting[FORCE]] for grasp in grasps]
     return np.array(found, dtype=np.float64).reshape(-1, 3)
 
 

@@ -6,7 +6,7 @@ have done. Nothing but actions, observations and rewards is used.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +17,50 @@ from mql_ros.grasping import spaces
 from mql_ros.grasping.reward import SUCCESS_RETURN
 from mql_ros.grasping.spaces import Phase, Place
 
+_TOOL = slice(spaces.OBSERVATION_NAMES.index("tool_x"), spaces.OBSERVATION_NAMES.index("tool_z") + 1)
 
-def hindsight_labels(session: Session) -> NDArray[np.float32]:
-    """The action [n, 4] of each decision that the mean of the session's successes asks for; NaN where there is none."""
-    labels = np.full_like(session.action, np.nan)
+
+@dataclass(frozen=True)
+class SuccessfulGrasp:
+    """The mean of a session's successes. Forces are in units of actions: logarithmic, so that is a geometric mean."""
+
+    tool: NDArray[np.float32]
+    """Where the tool was when it lifted [2], in units of observations."""
+    closing: NDArray[np.float32]
+    """Its CLOSE action [4]."""
+    lifting: NDArray[np.float32]
+    """Its LIFT action [4]."""
+
+    def action(self, observation: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The action [4] that leads from an observation [15] to this grasp."""
+        phase, place = Phase(int(np.argmax(observation[:3]))), _place(self.tool)
+        if phase is Phase.PLACE:
+            return spaces.action_for(place=place).astype(np.float32)
+        if phase is Phase.LIFT:
+            return np.array([0.0, 0.0, *self.lifting[2:]], dtype=np.float32)
+        now = _place(observation[_TOOL])
+        action = spaces.action_for(correction=Place(place.x - now.x, place.z - now.z)).astype(np.float32)
+        action[2] = self.closing[2]
+        return action
+
+
+def successful_grasp(session: Session) -> SuccessfulGrasp | None:
+    """The mean of a session's successes; None where it has none."""
     steps = np.arange(len(session.block)).reshape(-1, spaces.DECISIONS_PER_TRIAL)
     won = session.reward[steps].sum(axis=1) >= SUCCESS_RETURN
     if not won.any():
-        return labels
+        return None
     lifts, closes = steps[won, Phase.LIFT], steps[won, Phase.CLOSE]
-    # Where the tool was when it lifted, and forces in units of actions: logarithmic, so that is a geometric mean.
-    held_at = _place(session.observation[lifts].mean(axis=0))
-    closing = session.action[closes].mean(axis=0)
-    lifting = session.action[lifts].mean(axis=0)
-    labels[steps[:, Phase.PLACE]] = spaces.action_for(place=held_at)
-    for close in steps[:, Phase.CLOSE]:
-        now = _place(session.observation[close])
-        labels[close] = spaces.action_for(correction=Place(held_at.x - now.x, held_at.z - now.z))
-        labels[close, 2] = closing[2]
-    labels[steps[:, Phase.LIFT]] = 0.0
-    labels[steps[:, Phase.LIFT], 2:] = lifting[2:]
-    return labels
+    tool = session.observation[lifts, _TOOL].mean(axis=0)
+    return SuccessfulGrasp(tool, session.action[closes].mean(axis=0), session.action[lifts].mean(axis=0))
+
+
+def hindsight_labels(session: Session) -> NDArray[np.float32]:
+    """The action [n, 4] of each decision that the mean of the session's successes asks for; NaN where there is none."""
+    grasp = successful_grasp(session)
+    if grasp is None:
+        return np.full_like(session.action, np.nan)
+    return np.stack([grasp.action(observation) for observation in session.observation])
 
 
 def labelled(session: Session) -> Session:
@@ -53,7 +76,6 @@ def with_hindsight_labels(replay: Replay) -> Replay:
     return copy
 
 
-def _place(observation: NDArray[np.float32]) -> Place:
-    """Where the tool is in the object's frame, by an observation [15]."""
-    tool_x, tool_z = (float(observation[spaces.OBSERVATION_NAMES.index(name)]) for name in ("tool_x", "tool_z"))
-    return Place(spaces.X_MIDDLE + spaces.X_RANGE * tool_x, spaces.Z_MIDDLE + spaces.Z_RANGE * tool_z)
+def _place(tool: NDArray[np.floating]) -> Place:
+    """A place of the tool, in units of observations [2], in the object's frame."""
+    return Place(spaces.X_MIDDLE + spaces.X_RANGE * float(tool[0]), spaces.Z_MIDDLE + spaces.Z_RANGE * float(tool[1]))
