@@ -118,6 +118,7 @@ class Demo:
 
     def run(self) -> None:
         """Bring the graph up, go through the objects, and write the results."""
+        from mql_ros.grasping.robot_profile import load_profile
         from mql_ros.nodes.client import GraphClient
         from mql_ros.nodes.graph import Domain, GraphProcesses
 
@@ -131,7 +132,11 @@ class Demo:
             f"starting the graph: {self._robot}, policy {self._policy.name}, objects {', '.join(self._names)}",
             flush=True,
         )
-        with Domain(), GraphProcesses(given, self._folder / "logs") as processes, GraphClient(processes) as graph:
+        with (
+            Domain(),
+            GraphProcesses(given, self._folder / "logs") as processes,
+            GraphClient(processes, profile=load_profile(self._robot)) as graph,
+        ):
             graph.wait_until_ready()
             print(f"graph ready after {time.monotonic() - self._started:.1f} s", flush=True)
             for name in self._names:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from mql_ros.errors import UserError
 from mql_ros.grasping.kinematics import Chain, tool_down
+from mql_ros.grasping.profile_file import find_profile, read_profile
 from mql_ros.grasping.types import Array
-from mql_ros.resources import share_path
 
 _KEYS = {
     "name", "urdf", "base_frame", "tool_frame", "control_mode", "topics", "joints", "tool", "gripper", "home",
-    "home_tool", "workspace", "clearance", "control_period", "guard_force", "policies_from",
+    "home_tool", "workspace", "clearance", "control_period", "guard_force", "policies_from", "based_on",
 }  # fmt: skip
 _POSE_KEYS = {"xyz", "rpy"}
 _JOINT_KEYS = {"name", "lower", "upper", "velocity", "acceleration", "jerk"} | _POSE_KEYS
@@ -70,7 +67,8 @@ class RobotProfile:
 
     name: str
     urdf: str
-    """Robot description for the simulator: a file beside the profile or in config/robots, else one of pybullet_data."""
+    """Robot description for the simulator: a file beside the one that names it or in config/robots, else one of
+    pybullet_data."""
     gripper_urdf: str | None
     """That of the gripper, searched for in the same places; None where the arm's has it."""
     gripper_mount: Mount | None
@@ -117,7 +115,7 @@ class RobotProfile:
     scale: float = 1.0
     """Part of the arm's own speed limits that is used, see `slowed`."""
     sha256: str = ""
-    """Of the file that it was read from."""
+    """Of the file that it was read from, and of those that this is based on."""
 
     @property
     def finger_seconds(self) -> float:
@@ -155,19 +153,10 @@ class RobotProfile:
 
 def load_profile(name: str) -> RobotProfile:
     """Read a profile by name (`panda`) or path (`my_arm.yaml`); UserError names the key that is wrong."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else share_path("config", "robots") / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(p.stem for p in share_path("config", "robots").glob("*.yaml"))
-        raise UserError(
-            f"unknown robot '{name}'; known robots are {', '.join(known)}, or give the path of a .yaml file"
-        )
+    path = find_profile(name)
+    data, sha256 = read_profile(path)
     try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).replace("\n", " ")
-        raise UserError(f"robot profile {path.name} cannot be read as YAML: {reason}") from error
-    try:
-        return replace(_profile(data, path.resolve().parent), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+        return replace(_profile(data), sha256=sha256)
     except _WrongValueError as error:
         raise UserError(f"robot profile {path.name}: {error}; compare config/robots/panda.yaml") from error
 
@@ -176,9 +165,7 @@ class _WrongValueError(ValueError):
     """Says which key of a profile is wrong, and what was expected."""
 
 
-def _profile(data: Any, folder: Path) -> RobotProfile:
-    if not isinstance(data, dict):
-        raise _WrongValueError("expected `key: value` lines")
+def _profile(data: dict) -> RobotProfile:
     check_keys("robot profile", data, _KEYS)
     joints = _get(data, "joints")
     if not isinstance(joints, list) or not joints or not all(isinstance(joint, dict) for joint in joints):
@@ -204,8 +191,8 @@ def _profile(data: Any, folder: Path) -> RobotProfile:
         raise _WrongValueError("'gripper.joints' is not a list of two joint names")
     return RobotProfile(
         name=_text(data, "name"),
-        urdf=_found(_text(data, "urdf"), folder),
-        gripper_urdf=_found(_text(gripper, "urdf", "gripper.urdf"), folder) if "urdf" in gripper else None,
+        urdf=_text(data, "urdf"),
+        gripper_urdf=_text(gripper, "urdf", "gripper.urdf") if "urdf" in gripper else None,
         gripper_mount=_mount(gripper),
         base_frame=_text(data, "base_frame"),
         tool_frame=_text(data, "tool_frame"),
@@ -232,14 +219,6 @@ def _profile(data: Any, folder: Path) -> RobotProfile:
         control_mode=_choice(data, "control_mode", CONTROL_MODES),
         policies_from=tuple(_names(data, "policies_from")) if "policies_from" in data else (),
     )
-
-
-def _found(urdf: str, folder: Path) -> str:
-    """The absolute path of a URDF that lies beside the profile or in config/robots; any other name as it is."""
-    for place in (folder, share_path("config", "robots")):
-        if (place / urdf).is_file():
-            return str(place / urdf)
-    return urdf
 
 
 def _mount(gripper: dict) -> Mount | None:

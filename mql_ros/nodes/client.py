@@ -25,9 +25,10 @@ from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import SetBool, Trigger
 
+from mql_ros.grasping.robot_profile import RobotProfile
 from mql_ros.nodes.arm_ends import NO_SIMULATOR
 from mql_ros.nodes.command_publisher import NOBODY, NOT_FRESH
-from mql_ros.nodes.graph import SERVICES, TOPICS, GraphProcesses, nodes_of
+from mql_ros.nodes.graph import SERVICES, GraphProcesses, ends_of, nodes_of
 from mql_ros.nodes.listener import GraphError, GraphListener
 from mql_ros.nodes.parameters import Value, parameters_of
 from mql_ros.nodes.records import Transition
@@ -48,9 +49,11 @@ class GraphClient(GraphListener):
     Callbacks are called from within these methods. All errors are GraphError or UserError.
     """
 
-    def __init__(self, processes: GraphProcesses | None = None, *, namespace: str = "") -> None:
-        """`processes`, where given, are checked while waiting; there need be none when others started the nodes."""
-        super().__init__(processes, namespace=namespace)
+    def __init__(
+        self, processes: GraphProcesses | None = None, *, namespace: str = "", profile: RobotProfile | None = None
+    ) -> None:
+        """As GraphListener's."""
+        super().__init__(processes, namespace=namespace, profile=profile)
         self._clients: dict[str, Any] = {}
 
     def wait_until_ready(self, seconds: float = 60.0, sim: bool = True) -> None:
@@ -62,7 +65,7 @@ class GraphClient(GraphListener):
         for entry in nodes_of(sim):
             client = self._client(SetParameters, f"{entry.name}/set_parameters")
             self.wait_for(client.service_is_ready, seconds, f"the parameters of {entry.name}")
-        for topic, (publishers, subscribers) in TOPICS.items():
+        for topic, (publishers, subscribers) in ends_of(self._topics).items():
             self.wait_for(lambda: self._connected(topic, publishers, subscribers, sim), seconds, f"all ends of {topic}")  # noqa: B023
         self.wait_for(
             lambda: self.state.get("policy_version") or self.state.get("state") == "error", seconds, "the policy"
@@ -161,14 +164,14 @@ class GraphClient(GraphListener):
         service = "policy_server/start_session" if new_session else "policy_server/start_trials"
         deadline = time.monotonic() + PASSED
         while True:
-            heard = self.counts["joint_states"]
+            heard = self.counts[self._topics.joint_states]
             try:
                 self.call(service, done=started)
                 return started
             except GraphError as error:
                 if not any(words in str(error) for words in MAY_PASS) or time.monotonic() > deadline:
                     raise
-            self.wait_for(lambda: self.counts["joint_states"] > heard, PASSED, "joint_states")  # noqa: B023
+            self.wait_for(lambda: self.counts[self._topics.joint_states] > heard, PASSED, "joint_states")  # noqa: B023
 
     def run_trials(
         self,

@@ -17,6 +17,7 @@ from types import TracebackType
 import yaml
 
 from mql_ros.errors import UserError
+from mql_ros.grasping.robot_profile import Topics
 from mql_ros.nodes.parameters import Value, parameter_table, parameters_of, unknown_parameter
 
 PACKAGE = "mql_ros"
@@ -56,19 +57,6 @@ NODES = (
 OWN_GRAPH = {"/clock": "clock", "/tf": "tf", "/tf_static": "tf_static"}
 """Remappings with which a namespace has simulated time and transforms of its own; /diagnostics is one for all."""
 
-TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "joint_states": (("arm_simulator",), ("policy_server", "grasp_monitor")),
-    "object_pose": (("arm_simulator",), ("policy_server", "grasp_monitor")),
-    "wrench": (("arm_simulator",), ("policy_server", "grasp_monitor")),
-    "arm_controller/joint_trajectory": (("policy_server",), ("arm_simulator",)),
-    "gripper_controller/joint_trajectory": (("policy_server",), ("arm_simulator",)),
-    "grasp_reward": (("grasp_monitor",), ("policy_server",)),
-    "transition": (("policy_server",), ("context_encoder", "adaptation_manager")),
-    "context": (("context_encoder",), ("policy_server",)),
-    "policy": (("adaptation_manager",), ("policy_server", "context_encoder")),
-}
-"""Who publishes and who subscribes, by topic: what must be connected before trials can run."""
-
 SERVICES = (
     "arm_simulator/reset", "grasp_monitor/begin_trial", "grasp_monitor/end_trial", "policy_server/start_session",
     "policy_server/start_trials", "policy_server/stop", "policy_server/hold", "adaptation_manager/adapt",
@@ -79,6 +67,19 @@ SERVICES = (
 def nodes_of(sim: bool, rviz: bool = False) -> list[NodeEntry]:
     """The nodes to start, with the simulator or for hardware, with RViz or without."""
     return [entry for entry in NODES if (sim or not entry.sim_only) and (rviz or not entry.rviz_only)]
+
+
+def ends_of(topics: Topics) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Who publishes and who subscribes, by topic: what must be connected before trials can run."""
+    measured = ("arm_simulator",), ("policy_server", "grasp_monitor")
+    return {
+        **dict.fromkeys((topics.joint_states, topics.object_pose, topics.wrench), measured),
+        **dict.fromkeys((topics.arm_command, topics.gripper_command), (("policy_server",), ("arm_simulator",))),
+        "grasp_reward": (("grasp_monitor",), ("policy_server",)),
+        "transition": (("policy_server",), ("context_encoder", "adaptation_manager")),
+        "context": (("context_encoder",), ("policy_server",)),
+        "policy": (("adaptation_manager",), ("policy_server", "context_encoder")),
+    }
 
 
 def implied_parameters(name: str, sim: bool) -> dict[str, Value]:

@@ -21,17 +21,13 @@ from std_msgs.msg import Float64, Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.errors import UserError
+from mql_ros.grasping.robot_profile import RobotProfile, Topics
 from mql_ros.nodes.common import LATCHED, LATCHED_FEW, RELIABLE
 from mql_ros.nodes.conversions import nanoseconds
 from mql_ros.nodes.graph import CLIENT, GraphProcesses
 from mql_ros.nodes.records import Transition, read_transition
+from mql_ros.nodes.trajectories import GRIPPER_MESSAGES
 
-_COUNTED = {
-    "joint_states": JointState, "object_pose": PoseStamped, "wrench": WrenchStamped,
-    "arm_controller/joint_trajectory": JointTrajectory, "gripper_controller/joint_trajectory": JointTrajectory,
-    "grasp_reward": Float64,
-}  # fmt: skip
-"""Topics of which only the number of messages is wanted: they are not even deserialized."""
 SPIN_SECONDS = 0.1
 
 Listener = TypeVar("Listener", bound="GraphListener")
@@ -44,9 +40,16 @@ class GraphError(UserError):
 class GraphListener:
     """Keeps the newest of what is said, counts messages, and waits for conditions; a context manager."""
 
-    def __init__(self, processes: GraphProcesses | None = None, *, namespace: str = "") -> None:
-        """`processes`, where given, are checked while waiting; there need be none when others started the nodes."""
+    def __init__(
+        self, processes: GraphProcesses | None = None, *, namespace: str = "", profile: RobotProfile | None = None
+    ) -> None:
+        """`processes`, where given, are checked while waiting; there need be none when others started the nodes.
+
+        `profile` says how the driver's topics are called and how the gripper is told to move; None stands for one with
+        the usual names and `gripper.command: joint_trajectory`.
+        """
         self._processes = processes
+        self._topics = profile.topics if profile is not None else Topics()
         self._context = Context()
         self._context.init()
         self.node = Node(
@@ -74,7 +77,13 @@ class GraphListener:
         """Newest status by node name."""
         self.on_transition: Callable[[Transition], None] | None = None
         self.on_picture: Callable[[float, NDArray[np.uint8]], None] | None = None
-        for topic, kind in _COUNTED.items():
+        gripper_message, _ = GRIPPER_MESSAGES[profile.gripper_command if profile is not None else "joint_trajectory"]
+        # Of these only the number of messages is wanted: they are not even deserialized.
+        for topic, kind in (
+            (self._topics.joint_states, JointState), (self._topics.object_pose, PoseStamped),
+            (self._topics.wrench, WrenchStamped), (self._topics.arm_command, JointTrajectory),
+            (self._topics.gripper_command, gripper_message), ("grasp_reward", Float64),
+        ):  # fmt: skip
             self._subscribe(kind, topic, lambda message: None, raw=True)
         self._subscribe(Float64MultiArray, "context", lambda message: None, LATCHED_FEW, raw=True)
         self._subscribe(Float64MultiArray, "transition", self._hear_transition)

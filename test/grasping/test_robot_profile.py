@@ -1,5 +1,6 @@
 import copy
-import textwrap
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,16 +153,101 @@ def test_a_home_out_of_reach_is_one_sentence(tmp_path: Path) -> None:
         _ = load_profile(str(file)).home
 
 
+def write(file: Path, says: dict) -> str:
+    file.write_text(yaml.safe_dump(says))
+    return str(file)
+
+
+def test_a_profile_says_only_what_differs_from_its_base(tmp_path: Path) -> None:
+    joints = [joint | {"velocity": 1.0} for joint in UR5E["joints"]]
+    write(tmp_path / "base.yaml", {"based_on": "ur5e", "topics": {"wrench": "a", "object_pose": "b"}})
+    changes = {
+        "based_on": "base.yaml", "topics": {"wrench": "c"}, "gripper": {"mount": {"xyz": [0, 0, 0.01]}, "max_force": 5},
+        "clearance": {"table": 0.05}, "joints": joints, "home": UR5E["home"][:-1] + [0.5],
+    }  # fmt: skip
+    profile, ur5e = load_profile(write(tmp_path / "arm.yaml", changes)), load_profile("ur5e")
+    assert profile.name == "ur5e" and profile.policies_from == ("panda",)
+    assert (profile.topics.wrench, profile.topics.object_pose, profile.topics.joint_states) == (
+        "c",
+        "b",
+        "joint_states",
+    )
+    assert profile.gripper_mount is not None and profile.gripper_mount.link == "tool0"
+    assert profile.gripper_mount.xyz.tolist() == [0, 0, 0.01]
+    assert (profile.max_force, profile.max_width) == (5, ur5e.max_width)
+    assert profile.clearance == replace(ur5e.clearance, table=0.05)
+    assert profile.velocity.tolist() == [1.0] * 6 and profile.home_guess[-1] == 0.5
+    with pytest.raises(UserError, match="expected a list of 6 finite numbers"):
+        load_profile(write(tmp_path / "arm.yaml", changes | {"home": [0.5]}))
+
+
+def test_each_urdf_is_looked_for_beside_the_file_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    for file in ("base/arm.urdf", "base/hand.urdf", "arm.urdf", "hand.urdf"):
+        (tmp_path / file).write_text("<robot/>")
+    based = {"based_on": "ur5e", "urdf": "arm.urdf", "gripper": {"urdf": "hand.urdf"}}
+    base = write(tmp_path / "base" / "base.yaml", based)
+    profile = load_profile(
+        write(tmp_path / "arm.yaml", {"based_on": "base/base.yaml", "gripper": {"urdf": "hand.urdf"}})
+    )
+    assert (profile.urdf, profile.gripper_urdf) == (str(tmp_path / "base" / "arm.urdf"), str(tmp_path / "hand.urdf"))
+    profile = load_profile(write(tmp_path / "arm.yaml", {"based_on": base, "urdf": "arm.urdf"}))
+    assert (profile.urdf, profile.gripper_urdf) == (str(tmp_path / "arm.urdf"), str(tmp_path / "base" / "hand.urdf"))
+    assert load_profile("ur5e_hardware").urdf == load_profile("ur5e").urdf == str(ROBOTS / "urdf" / "ur5e.urdf")
+
+
+def test_the_hash_is_of_the_file_and_all_that_it_is_based_on(tmp_path: Path) -> None:
+    base, middle, top = (tmp_path / f"{name}.yaml" for name in ("base", "middle", "top"))
+    base.write_text(plain := (ROBOTS / "ur5e.yaml").read_text())
+    write(middle, {"based_on": "base.yaml"})
+    write(top, {"based_on": "middle.yaml"})
+    assert load_profile(str(base)).sha256 == hashlib.sha256(plain.encode()).hexdigest() == load_profile("ur5e").sha256
+    before = [load_profile(str(file)).sha256 for file in (base, middle, top)]
+    base.write_text(plain + "# another")
+    after = [load_profile(str(file)).sha256 for file in (base, middle, top)]
+    write(middle, {"based_on": "base.yaml", "guard_force": 9.0})
+    last = load_profile(str(top)).sha256
+    assert len({*before, *after, last}) == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"based_on": "ur5"}, "robot profile arm.yaml is based on the unknown robot 'ur5'; known robots are .*ur5e"),
+        ({"based_on": "no.yaml"}, "robot profile arm.yaml is based on the unknown robot 'no.yaml'; known robots are"),
+        ({"based_on": "arm.yaml"}, "robot profile arm.yaml: 'based_on' leads back to arm.yaml"),
+        ({"based_on": "other.yaml"}, "robot profile other.yaml: 'based_on' leads back to arm.yaml"),
+        ({"based_on": ["panda"]}, r"robot profile arm.yaml: 'based_on' is \['panda'\]; expected a robot's name or a "),
+        ({"based_on": "list.yaml"}, "robot profile list.yaml: expected `key: value` lines"),
+        ({"basd_on": "panda"}, "unknown key 'basd_on'; did you mean 'based_on'"),
+        ({"based_on": "panda", "guard_forse": 9.0}, "unknown key 'guard_forse'; did you mean 'guard_force'"),
+        ({"based_on": "panda", "gripper": {"max_widht": 1.0}}, "unknown key 'max_widht'; did you mean 'max_width'"),
+        ({"based_on": "panda", "gripper": 3}, "robot profile arm.yaml: 'gripper' is 3; expected keys"),
+        ({"based_on": "panda", "gripper": None}, "robot profile arm.yaml: 'gripper' is None; expected keys"),
+        ({"based_on": "panda", "topics": {"wrench": 5}}, "'topics.wrench' is 5; expected a name"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_about_a_base_is_one_sentence(tmp_path: Path, changes: dict, reason: str) -> None:
+    write(tmp_path / "other.yaml", {"based_on": "arm.yaml"})
+    (tmp_path / "list.yaml").write_text("- panda")
+    with pytest.raises(UserError, match=reason) as error:
+        load_profile(write(tmp_path / "arm.yaml", changes))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("robot", ["panda", "ur5e"])
-def test_the_changes_that_the_guide_shows_for_hardware_make_a_profile(robot: str, tmp_path: Path) -> None:
+def test_the_profiles_for_hardware_are_the_same_arms_for_stock_controllers(robot: str) -> None:
+    profile, base = load_profile(f"{robot}_hardware"), load_profile(robot)
+    assert profile.name == base.name and profile.sha256 != base.sha256
+    assert profile.gripper_command == "width_force" and profile.topics.arm_command != base.topics.arm_command
+    assert np.array_equal(profile.home, base.home) and np.array_equal(profile.jerk, base.jerk)
+    assert profile.finger_speed == {"panda": 0.05, "ur5e": base.finger_speed}[robot]
+
+
+def test_the_file_of_ones_own_that_the_guide_shows_is_a_profile(tmp_path: Path) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "real_robot.md").read_text()
-    changes = yaml.safe_load(textwrap.dedent(guide.split(f"# {robot}_hardware.yaml\n")[1].split("```")[0]))
-    data = yaml.safe_load((ROBOTS / f"{robot}.yaml").read_text())
-    assert set(changes["gripper"]) <= set(data["gripper"])
-    file = tmp_path / f"{robot}_hardware.yaml"
-    file.write_text(yaml.safe_dump({**data, **changes, "gripper": {**data["gripper"], **changes["gripper"]}}))
-    profile, shipped = load_profile(str(file)), load_profile(robot)
-    assert profile.name == robot and profile.gripper_command == "width_force"
-    assert profile.topics.arm_command == changes["topics"]["arm_command"] != shipped.topics.arm_command
-    assert profile.sha256 != shipped.sha256
-    assert robot != "panda" or profile.finger_speed == 0.05
+    file = tmp_path / "my_ur5e.yaml"
+    file.write_text(guide.split("# my_ur5e.yaml\n")[1].split("```")[0])
+    profile, base = load_profile(str(file)), load_profile("ur5e_hardware")
+    assert profile.name == "ur5e" and profile.topics.arm_command == base.topics.arm_command
+    assert (profile.gripper_command, profile.finger_speed) == ("position_trajectory", 0.1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mql_ros.grasping.robot_profile import Topics
 from mql_ros.nodes.arm_ends import NO_SIMULATOR
 from mql_ros.nodes.client import PASSED, GraphClient, GraphError
 from mql_ros.nodes.command_publisher import NOBODY, NOT_FRESH
@@ -18,6 +19,7 @@ class RefusedClient(GraphClient):
 
     def __init__(self, refusals: list[str]) -> None:
         self.counts, self.state, self.refusals = Counter(), {"starts": 3}, refusals
+        self._topics = Topics()
 
     def call(self, service: str, **unused: Any) -> str:
         if self.refusals:

@@ -18,6 +18,7 @@ from mql_ros.algorithm.replay import Replay
 from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping import spaces
+from mql_ros.grasping.robot_profile import load_profile
 from mql_ros.nodes.client import GraphClient
 from mql_ros.nodes.graph import GraphProcesses
 
@@ -53,12 +54,12 @@ class Graph:
 
     def __init__(self, parameters: dict, logs: Path, namespace: str = "") -> None:
         self.processes = GraphProcesses(parameters, logs, namespace=namespace)
-        self._namespace = namespace
+        self._namespace, self._profile = namespace, load_profile(parameters.get("robot", "panda"))
 
     def __enter__(self) -> Graph:
         self.processes.__enter__()
         try:
-            self.client = GraphClient(self.processes, namespace=self._namespace)
+            self.client = GraphClient(self.processes, namespace=self._namespace, profile=self._profile)
             self.client.wait_until_ready()
         except BaseException:
             self.processes.stop()

@@ -1,4 +1,4 @@
-"""An arm with other joints, under the policy of another robot that its profile allows."""
+"""An arm with other joints, topics and gripper messages, under the policy of a robot that its profile allows."""
 
 from collections.abc import Callable
 
@@ -14,9 +14,11 @@ from mql_sim.rollout import PolicyBehaviour, run_session
 
 
 def test_the_shipped_policy_acts_on_a_ur5e_as_in_one_process(make_graph: Callable[..., Graph]) -> None:
-    profile, bundle = load_profile("ur5e"), share_path("models", "grasp")
-    with make_graph("ur5e", robot="ur5e", bundle=str(bundle), lockstep=True, object="mug", seed=3) as graph:
+    profile, bundle = load_profile("ur5e_hardware"), share_path("models", "grasp")
+    with make_graph("ur5e", robot="ur5e_hardware", bundle=str(bundle), lockstep=True, object="mug", seed=3) as graph:
         transitions = graph.client.run_trials(2, new_session=True, seconds_per_trial=90)
+        topics = (profile.topics.arm_command, profile.topics.gripper_command)
+        assert all(graph.client.counts[topic] > 20 for topic in topics)
     robots = (profile.name, *profile.policies_from)
     policy, task = load_policy(check_bundle(bundle, *robots), *robots), GraspTask(profile)
     session = run_session(task, find_object("mug"), 3, 2, PolicyBehaviour(policy.learner, policy.history_blocks))
