@@ -167,7 +167,7 @@ class Training:
                 self._average(learner, number)
             self._checkpoint(newest, learner, extra)
             self._say(line)
-        return self._better_of(best, best_score)
+        return self._averaged_or(best)
 
     def _average(self, learner: TD3Learner, number: int) -> None:
         """Take a round's actor and encoder into the mean of the last rounds' (Izmailov et al. 2018)."""
@@ -182,8 +182,11 @@ class Training:
                 kept.data.lerp_(new.data, 1.0 / (before + 1))
         self._checkpoint(path, mean, {"round": number + 1, "score": None})
 
-    def _better_of(self, best: Path, best_score: float) -> Path:
-        """The best checkpoint, or the averaged policy where that does better on the development objects."""
+    def _averaged_or(self, best: Path) -> Path:
+        """The averaged policy, where it is above the clone on the development objects; else the best checkpoint.
+
+        Single checkpoints differ by more than the development objects can tell, so the best of them is partly luck.
+        """
         path = self.folder / "averaged"
         if not self.config.averaged_rounds:
             return best
@@ -191,7 +194,8 @@ class Training:
         score = self._score(mean)
         self._say(f"average of the last {self.config.averaged_rounds} rounds: {np.round(score.by_trial, 3).tolist()}")
         self._checkpoint(path, mean, {"round": self.config.rounds, "score": score.value, "averaged": True})
-        return path if score.value > best_score else best
+        cloned = float(load_bundle(self.folder / "cloned").manifest["extra"]["score"])
+        return path if score.value > cloned else best
 
     def _round_file(self, number: int) -> Path:
         return self.folder / "rounds" / f"{number:06d}.npz"
