@@ -64,7 +64,8 @@ class AdaptationConfig:
     critic_first_updates: int = 0
     """The first so many updates leave the actor alone."""
     clone_weight: float = 0.0
-    """Beyond the paper: coefficient of cloning the labels (`Session.teacher_action`) of the new data."""
+    """Beyond the paper: coefficient of cloning the labels (`Session.teacher_action`) of the new data. Without any
+    nothing has succeeded, and the policy stays as it is: failures alone do not say what to do instead."""
     self_imitation_weight: float = 0.0
     """Beyond the paper: coefficient of imitating the actions of successful new trials."""
     resampled_histories: int = 0
@@ -222,6 +223,10 @@ class _Adaptation:
     def run(self) -> AdaptationResult:
         config, learner = self.config, self.learner
         propensity, weights, ratios = self._recycling_weights()
+        new_updates = config.new_updates
+        if config.clone_weight > 0.0 and not torch.any(self.new.gather(self.new_indices).teacher_mask):
+            self.reasons.append("The new data hold no labels, for no trial succeeded; the policy stays as it is.")
+            new_updates, weights = 0, None
         ess = propensity.effective_sample_size if propensity else float("nan")
         coefficient = self._proximal_coefficient(ess)
         proximal = learner.reference(coefficient)
@@ -235,7 +240,7 @@ class _Adaptation:
                 group["lr"] = group["lr"] if rate is None else rate
         anchor = proximal if coefficient > 0.0 else None
         self._freeze_contexts(weights is not None)
-        for _ in range(config.new_updates):
+        for _ in range(new_updates):
             self._update([self._new_batch(config.batch_blocks)], anchor)
         recycling_updates = 0
         if weights is not None:
@@ -253,7 +258,7 @@ class _Adaptation:
             overlap=propensity.overlap if propensity else True,
             mean_importance_ratio=propensity.mean_importance_ratio if propensity else {},
             new_transitions=len(self.new_indices),
-            new_updates=config.new_updates,
+            new_updates=new_updates,
             recycling_updates=recycling_updates,
             reasons=self.reasons,
             losses=_rows(self.metrics),

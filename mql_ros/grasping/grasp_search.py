@@ -49,8 +49,8 @@ class GraspSearchConfig:
 
     after_failures: int = 2
     """The policy alone, with exploration noise, tries so often before the search begins."""
-    after_success: float = 0.8
-    """Part of the trials after a first success that stay near what succeeded; the others follow the policy."""
+    share: float = 0.8
+    """Part of the trials from then on that it leads; the others follow the policy, which has learned from them too."""
     spread: tuple[float, float, float] = (0.30, 0.15, 0.35)
     """Standard deviation of the prior around the policy's proposal."""
     old_spread: tuple[float, float, float] = (0.15, 0.12, 0.20)
@@ -144,9 +144,8 @@ class GraspSearch:
             self._unheld = Felt.PRESSED if pressed else Felt.GAVE_WAY if lost else Felt.EMPTY
 
     def _searches(self) -> bool:
-        if any(felt is Felt.LIFTED for _, felt in self._felt):
-            return bool(self._rng.random() < self._config.after_success)
-        return len(self._felt) >= self._config.after_failures
+        begins = len(self._felt) >= self._config.after_failures or any(felt is Felt.LIFTED for _, felt in self._felt)
+        return begins and bool(self._rng.random() < self._config.share)
 
     def _choose_aim(self, policy_action: Array) -> Array:
         """The particle with most probability within reach."""

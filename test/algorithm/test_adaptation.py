@@ -214,6 +214,23 @@ def test_resampled_histories_teach_success_after_successes_too():
     assert distance[20] < 0.8 * distance[0], distance
 
 
+def test_without_labels_to_clone_the_policy_stays_as_it_is():
+    learner, meta, new = case()
+    before = learner.state_dict()
+    result = adapt(learner, meta, new, replace(SMALL, clone_weight=5.0))
+    assert (result.new_updates, result.recycling_updates, result.parameter_distance) == (0, 0, 0.0)
+    assert any("no trial succeeded" in reason for reason in result.reasons)
+    assert_same_state(learner.state_dict(), before)
+    # With the label of one decision all updates are done.
+    labelled = Replay(O, A, 2, 1000)
+    for session in new.sessions():
+        label = np.full_like(session.action, np.nan)
+        label[3] = 0.25
+        labelled.add(replace(session, teacher_action=label))
+    result = adapt(learner, meta, labelled, replace(SMALL, clone_weight=5.0))
+    assert (result.new_updates, result.recycling_updates) == (SMALL.new_updates, SMALL.recycling_updates)
+
+
 def test_a_frozen_encoder_stays_as_it_was_meta_trained():
     learner, meta, new = case()
     before = learner.state_dict()["encoder"]

@@ -39,7 +39,7 @@ def run_trial(search: GraspSearch, wanted: np.ndarray, reach: float = 0.17) -> t
 @pytest.mark.parametrize("seed", range(5))
 def test_a_grasp_that_the_policy_misses_is_found_and_kept(seed: int) -> None:
     wanted = np.array([-0.75, 0.2, 0.5])  # beyond every old grasp in x
-    search = GraspSearch(OLD, seed, GraspSearchConfig(after_success=1.0))
+    search = GraspSearch(OLD, seed, GraspSearchConfig(share=1.0))
     lifted = [run_trial(search, wanted)[1] for _ in range(60)]
     assert not any(lifted[:2]), "the policy comes first"
     first = lifted.index(True)
@@ -65,7 +65,7 @@ def test_where_something_was_held_it_looks_for_the_force() -> None:
 
 @pytest.mark.parametrize("gives_way", [False, True])
 def test_what_slips_is_held_harder_and_what_gives_way_more_gently(gives_way: bool) -> None:
-    search, tried = GraspSearch(OLD, 2), []
+    search, tried = GraspSearch(OLD, 2, GraspSearchConfig(share=1.0)), []
     for _ in range(10):
         place = np.clip(search.propose(observation(0), POLICY, POLICY), -1.0, 1.0)
         search.learn(place, -0.03, observation(1, *place[:2]), False)
@@ -87,7 +87,7 @@ def test_it_does_not_go_below_where_the_guard_stopped() -> None:
     below = {False: 0, True: 0}
     for stopped in below:
         for seed in range(20):
-            search = GraspSearch(OLD, seed)
+            search = GraspSearch(OLD, seed, GraspSearchConfig(share=1.0))
             for _ in range(2):
                 search.learn(POLICY, -0.05, observation(1, POLICY[0], 0.6, stopped=stopped), False)
                 search.learn(POLICY, -0.01, observation(2, POLICY[0], 0.6), False)
