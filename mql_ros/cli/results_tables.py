@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mql_ros.cli.evaluation_report import ADAPTATION_FIGURES
 from mql_ros.cli.results_page import (
     Files,
@@ -20,6 +22,7 @@ from mql_ros.cli.results_page import (
     provenance,
 )  # fmt: skip
 from mql_ros.errors import UserError
+from mql_ros.statistics import bootstrap_mean
 
 EVALUATION = "`mql evaluate`"
 MANY_OBJECTS = 20
@@ -82,10 +85,36 @@ def paired(page: Page, words: Sequence[str]) -> str:
                     cells = [f"{row['difference']:+.3f}", interval(row["interval"], "+")]
                     number = step if len(steps) > 1 else ""
                     rows.append([arm_label(name, files), number, pair, *(f"{mark}{cell}{mark}" for cell in cells)])
+    rows += _mean_of_runs(files)
     if files and len(rows) == 1:
         return paragraphs("No paired differences: they take two arms and two objects.", missing)
     note = "Bold: the interval excludes zero."
     return paragraphs(markdown_table(rows), note, missing) if files else missing
+
+
+def _mean_of_runs(files: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[Any]]:
+    """Rows for the mean over several runs that tried the same objects; an object's runs depend on each other."""
+    reports = [report for _, report in files]
+    if len(reports) < 2 or any(len(_steps(r, "paired_by_new_trials", "paired")) != 1 for r in reports):
+        return []
+    things = list(reports[0].get("objects", {}))
+    if len(things) < 2 or any(set(report.get("objects", {})) != set(things) for report in reports):
+        return []
+    rows: list[list[Any]] = []
+    for pair in reports[0]["paired"]:
+        if all(pair in report["paired"] for report in reports):
+            arm, other = pair.split(" - ")
+            rates = [[_rate(r, thing, arm) - _rate(r, thing, other) for thing in things] for r in reports]
+            found = bootstrap_mean(np.mean(rates, axis=0), seed=0)
+            mark = "**" if found.low > 0.0 or found.high < 0.0 else ""
+            cells = [f"{found.mean:+.3f}", interval([found.low, found.high], "+")]
+            rows.append([f"mean of the {len(reports)} runs", "", pair, *(f"{mark}{cell}{mark}" for cell in cells)])
+    return rows
+
+
+def _rate(report: Mapping[str, Any], thing: str, arm: str) -> float:
+    counts = report["objects"][thing][arm]
+    return float(counts["successes"] / counts["trials"])
 
 
 def objects(page: Page, words: Sequence[str]) -> str:

@@ -191,6 +191,24 @@ def test_only_differences_whose_interval_excludes_zero_are_bold(folder: Path) ->
     assert "| other_seed | td3 - clone | +0.050 | [-0.020, +0.120] |" in text
 
 
+def test_runs_on_the_same_objects_are_averaged_object_by_object(folder: Path) -> None:
+    def run(gains: list[int]) -> dict[str, Any]:
+        report = clone_and_td3([-0.02, 0.12])
+        report["objects"] = {
+            f"object-{number}": {"clone": {"successes": 4, "trials": 10}, "td3": {"successes": 4 + gain, "trials": 10}}
+            for number, gain in enumerate(gains)
+        }
+        return report
+
+    for name, gains in (("one_run", [2, 0, 1, 1]), ("other_run", [0, 2, 1, 1]), ("fewer", [1, 1])):
+        (folder / f"{name}.json").write_text(json.dumps(run(gains)))
+    text = render(folder, "{{paired one_run.json other_run.json}}\n")
+    # Each object gains one in ten on average, so the mean does not vary with the objects.
+    assert "| mean of the 2 runs | td3 - clone | **+0.100** | **[+0.100, +0.100]** |" in text
+    assert "mean of" not in render(folder, "{{paired one_run.json fewer.json}}\n")
+    assert "mean of" not in render(folder, "{{paired one_run.json}}\n")
+
+
 def test_a_command_names_runs_of_objects_as_a_shell_does() -> None:
     names = " ".join(f"thing-{number:04d}" for number in range(8, 12))
     text = command_text({"command": f"mql evaluate --objects {names} mug other-3 other-4 --seeds 2"})
