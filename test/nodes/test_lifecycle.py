@@ -20,7 +20,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool, Trigger
@@ -224,9 +224,10 @@ class Processes:
         return int(self.ask(GetState, f"{name}/get_state").current_state.id)
 
     def services_of(self, name: str) -> set[str]:
-        if name not in self.node.get_node_names():
+        try:
+            given = self.node.get_service_names_and_types_by_node(name, f"/{self._namespace}")
+        except NodeNameNonExistentError:  # not discovered yet
             return set()
-        given = self.node.get_service_names_and_types_by_node(name, f"/{self._namespace}")
         return {service for service, _ in given}
 
     def bring_up(self, names: list[str]) -> tuple[list[str], list[str]]:

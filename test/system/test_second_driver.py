@@ -67,6 +67,7 @@ def client(tmp_path: Path, report: Path, request: pytest.FixtureRequest) -> Iter
         "exploration_noise": 0.1,
         "adaptation.batch_blocks": 16,
         "adaptation.recycling_updates": 20,
+        "adaptation.clone_weight": 0.0,
         "adaptation.pool_blocks": 200,
         "certificate_trials": 0,
         **getattr(request, "param", {}),
