@@ -92,8 +92,7 @@ def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:
         seed = base + 7919 * len(past)
         guide = GraspSearch(_old_grasps(trial.bundle), seed) if trial.exploration.search else None
         explorer = PolicyBehaviour(learner, bundle.history_blocks, trial.exploration, seed, library, guide)
-        for part in past:
-            explorer.remember(part)
+        _remember(explorer, past)
         return run_session(task, spec, base, trials, explorer, first_trial=done)
 
     learner = bundle.make_learner()
@@ -122,8 +121,7 @@ def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:
                 acting = bundle.make_learner()
                 found = adapt(acting, meta_replay(), _replay_of(history, bundle.history_blocks), settings[arm])
         policy = PolicyBehaviour(acting, bundle.history_blocks)
-        for part in history:
-            policy.remember(part)
+        _remember(policy, history)
         behaviour: Behaviour = policy
         if arm == "repeat" and untouched and (grasp := _what_succeeded(untouched, bundle.history_blocks)) is not None:
             behaviour = Repeat(grasp)
@@ -140,6 +138,11 @@ def _parts(trials: int, adaptations: int) -> list[int]:
     """How many new trials come before each of the adaptations."""
     marks = [trials * number // adaptations for number in range(adaptations + 1)]
     return [last - first for first, last in pairwise(marks) if last > first]
+
+
+def _remember(behaviour: PolicyBehaviour, history: list[Session]) -> None:
+    for part in history:
+        behaviour.remember(part)
 
 
 def summary(found: Any) -> dict[str, Any]:

@@ -333,7 +333,7 @@ class _Adaptation:
             self.reasons.append("No new trial succeeded, so there was nothing to imitate.")
 
     def _with_resampled_histories(self) -> Replay:
-        sessions = [self.new.session(identifier) for identifier in self.new.identifiers]
+        sessions = list(self.new.sessions())
         copies, won = self.config.resampled_histories, self.config.success_return
         sessions += [resampled(session, self.rng, won) for session in sessions for _ in range(copies)]
         more = Replay(self.new.observation_size, self.new.action_size, self.new.history_blocks, sum(map(len, sessions)))

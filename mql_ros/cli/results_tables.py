@@ -80,11 +80,8 @@ def paired(page: Page, words: Sequence[str]) -> str:
             steps = _steps(report, "paired_by_new_trials", "paired")
             for step, differences in steps.items():
                 for pair, row in differences.items():
-                    low, high = row["interval"]
-                    mark = "**" if low > 0.0 or high < 0.0 else ""
-                    cells = [f"{row['difference']:+.3f}", interval(row["interval"], "+")]
                     number = step if len(steps) > 1 else ""
-                    rows.append([arm_label(name, files), number, pair, *(f"{mark}{cell}{mark}" for cell in cells)])
+                    rows.append([arm_label(name, files), number, pair, *_marked(row["difference"], *row["interval"])])
     rows += _mean_of_runs(files)
     if files and len(rows) == 1:
         return paragraphs("No paired differences: they take two arms and two objects.", missing)
@@ -106,10 +103,14 @@ def _mean_of_runs(files: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[A
             arm, other = pair.split(" - ")
             rates = [[_rate(r, thing, arm) - _rate(r, thing, other) for thing in things] for r in reports]
             found = bootstrap_mean(np.mean(rates, axis=0), seed=0)
-            mark = "**" if found.low > 0.0 or found.high < 0.0 else ""
-            cells = [f"{found.mean:+.3f}", interval([found.low, found.high], "+")]
-            rows.append([f"mean of the {len(reports)} runs", "", pair, *(f"{mark}{cell}{mark}" for cell in cells)])
+            rows.append([f"mean of the {len(reports)} runs", "", pair, *_marked(found.mean, found.low, found.high)])
     return rows
+
+
+def _marked(difference: float, low: float, high: float) -> list[str]:
+    """A difference and its interval, bold where that excludes zero."""
+    mark = "**" if low > 0.0 or high < 0.0 else ""
+    return [f"{mark}{cell}{mark}" for cell in (f"{difference:+.3f}", interval([low, high], "+"))]
 
 
 def _rate(report: Mapping[str, Any], thing: str, arm: str) -> float:

@@ -25,7 +25,6 @@ from mql_ros.grasping.reward import HELD_WIDTH, SUCCESS_RETURN, RewardConfig
 from mql_ros.grasping.spaces import Phase
 from mql_ros.grasping.types import Array
 
-_TOOL = slice(spaces.OBSERVATION_NAMES.index("tool_x"), spaces.OBSERVATION_NAMES.index("tool_z") + 1)
 _WIDTH = spaces.OBSERVATION_NAMES.index("finger_width")
 _GUARD = spaces.OBSERVATION_NAMES.index("guard_stop")
 FORCE = 2
@@ -115,7 +114,7 @@ class GraspSearch:
             proposed[:2] = self._aim[:2]
         elif phase is Phase.CLOSE:
             # What the guard or the noise has left undone of the way, and the force for this place.
-            here = observation[_TOOL]
+            here = observation[spaces.TOOL]
             way = (self._aim[:2] - here) * (spaces.X_RANGE, spaces.Z_RANGE)
             proposed[:2] = spaces.action_for(correction=spaces.Place(*way.tolist()))[:2]
             self._aim[2] = proposed[FORCE] = self._choose_force(self._aim, float(policy_action[FORCE]))
@@ -135,9 +134,9 @@ class GraspSearch:
             self._total = 0.0
         elif next_observation[Phase.CLOSE] > 0.0:
             if next_observation[_GUARD] > 0.0:
-                self._stopped.append(np.array(next_observation[_TOOL]))
+                self._stopped.append(np.array(next_observation[spaces.TOOL]))
         else:
-            self._closed = np.array([*next_observation[_TOOL], action[FORCE]])
+            self._closed = np.array([*next_observation[spaces.TOOL], action[FORCE]])
             self._holds = (next_observation[_WIDTH] + 1.0) * spaces.WIDTH_SCALE > HELD_WIDTH
             lost = reward < 0.5 * (_GRADES.touch + _GRADES.lost)
             pressed = reward < 0.75 * _GRADES.lost - 0.25 * _GRADES.touch

@@ -17,8 +17,6 @@ from mql_ros.grasping import spaces
 from mql_ros.grasping.reward import SUCCESS_RETURN
 from mql_ros.grasping.spaces import Phase, Place
 
-_TOOL = slice(spaces.OBSERVATION_NAMES.index("tool_x"), spaces.OBSERVATION_NAMES.index("tool_z") + 1)
-
 
 @dataclass(frozen=True)
 class SuccessfulGrasp:
@@ -38,7 +36,7 @@ class SuccessfulGrasp:
             return spaces.action_for(place=place).astype(np.float32)
         if phase is Phase.LIFT:
             return np.array([0.0, 0.0, *self.lifting[2:]], dtype=np.float32)
-        now = _place(observation[_TOOL])
+        now = _place(observation[spaces.TOOL])
         action = spaces.action_for(correction=Place(place.x - now.x, place.z - now.z)).astype(np.float32)
         action[2] = self.closing[2]
         return action
@@ -51,7 +49,7 @@ def successful_grasp(session: Session) -> SuccessfulGrasp | None:
     if not won.any():
         return None
     lifts, closes = steps[won, Phase.LIFT], steps[won, Phase.CLOSE]
-    tool = session.observation[lifts, _TOOL].mean(axis=0)
+    tool = session.observation[lifts, spaces.TOOL].mean(axis=0)
     return SuccessfulGrasp(tool, session.action[closes].mean(axis=0), session.action[lifts].mean(axis=0))
 
 

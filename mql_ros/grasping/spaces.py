@@ -32,6 +32,8 @@ OBSERVATION_NAMES = (
     "object_height", "object_shift", "object_tilt", "lifted_weight", "last_force",
 )  # fmt: skip
 OBSERVATION_SIZE = len(OBSERVATION_NAMES)
+TOOL = slice(OBSERVATION_NAMES.index("tool_x"), OBSERVATION_NAMES.index("tool_z") + 1)
+"""Entries of an observation that hold the place of the tool."""
 
 X_MIDDLE, X_RANGE = 0.04, 0.09
 Z_MIDDLE, Z_RANGE = 0.150, 0.135
