@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +25,12 @@ IN_DISTRIBUTION_FIRST, IN_DISTRIBUTION_COUNT = 20_000, 39
 """Fresh procedural objects; the fortieth is the seed article's bottle."""
 OUT_OF_DISTRIBUTION_FIRST, OUT_OF_DISTRIBUTION_COUNT = 1_000, 40
 """Members of the `beyond` family."""
+
+KINDS_COUNT = 60
+"""Development kinds of objects are `kind-0000` and up; numbers from 1,000 stay untouched."""
+HELD_OUT_KINDS_FIRST, HELD_OUT_KINDS_COUNT = 1_000, 40
+KIND_TRIED, KIND_TESTED = 4, 3
+"""Members of a kind that are tried before an adaptation, and others that the adapted policy is tested on."""
 
 
 def _mug() -> ObjectSpec:
@@ -179,6 +187,53 @@ def beyond(number: int) -> ObjectSpec:
     )  # fmt: skip
 
 
+def kind_member(number: int, member: int) -> ObjectSpec:
+    """One object of kind `number`: alike in shape and material, but of different sizes and weights.
+
+    Kinds lie past the training range by the same turns as `beyond`. Their members differ by so much that no one grasp
+    does for all of them: necks and bodies by 9 to 12 cm in height, handles by 5 to 7 cm, masses by a factor of 2.5.
+    """
+    of_kind, of_member = (
+        np.random.default_rng([20_250_304, number]),
+        np.random.default_rng([20_250_305, number, member]),
+    )
+    name, turn = f"kind-{number:04d}-{member}", number % 5
+
+    def between(low: float, high: float) -> float:
+        return float(of_kind.uniform(low, high))
+
+    def differing(middle: float, most: float) -> float:
+        return middle + float(of_member.uniform(-most, most))
+
+    def weighing(low: float, high: float) -> float:
+        return between(low, high) * float(np.exp(differing(0.0, 0.45)))
+
+    if turn == 2:
+        handle_z = min(0.165, differing(between(0.115, 0.140), 0.0375))
+        return make_object(
+            name, "handle", body_radius=between(0.044, 0.052), body_height=handle_z + 0.04, mass=weighing(0.25, 0.35),
+            friction=between(0.5, 0.9), window=between(2.2, 3.0), handle_x=differing(between(0.100, 0.112), 0.009),
+            handle_z=handle_z, handle_length=between(0.05, 0.08), center_of_mass_x=0.015,
+        )  # fmt: skip
+    heavy = turn >= 3
+    mass = weighing(0.75, 0.95) if heavy else weighing(0.3, 0.6)
+    friction = between(0.34, 0.42) if heavy else between(0.35, 0.8)
+    window = between(1.9, 2.3) if heavy else between(2.2, 3.0)
+    if turn == 4:
+        return make_object(
+            name, "narrow", body_radius=between(0.028, 0.036),
+            body_height=float(np.clip(differing(between(0.08, 0.18), 0.06), 0.03, 0.23)), mass=mass, friction=friction,
+            window=window,
+        )  # fmt: skip
+    offset = -between(0.030, 0.038) if turn == 1 else float(of_kind.choice([-1, 1])) * between(0.030, 0.036)
+    height = between(0.09, 0.14) if turn == 1 else between(0.165, 0.185)
+    return make_object(
+        name, "top", body_radius=between(0.046, 0.056), body_height=min(0.215, differing(height, 0.045)), mass=mass,
+        friction=friction, window=window, neck_radius=between(0.011, 0.018), neck_length=between(0.045, 0.06),
+        neck_offset=differing(offset, 0.006),
+    )  # fmt: skip
+
+
 def training_names() -> list[str]:
     """Every object that meta-training may use."""
     return [*TRAINING_NAMED, *(f"procedural-{n:04d}" for n in range(PROCEDURAL_TRAINING))]
@@ -206,12 +261,54 @@ def out_of_distribution_names() -> list[str]:
     return [f"beyond-{n:04d}" for n in range(first, first + count)]
 
 
+def kind_names() -> list[str]:
+    """Kinds of objects past the training range on which adaptation is developed; never trained on."""
+    return [f"kind-{n:04d}" for n in range(KINDS_COUNT)]
+
+
+def held_out_kind_names() -> list[str]:
+    """Held-out suite of kinds of objects: measured on, never trained or tuned on."""
+    return [f"kind-{n:04d}" for n in range(HELD_OUT_KINDS_FIRST, HELD_OUT_KINDS_FIRST + HELD_OUT_KINDS_COUNT)]
+
+
 SUITES: dict[str, Callable[[], list[str]]] = {
     "training": training_names, "development": development_names, "beyond": beyond_names,
     "held-out": lambda: list(HELD_OUT_NAMED), "in-distribution": in_distribution_names,
-    "out-of-distribution": out_of_distribution_names,
+    "out-of-distribution": out_of_distribution_names, "kinds": kind_names,
+    "out-of-distribution-kinds": held_out_kind_names,
 }  # fmt: skip
-"""Sets of objects by name."""
+"""Sets of objects, or of kinds of objects, by name."""
+_KIND, _MEMBER = re.compile(r"kind-(\d+)"), re.compile(r"kind-(\d+)-(\d+)")
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """Which objects are tried before an adaptation, and which the adapted policy is tested on."""
+
+    tried: tuple[ObjectSpec, ...]
+    tested: tuple[ObjectSpec, ...]
+
+    @property
+    def one_object(self) -> bool:
+        """Whether one object is both; else those tested are new to everybody."""
+        return self.tried == self.tested
+
+    @property
+    def members(self) -> tuple[ObjectSpec, ...]:
+        """All objects, each once."""
+        return self.tried if self.one_object else (*self.tried, *self.tested)
+
+
+def find_task(name: str) -> NewTask:
+    """The task of a name: a kind (`kind-NNNN`), objects of one kind (`A+B+C`: the last is tested), or one object."""
+    if kind := _KIND.fullmatch(name):
+        number = int(kind[1])
+        first_tested = 100  # far from those tried, so that more can be tried without testing others
+        tested = range(first_tested, first_tested + KIND_TESTED)
+        tried = range(KIND_TRIED)
+        return NewTask(tuple(kind_member(number, m) for m in tried), tuple(kind_member(number, m) for m in tested))
+    specs = tuple(find_object(part) for part in name.split("+"))
+    return NewTask(specs[:-1] or specs, specs[-1:])
 
 
 def find_object(name: str) -> ObjectSpec:
@@ -223,6 +320,8 @@ def find_object(name: str) -> ObjectSpec:
         return procedural(int(name.removeprefix("procedural-")))
     if name.startswith("beyond-") and name.removeprefix("beyond-").isdigit():
         return beyond(int(name.removeprefix("beyond-")))
+    if member := _MEMBER.fullmatch(name):
+        return kind_member(int(member[1]), int(member[2]))
     if name.endswith(".urdf"):
         from mql_sim.urdf_object import read_object
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mql_ros.algorithm.adaptation import AdaptationConfig, adapt, control_arms
+from mql_ros.algorithm.adaptation import AdaptationConfig, AdaptationResult, adapt, control_arms
 from mql_ros.algorithm.exploration import ExplorationConfig, HistoryLibrary
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.policy_bundle import PolicyBundle, load_bundle
@@ -21,16 +21,18 @@ from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping import spaces
 from mql_ros.grasping.grasp_search import GraspSearch, successful_grasps
-from mql_ros.grasping.hindsight import SuccessfulGrasp, successful_grasp, with_hindsight_labels
+from mql_ros.grasping.hindsight import mean_grasp, with_hindsight_labels
 from mql_ros.grasping.reward import SUCCESS_RETURN
+from mql_ros.grasping.transport import transported
 from mql_ros.grasping.types import Array
-from mql_sim.catalogue import find_object
+from mql_sim.catalogue import find_task
 from mql_sim.environment import GraspTask
 from mql_sim.from_scratch import FROM_SCRATCH_UPDATES, train_from_scratch
 from mql_sim.rollout import Behaviour, PolicyBehaviour, Repeat, run_session, successes
 
 ARMS = (
-    "reference", "no-context", "context", "repeat", "fine-tune", "uniform-replay", "replay-only", "mql", "from-scratch",
+    "reference", "no-context", "context", "repeat", "fine-tune", "uniform-replay", "replay-only", "untransported",
+    "unweighted", "mql", "from-scratch",
 )  # fmt: skip
 """`reference`: another policy, not adapted; `no-context`: the actor with its context zeroed; `context`: no adaptation;
 `repeat`: no learning, the mean of the new trials' successes over and over, the context's policy where there is none;
@@ -43,6 +45,7 @@ class Trial:
 
     bundle: str
     object_name: str
+    """Name of an object or of a kind (`mql_sim.catalogue.find_task`)."""
     seed: int
     arms: tuple[str, ...]
     new_trials: int
@@ -79,59 +82,108 @@ def _old_grasps(path: str) -> Array:
 
 
 def run_trial(task: GraspTask, trial: Trial) -> dict[str, Any]:
-    """Success of each test trial for each arm, and what each adaptation found."""
-    bundle, meta_replay = _bundle_and_replay(trial.bundle)
-    spec = find_object(trial.object_name)
-    base = zlib.crc32(trial.object_name.encode()) % 1_000_000 * 1000 + 2 * trial.seed
-    library = _library(trial.bundle) if trial.exploration.recall > 0.0 and trial.new_trials else None
-    settings = control_arms(trial.adaptation)
+    """Success of each test trial with each tested object for each arm, and what each adaptation found."""
+    return _Evaluation(task, trial).run()
 
-    def explore(learner: TD3Learner, past: list[Session], trials: int) -> Session:
-        done = sum(len(part) for part in past) // spaces.DECISIONS_PER_TRIAL
+
+class _Evaluation:
+    """One `Trial`: the new trials once, then every arm."""
+
+    def __init__(self, task: GraspTask, trial: Trial) -> None:
+        self.task, self.trial = task, trial
+        self.bundle, self.meta_replay = _bundle_and_replay(trial.bundle)
+        self.new = find_task(trial.object_name)
+        self.base = zlib.crc32(trial.object_name.encode()) % 1_000_000 * 1000 + 2 * trial.seed
+        self.library = _library(trial.bundle) if trial.exploration.recall > 0.0 and trial.new_trials else None
+        self.settings = control_arms(trial.adaptation)
+        self.learner = self.bundle.make_learner()
+        shares = trial.adaptations if self.new.one_object else len(self.new.tried)
+        self.parts = _parts(trial.new_trials, shares)
+        self.untouched: list[Session] = []
+        for count in self.parts:
+            self.untouched.append(self._explore(self.learner, self.untouched, count))
+
+    def run(self) -> dict[str, Any]:
+        """The outcome of every arm by its name, and under `new` that of the new trials."""
+        result: dict[str, Any] = {"new": _won(self.untouched)}
+        for arm in self.trial.arms:
+            acting, history, found, behaviour = self.learner, self.untouched, None, None
+            if arm == "reference":
+                assert self.trial.reference is not None
+                acting = load_bundle(Path(self.trial.reference)).make_learner()
+            elif arm == "no-context":
+                acting = _without_context(self.learner)
+            elif arm == "from-scratch":
+                network, td3 = self.bundle.network_config, self.bundle.td3_config
+                acting = train_from_scratch(network, td3, self._data(history), FROM_SCRATCH_UPDATES, self.base)
+            elif arm == "repeat":
+                grasp = mean_grasp(self._data(history).sessions())
+                behaviour = None if grasp is None else Repeat(grasp)
+            elif arm != "context":
+                acting, history, found = self._adapted(self.settings[arm])
+            result[arm] = {
+                "successes": self._test(acting, history, behaviour),
+                "new": _won(history),
+                "adaptation": None if found is None else summary(found),
+            }
+        return result
+
+    def _explore(self, learner: TD3Learner, past: list[Session], trials: int) -> Session:
+        """The next new trials: with one object the session goes on, with a kind its next member begins anew."""
         # The stream of the first part is that of a session in one part.
-        seed = base + 7919 * len(past)
-        guide = GraspSearch(_old_grasps(trial.bundle), seed) if trial.exploration.search else None
-        explorer = PolicyBehaviour(learner, bundle.history_blocks, trial.exploration, seed, library, guide)
-        _remember(explorer, past)
-        return run_session(task, spec, base, trials, explorer, first_trial=done)
+        seed = self.base + 7919 * len(past)
+        guide = GraspSearch(_old_grasps(self.trial.bundle), seed) if self.trial.exploration.search else None
+        history_blocks, exploration = self.bundle.history_blocks, self.trial.exploration
+        explorer = PolicyBehaviour(learner, history_blocks, exploration, seed, self.library, guide)
+        if self.new.one_object:
+            done = sum(len(part) for part in past) // spaces.DECISIONS_PER_TRIAL
+            _remember(explorer, past)
+            return run_session(self.task, self.new.tried[0], self.base, trials, explorer, first_trial=done)
+        if guide is not None:
+            for session in past:
+                guide.remember_kin(session)
+        return run_session(self.task, self.new.tried[len(past)], seed, trials, explorer)
 
-    learner = bundle.make_learner()
-    parts = _parts(trial.new_trials, trial.adaptations)
-    untouched: list[Session] = []
-    for count in parts:
-        untouched.append(explore(learner, untouched, count))
-    result: dict[str, Any] = {"new": [bool(v) for part in untouched for v in successes(part)]}
-    for arm in trial.arms:
-        acting, history, found = learner, untouched, None
-        if arm == "reference":
-            assert trial.reference is not None
-            acting = load_bundle(Path(trial.reference)).make_learner()
-        elif arm == "no-context":
-            acting = _without_context(learner)
-        elif arm == "from-scratch":
-            nothing = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, bundle.history_blocks, capacity=1)
-            own = _replay_of(untouched, bundle.history_blocks) if untouched else nothing
-            acting = train_from_scratch(bundle.network_config, bundle.td3_config, own, FROM_SCRATCH_UPDATES, base)
-        elif arm not in ("context", "repeat"):
-            # What the policy before did first is the same for every arm; each goes on with what it made of it.
-            history = untouched[:1]
-            for number in range(len(parts)):
-                if number:
-                    history = [*history, explore(acting, history, parts[number])]
-                acting = bundle.make_learner()
-                found = adapt(acting, meta_replay(), _replay_of(history, bundle.history_blocks), settings[arm])
-        policy = PolicyBehaviour(acting, bundle.history_blocks)
-        _remember(policy, history)
-        behaviour: Behaviour = policy
-        if arm == "repeat" and untouched and (grasp := _what_succeeded(untouched, bundle.history_blocks)) is not None:
-            behaviour = Repeat(grasp)
-        won = successes(run_session(task, spec, base + 1, trial.test_trials, behaviour))
-        result[arm] = {
-            "successes": [bool(v) for v in won],
-            "new": [bool(v) for part in history for v in successes(part)],
-            "adaptation": None if found is None else summary(found),
-        }
-    return result
+    def _adapted(self, settings: AdaptationConfig) -> tuple[TD3Learner, list[Session], AdaptationResult | None]:
+        """The adapted policy, the new trials that it goes by, and what the last adaptation found."""
+        # One object may be adapted to after each part; a kind is when all of its members have been tried.
+        marks = range(1, len(self.parts) + 1) if self.new.one_object else [len(self.parts)] if self.parts else []
+        acting, found = self.learner, None
+        # What the policy before did first is the same for every arm; each goes on with what it made of it.
+        history = self.untouched[: marks[0]] if marks else []
+        for mark in marks:
+            for count in self.parts[len(history) : mark]:
+                history = [*history, self._explore(acting, history, count)]
+            acting = self.bundle.make_learner()
+            found = adapt(acting, self.meta_replay(), self._data(history), settings, transported)
+        return acting, history, found
+
+    def _test(self, acting: TD3Learner, history: list[Session], behaviour: Behaviour | None) -> list[list[bool]]:
+        """Of each tested object; one that was tried goes on with its history, another begins with an empty one."""
+        outcomes = []
+        for number, spec in enumerate(self.new.tested):
+            policy = PolicyBehaviour(acting, self.bundle.history_blocks)
+            if self.new.one_object:
+                _remember(policy, history)
+            seed = self.base + 1 + 101 * number
+            outcomes.append(_won([run_session(self.task, spec, seed, self.trial.test_trials, behaviour or policy)]))
+        return outcomes
+
+    def _data(self, parts: list[Session]) -> Replay:
+        """Parts with one object are one session, parts with several are one each; labelled."""
+        size = max(1, sum(map(len, parts)))
+        replay = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, self.bundle.history_blocks, capacity=size)
+        identifier = -1
+        for part in parts:
+            if identifier >= 0 and self.new.one_object:
+                replay.extend(identifier, part)
+            else:
+                identifier = replay.add(part)
+        return with_hindsight_labels(replay)
+
+
+def _won(parts: list[Session]) -> list[bool]:
+    return [bool(won) for part in parts for won in successes(part)]
 
 
 def _parts(trials: int, adaptations: int) -> list[int]:
@@ -163,15 +215,3 @@ def _without_context(learner: TD3Learner) -> TD3Learner:
     blind = TD3Learner(config, learner.config)
     blind.load_state_dict(learner.state_dict())
     return blind
-
-
-def _what_succeeded(parts: list[Session], history_blocks: int) -> SuccessfulGrasp | None:
-    return successful_grasp(next(iter(_replay_of(parts, history_blocks).sessions())))
-
-
-def _replay_of(parts: list[Session], history_blocks: int) -> Replay:
-    replay = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, history_blocks, capacity=sum(map(len, parts)))
-    identifier = replay.add(parts[0])
-    for part in parts[1:]:
-        replay.extend(identifier, part)
-    return with_hindsight_labels(replay)

@@ -284,6 +284,7 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     from mql_ros.grasping import spaces
     from mql_ros.grasping.grasp_search import GraspSearch, successful_grasps
     from mql_ros.grasping.hindsight import with_hindsight_labels
+    from mql_ros.grasping.transport import transported
     from mql_sim.catalogue import find_object
     from mql_sim.rollout import PolicyBehaviour, run_session
 
@@ -297,7 +298,7 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     # Without overlap most of the work would be skipped: measure all of it.
     settings = replace(settings, overlap_threshold=1.0)
     start = time.process_time()
-    adapt(learner, meta, with_hindsight_labels(new), settings)
+    adapt(learner, meta, with_hindsight_labels(new), settings, transported)
     return [Measurement("adaptation", time.process_time() - start, "CPU s", ADAPTATION_GOAL, "goal")]
 
 

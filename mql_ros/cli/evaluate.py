@@ -13,10 +13,14 @@ from pathlib import Path
 
 HELP = "measure a policy on objects: without context, with context, and after adaptation, on matched seeds"
 
-SUITES = ("training", "development", "beyond", "held-out", "in-distribution", "out-of-distribution")
+SUITES = (
+    "training", "development", "beyond", "held-out", "in-distribution", "out-of-distribution", "kinds",
+    "out-of-distribution-kinds",
+)  # fmt: skip
 """Those of mql_sim.catalogue, which is not imported for a help text."""
 ARMS = (
-    "reference", "no-context", "context", "repeat", "fine-tune", "uniform-replay", "replay-only", "mql", "from-scratch",
+    "reference", "no-context", "context", "repeat", "fine-tune", "uniform-replay", "replay-only", "untransported",
+    "unweighted", "mql", "from-scratch",
 )  # fmt: skip
 """Those of mql_sim.evaluation, likewise."""
 
@@ -32,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["training"],
         metavar="NAME",
-        help=f"catalogue names, procedural-NNNN, a .urdf or a folder of them, or {', '.join(SUITES)} "
-        "(default: training)",
+        help="catalogue names, procedural-NNNN, a .urdf or a folder of them; kinds, of which some objects are tried "
+        f"and others tested: kind-NNNN or A+B+C (C is tested); or {', '.join(SUITES)} (default: training)",
     )
     parser.add_argument("--limit", type=int, default=0, help="use only the first so many of the objects (default: all)")
     parser.add_argument(
@@ -181,8 +185,9 @@ def find_objects(words: Sequence[str]) -> list[str]:
         else:
             names.append(word)
     # procedural-7 and procedural-0007 are one object; a file goes by its path.
-    specs = {name: catalogue.find_object(name) for name in names}
-    return list(dict.fromkeys(name if name.endswith(".urdf") else spec.name for name, spec in specs.items()))
+    tasks = {name: catalogue.find_task(name) for name in names}
+    alone = {name: task.one_object and not name.endswith(".urdf") for name, task in tasks.items()}
+    return list(dict.fromkeys(task.tried[0].name if alone[name] else name for name, task in tasks.items()))
 
 
 def command_line(arguments: argparse.Namespace) -> str:
@@ -202,8 +207,10 @@ def command_line(arguments: argparse.Namespace) -> str:
 def _warn_of_training_objects(policy: str, names: Sequence[str]) -> int:
     import json
 
+    from mql_sim.catalogue import find_task
+
     known = set(json.loads((Path(policy) / "manifest.json").read_bytes()).get("training_objects", ()))
-    count = len(known.intersection(names))
+    count = sum(not known.isdisjoint(spec.name for spec in find_task(name).members) for name in names)
     if count:
         print(f"warning: {count} of these {len(names)} objects were trained on", file=sys.stderr)
     return count

@@ -34,7 +34,8 @@ def summarize(trials: Sequence[Any], results: Sequence[dict[str, Any]], arms: Se
     objects: dict[str, Any] = {name: {arm: {"by_new_trials": {}} for arm in arms} for name in names}
     for step in steps:
         won = {
-            arm: np.array([[row[arm]["successes"] for row in ordered[step, name]] for name in names], dtype=float)
+            # Each object that a session tests is a row, as each seed is.
+            arm: np.array([[o for row in ordered[step, name] for o in row[arm]["successes"]] for name in names], float)
             for arm in arms
         }
         by_step[str(step)] = {
@@ -68,7 +69,7 @@ def _last_third(won: NDArray) -> NDArray:
 
 
 def _of_arm(won: NDArray) -> dict[str, Any]:
-    """Of outcomes [objects, seeds, test trials]."""
+    """Of outcomes [objects or kinds, tested sessions, test trials]."""
     tail = _last_third(won)
     interval = rate_interval(tail.reshape(len(tail), -1))
     each = [rate_interval(won[:, :, number]) for number in range(won.shape[-1])]

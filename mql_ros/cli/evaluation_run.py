@@ -27,11 +27,11 @@ LINE_EVERY = 30.0
 
 def trial_key(trial: Trial, bundle_hash: str) -> str:
     """What a result depends on, as one hash: the trial's settings, the contents of bundle and object, the version."""
-    from mql_sim.catalogue import find_object
+    from mql_sim.catalogue import find_task
 
     facts = dataclasses.asdict(trial) | {
         "bundle": bundle_hash,  # not where it lies
-        "object": repr(find_object(trial.object_name)),
+        "object": repr(find_task(trial.object_name)),
         "robot": load_profile(trial.robot).sha256,
         "program": __version__,
     }

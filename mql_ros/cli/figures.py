@@ -19,7 +19,7 @@ STYLES = {
     "no-context": ("#8a8f98", "v"), "context": ("#0072b2", "o"), "fine-tune": ("#e69f00", "s"),
     "repeat": ("#009e73", "p"),
     "uniform-replay": ("#56b4e9", "^"), "replay-only": ("#cc79a7", "P"), "mql": ("#d55e00", "D"),
-    "from-scratch": ("#000000", "X"),
+    "from-scratch": ("#000000", "X"), "untransported": ("#f0a884", "D"), "unweighted": ("#f0e442", "^"),
 }  # fmt: skip
 """Colour and marker of each arm, the same in every figure; colours that colour-blind people can tell apart (Okabe and
 Ito 2008)."""

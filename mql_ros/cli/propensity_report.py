@@ -29,11 +29,11 @@ def mean_ratios(trials: Sequence[Any], results: Sequence[dict[str, Any]], arm: s
 
 def propensity_summary(ratios: dict[str, dict[str, float]]) -> dict[str, Any]:
     """For each new object: mean ratio by class of old object, of the named ones, and near or far from its grasp."""
-    from mql_sim.catalogue import find_object
+    from mql_sim.catalogue import find_object, find_task
 
     summary: dict[str, Any] = {}
     for name, by_old in ratios.items():
-        spec = find_object(name)
+        spec = find_task(name).tested[0]
         specs = {other: find_object(other) for other in by_old}
         distance = {o: float(np.hypot(s.grasp_x - spec.grasp_x, s.grasp_z - spec.grasp_z)) for o, s in specs.items()}
         middle = float(np.median(list(distance.values())))
@@ -53,7 +53,7 @@ def propensity_figure(ratios: dict[str, dict[str, float]]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from mql_sim.catalogue import find_object
+    from mql_sim.catalogue import find_object, find_task
 
     names = list(ratios)[:SHOWN]
     columns = min(3, len(names))
@@ -61,7 +61,7 @@ def propensity_figure(ratios: dict[str, dict[str, float]]) -> Figure:
     figure = Figure(figsize=(3.4 * columns, 3.1 * rows + 0.6), layout="constrained")
     for place, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, place + 1)
-        spec = find_object(name)
+        spec = find_task(name).tested[0]
         old = {other: find_object(other) for other in ratios[name]}
         largest = max(ratios[name].values()) or 1.0
         for kind, marker in MARKERS.items():

@@ -56,6 +56,8 @@ class GraspSearchConfig:
     """The same around each old grasp: how far a new object may lie from old ones."""
     old_share: float = 0.5
     """Part of the prior that comes from old grasps."""
+    kin_share: float = 1.0
+    """Weight of the successes with one object of the same kind, where that of all old grasps is 1."""
     anywhere_share: float = 0.1
     """Part of the prior that is even over all actions; the rest is around the policy's proposal."""
     reach: tuple[float, float] = (0.17, 0.20)
@@ -87,6 +89,7 @@ class GraspSearch:
         if len(old_grasps) == 0:
             raise ValueError("No old grasp succeeded, so there is no prior to search by; explore by noise alone.")
         self._old, self._config = old_grasps, config or GraspSearchConfig()
+        self._knows_kin, self._kin_copies = False, max(1, round(self._config.kin_share * len(old_grasps)))
         self._rng = np.random.default_rng([seed, 29])
         self._felt: list[tuple[Array, Felt]] = []
         """Each trial's grasp [3] and how it ended."""
@@ -98,6 +101,21 @@ class GraspSearch:
         self._aim: Array | None = None
         """[3] what the present trial tries, None where it follows the policy."""
         self._total = 0.0
+
+    def remember_kin(self, session: Session) -> None:
+        """Take in, before the first trial, a session with another object of the same kind.
+
+        Where it succeeded the prior follows it. Where it did not, its failures count as though they had been this
+        object's, and the search begins at once: kin differ, but by less than a whole kind does from old objects.
+        """
+        grasps = successful_grasps([session])
+        if len(grasps):
+            copies = np.repeat(grasps, self._kin_copies, axis=0)
+            self._old, self._knows_kin = np.concatenate([self._old, copies]), True
+            return
+        for row in range(len(session)):
+            done = bool(session.done[row])
+            self.learn(session.action[row], float(session.reward[row]), session.next_observation[row], done)
 
     def propose(self, observation: Array, policy_action: Array, action: Array) -> Array:
         """The action [4] to take: that of the policy with noise, `action`, with the search's entries in their places.
@@ -143,7 +161,8 @@ class GraspSearch:
             self._unheld = Felt.PRESSED if pressed else Felt.GAVE_WAY if lost else Felt.EMPTY
 
     def _searches(self) -> bool:
-        begins = len(self._felt) >= self._config.after_failures or any(felt is Felt.LIFTED for _, felt in self._felt)
+        lifted = any(felt is Felt.LIFTED for _, felt in self._felt)
+        begins = lifted or self._knows_kin or len(self._felt) >= self._config.after_failures
         return begins and bool(self._rng.random() < self._config.share)
 
     def _choose_aim(self, policy_action: Array) -> Array:

@@ -6,6 +6,7 @@ have done. Nothing but actions, observations and rewards is used.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,15 +43,29 @@ class SuccessfulGrasp:
         return action
 
 
+def successful_trials(session: Session) -> NDArray[np.int64]:
+    """[n, 3] rows of the decisions of each trial that lifted the object."""
+    steps = np.arange(len(session.block)).reshape(-1, spaces.DECISIONS_PER_TRIAL)
+    return steps[session.reward[steps].sum(axis=1) >= SUCCESS_RETURN]
+
+
 def successful_grasp(session: Session) -> SuccessfulGrasp | None:
     """The mean of a session's successes; None where it has none."""
-    steps = np.arange(len(session.block)).reshape(-1, spaces.DECISIONS_PER_TRIAL)
-    won = session.reward[steps].sum(axis=1) >= SUCCESS_RETURN
-    if not won.any():
+    steps = successful_trials(session)
+    if len(steps) == 0:
         return None
-    lifts, closes = steps[won, Phase.LIFT], steps[won, Phase.CLOSE]
+    lifts, closes = steps[:, Phase.LIFT], steps[:, Phase.CLOSE]
     tool = session.observation[lifts, spaces.TOOL].mean(axis=0)
     return SuccessfulGrasp(tool, session.action[closes].mean(axis=0), session.action[lifts].mean(axis=0))
+
+
+def mean_grasp(sessions: Iterable[Session]) -> SuccessfulGrasp | None:
+    """The mean of the sessions' successful grasps, each session counting once; None where none has any."""
+    grasps = [grasp for session in sessions if (grasp := successful_grasp(session)) is not None]
+    if not grasps:
+        return None
+    columns = ([grasp.tool for grasp in grasps], [g.closing for g in grasps], [g.lifting for g in grasps])
+    return SuccessfulGrasp(*(np.mean(column, axis=0) for column in columns))
 
 
 def hindsight_labels(session: Session) -> NDArray[np.float32]:

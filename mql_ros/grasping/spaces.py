@@ -32,6 +32,8 @@ OBSERVATION_NAMES = (
     "object_height", "object_shift", "object_tilt", "lifted_weight", "last_force",
 )  # fmt: skip
 OBSERVATION_SIZE = len(OBSERVATION_NAMES)
+OBSERVATION_LIMIT = 5.0
+"""Entries are clipped to it, either way."""
 TOOL = slice(OBSERVATION_NAMES.index("tool_x"), OBSERVATION_NAMES.index("tool_z") + 1)
 """Entries of an observation that hold the place of the tool."""
 

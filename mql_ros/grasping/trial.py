@@ -294,4 +294,4 @@ class TrialMachine:
             self._weight / 5.0,
             2.0 * np.log(self._force / spaces.FORCE_LOW) / span - 1.0,
         ]
-        return np.clip(np.array(values, dtype=np.float64), -5.0, 5.0)
+        return np.clip(np.array(values, dtype=np.float64), -spaces.OBSERVATION_LIMIT, spaces.OBSERVATION_LIMIT)

@@ -75,6 +75,7 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
     from mql_ros.algorithm.replay import Replay
     from mql_ros.algorithm.session import Session
     from mql_ros.grasping.hindsight import with_hindsight_labels
+    from mql_ros.grasping.transport import transported
 
     torch.set_num_threads(1)
     bundle = load_bundle(request.bundle)
@@ -88,7 +89,7 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
     new.add(session)
     try:
         config = AdaptationConfig(**config_values(request.settings))
-        found = adapt(learner, meta, with_hindsight_labels(new), config)
+        found = adapt(learner, meta, with_hindsight_labels(new), config, transported)
     except ValueError as error:
         raise UserError(str(error)) from error
     numbers = {

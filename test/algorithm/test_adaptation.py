@@ -188,6 +188,50 @@ def test_time_limited_sessions_can_be_adapted_to():
     assert adapt(learner, meta, new, SMALL).recycling_updates == 6
 
 
+def test_old_sessions_are_recycled_as_whoever_knows_the_task_moves_them():
+    seen = []
+
+    def moved(old, new, count, rng):
+        seen.append((len(list(new.sessions())), count))
+        return filled_replay(seed=int(rng.integers(1000)), tasks=2)
+
+    config = replace(SMALL, transported_sessions=7)
+    learner, meta, new = case()
+    result = adapt(learner, meta, new, config, moved)
+    assert seen == [(1, 7)]
+    assert set(result.mean_importance_ratio) == set(filled_replay(tasks=2).tasks) != set(meta.tasks)
+    again = case()[0]
+    adapt(again, meta, new, config, moved)
+    assert_same_state(learner.state_dict(), again.state_dict())
+    # Where nothing can be moved, and where nothing is to be, the old data are recycled as they are.
+    plain = case()[0]
+    adapt(plain, meta, new, SMALL)
+    for setting, transport in ((config, lambda *_: None), (SMALL, moved)):
+        other = case()[0]
+        assert set(adapt(other, meta, new, setting, transport).mean_importance_ratio) == set(meta.tasks)
+        assert_same_state(plain.state_dict(), other.state_dict())
+    assert len(seen) == 2
+
+
+def test_somebody_must_know_how_to_move_old_sessions():
+    learner, meta, new = case()
+    before = learner.state_dict()
+    with pytest.raises(ValueError, match="transported_sessions"):
+        adapt(learner, meta, new, replace(SMALL, transported_sessions=1))
+    assert_same_state(before, learner.state_dict())
+    # An arm that recycles nothing needs nobody.
+    adapt(learner, meta, new, replace(SMALL, transported_sessions=1, use_recycling=False))
+
+
+def test_the_papers_control_arms_recycle_old_data_as_they_are():
+    arms = control_arms(replace(SMALL, transported_sessions=5))
+    moved = {name for name, arm in arms.items() if arm.transported_sessions and arm.use_recycling}
+    assert moved == {"mql", "unweighted"}
+    assert replace(arms["untransported"], transported_sessions=5) == arms["mql"]
+    alike = control_arms(SMALL)
+    assert alike["untransported"] == alike["mql"] and alike["unweighted"] == alike["uniform-replay"]
+
+
 def test_resampled_histories_teach_success_after_successes_too():
     learner, meta, _ = case()
     rng = np.random.default_rng(0)

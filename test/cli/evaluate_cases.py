@@ -20,7 +20,7 @@ def result_of(trial: Trial) -> dict[str, Any]:
         rng = random.Random(zlib.crc32(words.encode()))
         found = {"effective_sample_size": rng.random(), "seconds": 0.1, "classifier_accuracy": None}
         result[arm] = {
-            "successes": [rng.random() < 0.4 + 0.02 * trial.new_trials for _ in range(trial.test_trials)],
+            "successes": [[rng.random() < 0.4 + 0.02 * trial.new_trials for _ in range(trial.test_trials)]],
             "adaptation": found if arm == "mql" and trial.new_trials else None,
         }
     return result

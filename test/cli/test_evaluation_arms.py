@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from mql_ros.algorithm.adaptation import adapt
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.replay import Replay
+from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Config
 from mql_ros.cli.adaptation_settings import load_adaptation
 from mql_ros.grasping import spaces
 from mql_ros.grasping.robot_profile import load_profile
 from mql_sim import evaluation
-from mql_sim.catalogue import find_object
+from mql_sim.catalogue import find_object, find_task, training_names
 from mql_sim.environment import GraspTask
 from mql_sim.evaluation import Trial, run_trial
 from mql_sim.from_scratch import train_from_scratch
@@ -88,8 +91,40 @@ def test_every_arm_runs_and_fewer_new_trials_are_a_prefix_of_more(
     )
     trial = Trial(BUNDLE, "bottle", 3, evaluation.ARMS, 2, 1, 1, exploration, settings, reference=BUNDLE)
     few = run_trial(task, trial)
-    assert all(len(few[arm]["successes"]) == 1 for arm in evaluation.ARMS)
+    assert all(np.shape(few[arm]["successes"]) == (1, 1) for arm in evaluation.ARMS)
     nothing = run_trial(task, replace(trial, new_trials=0, arms=("context", "mql", "from-scratch")))
     assert nothing["mql"] == nothing["context"], "nothing to adapt to"
     more = run_trial(task, replace(trial, new_trials=4, arms=("context",)))
     assert more["new"][:2] == few["new"] and len(more["new"]) == 4
+
+
+def test_of_a_kind_some_are_tried_and_others_tested(task: GraspTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[str, int]] = []
+    remembered: list[str] = []
+
+    def watched(task: GraspTask, spec, seed: int, trials: int, behaviour, **more):
+        tried.append((spec.name, trials))
+        session = run_session(task, spec, seed, trials, behaviour, **more)
+        return Session(**{**vars(session), "reward": np.where(session.terminal, 0.9, session.reward)})
+
+    def adapted(learner, meta, new: Replay, config, transport):
+        remembered.extend(session.task for session in new.sessions())
+        assert all(np.isfinite(session.teacher_action).all() for session in new.sessions()), "each has its own labels"
+        return adapt(learner, meta, new, config, transport)
+
+    monkeypatch.setattr(evaluation, "run_session", watched)
+    monkeypatch.setattr(evaluation, "adapt", adapted)
+    settings, exploration = load_adaptation(
+        ["new_updates=1", "recycling_updates=1", "batch_blocks=8", "pool_blocks=50", "transported_sessions=20"]
+    )
+    kind = find_task("kind-0002")
+    trial = Trial(BUNDLE, "kind-0002", 0, ("context", "repeat", "mql"), 5, 3, 2, exploration, settings)
+    found = run_trial(task, trial)
+    assert len(found["new"]) == 5
+    assert tried[:4] == [(spec.name, count) for spec, count in zip(kind.tried, (1, 1, 1, 2), strict=True)]
+    assert tried[4:] == [(spec.name, 2) for spec in kind.tested] * 3
+    assert remembered == [spec.name for spec in kind.tried]
+    for arm in trial.arms:
+        assert np.shape(found[arm]["successes"]) == (len(kind.tested), 2)
+        assert found[arm]["new"] == found["new"], "all arms share the new trials"
+    assert set(found["mql"]["adaptation"]["mean_importance_ratio"]) <= set(training_names())

@@ -29,7 +29,10 @@ def trials_of(arms: tuple[str, ...], steps: tuple[int, ...], objects: int, seeds
 def test_the_summary_counts_the_last_third_and_pairs_by_object() -> None:
     arms = ("context", "mql")
     trials = trials_of(arms, (5,), 2, 2, 3)
-    lost, won = {"successes": [True, False, False], "adaptation": None}, {"successes": [True] * 3, "adaptation": None}
+    lost, won = (
+        {"successes": [[True, False, False]], "adaptation": None},
+        {"successes": [[True] * 3], "adaptation": None},
+    )
     report = summarize(trials, [{"new": [True, False], "context": lost, "mql": won} for _ in trials], arms)
     assert report["arms"]["context"]["success_rate"] == 0.0
     assert report["arms"]["context"]["by_trial"] == [1.0, 0.0, 0.0]
