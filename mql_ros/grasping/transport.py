@@ -44,8 +44,8 @@ class TransportConfig:
     old sessions are moved right there.
     """
 
-    place: tuple[float, float] = (0.04, 0.15)
-    """Of x and z in units of action entries: 4 mm and 2 cm."""
+    place: tuple[float, float] = (0.04, 0.30)
+    """Of x and z in units of action entries: 4 mm and 4 cm."""
     force: float = 0.15
     """In units of action entries: a factor of 1.3."""
     weight: float = 0.2
