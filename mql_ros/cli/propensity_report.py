@@ -24,7 +24,11 @@ def mean_ratios(trials: Sequence[Any], results: Sequence[dict[str, Any]], arm: s
         ratios = ((result.get(arm) or {}).get("adaptation") or {}).get("mean_importance_ratio")
         if trial.new_trials == most and ratios:
             found.setdefault(trial.object_name, []).append(ratios)
-    return {name: {old: float(np.mean([row[old] for row in rows])) for old in rows[0]} for name, rows in found.items()}
+    # Not every session recycles from every training object.
+    return {
+        name: {old: float(np.mean([row[old] for row in rows if old in row])) for old in sorted(set().union(*rows))}
+        for name, rows in found.items()
+    }
 
 
 def propensity_summary(ratios: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     python -m mql_ros.nodes.adaptation_job request.json
 
-reads the request and the session's transitions, adapts the policy and writes a new bundle, then the result.
+reads the request and the transitions of the sessions, adapts the policy and writes a new bundle, then the result.
 Exit code 2 with one sentence on standard error when it cannot.
 """
 
@@ -13,11 +13,13 @@ import math
 import os
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mql_ros.errors import UserError
 
@@ -31,8 +33,8 @@ class AdaptationRequest:
     """Of the bundle, which must not have changed."""
     task: str
     """A name for the new task."""
-    session: str
-    """File (.npz) with the session's columns."""
+    sessions: str
+    """File with the sessions' columns (`write_sessions`)."""
     new_trials: int
     output: str
     """Directory of the new bundle, which must not exist."""
@@ -51,6 +53,22 @@ class AdaptationRequest:
     def read(path: Path) -> AdaptationRequest:
         """What `write` has written."""
         return AdaptationRequest(**json.loads(path.read_text()))
+
+
+def write_sessions(path: Path, sessions: Sequence[Mapping[str, NDArray]]) -> None:
+    """The columns of each session, in order, as the job reads them (.npz)."""
+    columns = {f"{number}.{name}": column for number, one in enumerate(sessions) for name, column in one.items()}
+    np.savez(path, **columns)  # type: ignore[arg-type]
+
+
+def read_sessions(path: Path) -> list[dict[str, NDArray]]:
+    """What `write_sessions` has written."""
+    sessions: dict[int, dict[str, NDArray]] = {}
+    with np.load(path) as columns:
+        for key in columns.files:
+            number, _, name = key.partition(".")
+            sessions.setdefault(int(number), {})[name] = columns[key]
+    return [sessions[number] for number in sorted(sessions)]
 
 
 def config_values(settings: dict[str, Any]) -> dict[str, Any]:
@@ -82,11 +100,11 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
     if bundle.hash != request.hash:
         raise UserError(f"policy bundle {request.bundle} was changed since it was announced; announce it anew")
     learner, meta = bundle.make_learner(), bundle.make_replay()
-    with np.load(request.session) as columns:
-        session = Session(task=request.task, **columns)
-    network = bundle.network_config
-    new = Replay(network.observation_size, network.action_size, bundle.history_blocks, capacity=len(session))
-    new.add(session)
+    sessions = [Session(task=request.task, **columns) for columns in read_sessions(Path(request.sessions))]
+    network, size = bundle.network_config, sum(map(len, sessions))
+    new = Replay(network.observation_size, network.action_size, bundle.history_blocks, capacity=size)
+    for session in sessions:
+        new.add(session)
     try:
         config = AdaptationConfig(**config_values(request.settings))
         found = adapt(learner, meta, with_hindsight_labels(new), config, transported)
@@ -95,6 +113,7 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
     numbers = {
         "version": request.version,
         "started_from": bundle.manifest["version"],
+        "new_sessions": len(sessions),
         "new_trials": request.new_trials,
         "new_transitions": found.new_transitions,
         "effective_sample_size": found.effective_sample_size,

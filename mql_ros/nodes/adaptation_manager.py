@@ -9,13 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 
 from mql_ros.errors import UserError
 from mql_ros.grasping.robot_profile import load_profile
-from mql_ros.nodes.adaptation_job import AdaptationRequest, config_values
+from mql_ros.nodes.adaptation_job import AdaptationRequest, config_values, write_sessions
 from mql_ros.nodes.child_process import ChildProcess
 from mql_ros.nodes.common import KEPT, LATCHED, GraspingNode, answer, run_node
 from mql_ros.nodes.conversions import MessageError
@@ -139,13 +138,14 @@ class AdaptationManager(GraspingNode):
             if leftover.exists():
                 raise UserError(f"{leftover} exists already; choose another work_directory or empty it")
         trials = min(self._memory.trials, self.setting("first_trials") or self._memory.trials)
-        np.savez(files["npz"], **self._memory.arrays(trials))  # type: ignore[arg-type]
+        sessions = [*self._memory.earlier(self.setting("sessions") - 1), self._memory.arrays(trials)]
+        write_sessions(files["npz"], sessions)
         request = AdaptationRequest(
             bundle=start.bundle,
             hash=start.hash,
             task=f"session-{self._memory.session}",
-            session=str(files["npz"]),
-            new_trials=trials,
+            sessions=str(files["npz"]),
+            new_trials=sum(int(columns["done"].sum()) for columns in sessions),
             output=str(output),
             version=version,
             result=str(files["result"]),

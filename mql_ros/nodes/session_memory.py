@@ -1,18 +1,24 @@
-"""What the robot has experienced in the present session (knows no rclpy)."""
+"""What the robot has experienced in the present session and those before it (knows no rclpy)."""
 
 from __future__ import annotations
+
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mql_ros.nodes.records import Transition
 
+MOST_SESSIONS = 16
+"""Sessions that are remembered, the present one among them."""
+
 
 class SessionMemory:
-    """The present session's transitions in order; another session's begin anew."""
+    """The present session's transitions in order, and the sessions before it in which a trial was finished."""
 
     def __init__(self) -> None:
         self._transitions: list[Transition] = []
+        self._earlier: deque[list[Transition]] = deque(maxlen=MOST_SESSIONS - 1)
         self.missing = 0
         """Gaps in the sequence."""
 
@@ -34,7 +40,9 @@ class SessionMemory:
         if self._transitions:
             last = self._transitions[-1]
             if transition.session != last.session or transition.sequence < last.sequence:
-                self._transitions.clear()
+                if self.trials:
+                    self._earlier.append(self._transitions)
+                self._transitions = []
             elif transition.sequence == last.sequence:
                 return False
             elif transition.sequence > last.sequence + 1:
@@ -56,14 +64,28 @@ class SessionMemory:
 
         A trial is a block.
         """
-        ends = [number + 1 for number, transition in enumerate(self._transitions) if transition.done]
-        rows = self._transitions if trials is None else self._transitions[: ends[trials - 1]]
-        return {
-            "observation": np.array([t.observation for t in rows], dtype=np.float32),
-            "action": np.array([t.action for t in rows], dtype=np.float32),
-            "reward": np.array([t.reward for t in rows], dtype=np.float32),
-            "next_observation": np.array([t.next_observation for t in rows], dtype=np.float32),
-            "done": np.array([t.done for t in rows]),
-            "terminal": np.array([t.terminal for t in rows]),
-            "block": np.array([t.trial for t in rows], dtype=np.int64),
-        }
+        rows = self._transitions if trials is None else _finished(self._transitions, trials)
+        return _columns(rows)
+
+    def earlier(self, count: int) -> list[dict[str, NDArray]]:
+        """The same columns of the finished trials in each of the last so many sessions before this one, in order."""
+        sessions = list(self._earlier)[max(0, len(self._earlier) - count) :] if count > 0 else []
+        return [_columns(_finished(session)) for session in sessions]
+
+
+def _finished(rows: list[Transition], trials: int | None = None) -> list[Transition]:
+    """Those of the first so many finished trials, or of all of them."""
+    ends = [number + 1 for number, transition in enumerate(rows) if transition.done]
+    return rows[: ends[-1 if trials is None else trials - 1]]
+
+
+def _columns(rows: list[Transition]) -> dict[str, NDArray]:
+    return {
+        "observation": np.array([t.observation for t in rows], dtype=np.float32),
+        "action": np.array([t.action for t in rows], dtype=np.float32),
+        "reward": np.array([t.reward for t in rows], dtype=np.float32),
+        "next_observation": np.array([t.next_observation for t in rows], dtype=np.float32),
+        "done": np.array([t.done for t in rows]),
+        "terminal": np.array([t.terminal for t in rows]),
+        "block": np.array([t.trial for t in rows], dtype=np.int64),
+    }

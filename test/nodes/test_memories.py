@@ -1,12 +1,16 @@
 """What the encoder and the adaptation manager remember, and when an adapted policy is taken back."""
 
+from pathlib import Path
+
 import numpy as np
 from node_cases import CountingPolicy, some_transition
 
+from mql_ros.nodes.adaptation_job import read_sessions, write_sessions
+from mql_ros.nodes.parameters import parameter_table
 from mql_ros.nodes.policy_history import Certificate, PolicyHistory
 from mql_ros.nodes.policy_loading import Announcement
 from mql_ros.nodes.session_context import SessionContext
-from mql_ros.nodes.session_memory import SessionMemory
+from mql_ros.nodes.session_memory import MOST_SESSIONS, SessionMemory
 
 
 def test_each_transition_is_answered_once_and_a_repeated_one_alike() -> None:
@@ -84,6 +88,34 @@ def test_the_memory_holds_one_session_in_the_form_of_the_replay() -> None:
     assert np.isclose(returns[1][1], sum(some_transition(k).reward for k in (3, 4, 5)))
     memory.add(some_transition(7, session=2, trial=0, step=0))
     assert len(memory) == 1 and memory.session == 2
+
+
+def test_sessions_before_are_kept_as_far_as_their_trials_were_finished(tmp_path: Path) -> None:
+    memory = SessionMemory()
+    assert memory.earlier(3) == []
+    sequence = 0
+    for session, steps in ((1, 5), (2, 2), (3, 6), (4, 3)):  # the second has no finished trial
+        for step in range(steps):
+            place = {"session": session, "trial": step // 3, "step": step % 3, "done": step % 3 == 2}
+            memory.add(some_transition(sequence, **place))
+            sequence += 1
+    assert [len(columns["reward"]) for columns in memory.earlier(5)] == [3, 6]
+    assert [len(columns["reward"]) for columns in memory.earlier(1)] == [6]
+    assert memory.earlier(0) == [] and len(memory.arrays()["reward"]) == 3
+    sessions = [*memory.earlier(2), memory.arrays(1)]
+    write_sessions(tmp_path / "sessions.npz", sessions)
+    for wrote, read in zip(sessions, read_sessions(tmp_path / "sessions.npz"), strict=True):
+        assert wrote.keys() == read.keys()
+        assert all(np.array_equal(wrote[name], read[name]) for name in wrote)
+
+
+def test_no_more_sessions_are_kept_than_may_be_asked_for() -> None:
+    memory = SessionMemory()
+    for sequence in range(3 * (MOST_SESSIONS + 5)):
+        memory.add(some_transition(sequence, session=sequence // 3, trial=0, step=sequence % 3))
+    assert len(memory.earlier(100)) == MOST_SESSIONS - 1
+    most = parameter_table()["adaptation_manager"]["sessions"].range
+    assert most is not None and most[1] == MOST_SESSIONS
 
 
 def test_version_numbers_never_recur() -> None:

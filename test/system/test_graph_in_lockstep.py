@@ -25,6 +25,16 @@ def test_an_adaptation_makes_a_new_policy_that_is_used_from_the_next_trial_on(gr
         client.roll_back()
 
 
+def test_an_adaptation_may_go_by_several_sessions(graph: Graph) -> None:
+    client = graph.begin("bottle", 1)
+    client.set_parameters("adaptation_manager", sessions=2)
+    for trials in (1, 1, 2):
+        client.run_trials(trials, new_session=True)
+    outcome = client.adapt()
+    client.set_parameters("adaptation_manager", sessions=1)
+    assert (outcome["new_sessions"], outcome["new_trials"], outcome["new_transitions"]) == (2, 3, 9)
+
+
 def test_an_adapted_policy_that_does_worse_is_taken_back(graph: Graph) -> None:
     client = graph.begin("bottle", 1)
     client.set_parameters("adaptation_manager", certificate_trials=1, certificate_margin=0.0)
