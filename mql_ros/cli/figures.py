@@ -47,7 +47,7 @@ def evaluation_figure(report: dict[str, Any]) -> Figure:
         spacing = min(after - before for before, after in pairwise(steps))
         rows = {arm: [report["by_new_trials"][str(step)][arm] for step in steps] for arm in arms}
         series = {arm: [(row["success_rate"], *row["interval"]) for row in rows[arm]] for arm in arms}
-        axes.set_xlabel("new trials with the object before the test")
+        axes.set_xlabel("new trials before the test")
         last = f"last {tests // 3}" if tests >= 6 else "last"
         axes.set_ylabel(f"success rate, {last} of {tests} test trials" if tests > 1 else "success rate, one test trial")
     else:
@@ -57,7 +57,7 @@ def evaluation_figure(report: dict[str, Any]) -> Figure:
             arm: [(rate, *span) for rate, span in zip(row["by_trial"], row["by_trial_interval"], strict=True)]
             for arm, row in by_trial.items()
         }
-        axes.set_xlabel(f"test trial (after {steps[0]} new trials with the object)")
+        axes.set_xlabel(f"test trial (after {steps[0]} new trials)")
         axes.set_ylabel("success rate")
     for place, arm in enumerate(arms):
         color, marker = STYLES.get(arm, ("#444444", "."))

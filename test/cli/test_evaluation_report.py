@@ -123,3 +123,22 @@ def test_propensity_is_told_by_kind_and_distance_and_drawn(tmp_path: Path) -> No
     save_figure(propensity_figure({"jug": ratios["object-0"]}), str(tmp_path / "propensity.png"))
     assert (tmp_path / "propensity.png").stat().st_size > 5000
     assert mean_ratios(trials, [{"mql": {"adaptation": None}} for _ in trials]) == {}
+    # Two seeds may recycle from different objects.
+    seeds = trials_of(("mql",), (5,), 1, 2, 1)
+    found = [
+        {"mql": {"adaptation": {"mean_importance_ratio": ratio}}} for ratio in ({"mug": 0.2}, {"mug": 0.4, "can": 1})
+    ]
+    assert mean_ratios(seeds, found) == {"object-0": {"can": 1.0, "mug": pytest.approx(0.3)}}
+
+
+def test_every_object_that_a_session_tests_counts() -> None:
+    trials = trials_of(("context",), (5,), 2, 1, 3)
+    rows = [
+        {"new": [False], "context": {"successes": [[True] * 3, [False] * 3, [False, False, True]], "adaptation": None}}
+        for _ in trials
+    ]
+    report = summarize(trials, rows, ("context",))
+    assert report["arms"]["context"]["success_rate"] == pytest.approx(2 / 3)
+    assert report["arms"]["context"]["by_trial"] == pytest.approx([1 / 3, 1 / 3, 2 / 3])
+    entry = report["objects"]["object-0"]["context"]
+    assert (entry["successes"], entry["trials"]) == (4, 9)
