@@ -22,13 +22,11 @@ from mql_ros.algorithm.session import Session
 from mql_ros.grasping import spaces
 from mql_ros.grasping.hindsight import successful_grasp
 from mql_ros.grasping.reward import HELD_WIDTH, SUCCESS_RETURN, RewardConfig
-from mql_ros.grasping.spaces import Phase
+from mql_ros.grasping.spaces import FORCE, Phase
 from mql_ros.grasping.types import Array
 
 _WIDTH = spaces.OBSERVATION_NAMES.index("finger_width")
 _GUARD = spaces.OBSERVATION_NAMES.index("guard_stop")
-FORCE = 2
-"""Entry of CLOSE and LIFT actions that holds the finger force."""
 _GRADES = RewardConfig()
 
 

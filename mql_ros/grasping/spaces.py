@@ -26,6 +26,8 @@ class Phase(IntEnum):
 
 DECISIONS_PER_TRIAL = len(Phase)
 ACTION_SIZE = 4
+FORCE = 2
+"""Entry of CLOSE and LIFT actions that holds the finger force."""
 OBSERVATION_NAMES = (
     "phase_place", "phase_close", "phase_lift",
     "tool_x", "tool_z", "finger_width", "finger_effort", "guard_stop", "contact_peak", "contact_x",

@@ -21,15 +21,13 @@ from mql_ros.algorithm.replay import Replay
 from mql_ros.algorithm.session import Session, taken
 from mql_ros.grasping import spaces
 from mql_ros.grasping.hindsight import labelled, successful_grasp, successful_trials
-from mql_ros.grasping.spaces import Phase
+from mql_ros.grasping.spaces import FORCE, Phase
 
 _TOOL_X, _TOOL_Z, _EFFORT, _PEAK, _WEIGHT, _LAST_FORCE = (
     spaces.OBSERVATION_NAMES.index(name)
     for name in ("tool_x", "tool_z", "finger_effort", "contact_peak", "lifted_weight", "last_force")
 )
 _GUARD = spaces.OBSERVATION_NAMES.index("guard_stop")
-FORCE = 2
-"""Entry of CLOSE and LIFT actions that holds the finger force."""
 LEAST_WEIGHT = 0.02
 """Lifted weights, in units of observations, are compared from here on."""
 LEAST_TRIALS = 2

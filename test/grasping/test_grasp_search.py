@@ -5,8 +5,9 @@ import pytest
 
 from mql_ros.algorithm.session import Session
 from mql_ros.grasping import spaces
-from mql_ros.grasping.grasp_search import FORCE, GraspSearch, GraspSearchConfig, successful_grasps
+from mql_ros.grasping.grasp_search import GraspSearch, GraspSearchConfig, successful_grasps
 from mql_ros.grasping.reward import SUCCESS_RETURN
+from mql_ros.grasping.spaces import FORCE
 
 OLD = np.random.default_rng(5).uniform((-0.6, -0.6, -0.2), (0.6, 0.6, 0.6), size=(60, 3))
 POLICY = np.array([-0.2, 0.1, 0.2, 0.0])
