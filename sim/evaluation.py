@@ -205,6 +205,7 @@ def summary(found: Any) -> dict[str, Any]:
         "overlap": found.overlap,
         "new_transitions": found.new_transitions,
         "rolled_back": found.rolled_back,
+        "transported_sessions": found.transported_sessions,
         "mean_importance_ratio": {name: round(ratio, 5) for name, ratio in found.mean_importance_ratio.items()},
         "reasons": list(found.reasons),
     }

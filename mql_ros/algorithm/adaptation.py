@@ -61,6 +61,8 @@ class AdaptationResult:
     """The learner's state before."""
     certificate: CertificateResult | None = None
     """The comparison with the policy before, where trials were kept aside."""
+    transported_sessions: int = 0
+    """Old sessions, moved to the new task, that were recycled in place of the old data as they are."""
 
     @property
     def rolled_back(self) -> bool:
@@ -118,6 +120,7 @@ def adapt(
             moved = transport(meta_replay, seen, config.transported_sessions, np.random.default_rng([config.seed, 53]))
             old = meta_replay if moved is None else moved
         result = _Adaptation(learner, old, seen, config, snapshot).run()
+        result.transported_sessions = 0 if old is meta_replay else sum(1 for _ in old.sessions())
         if aside is not None and before is not None:
             result.certificate = certify(learner, before, new_replay, aside, config.certificate_noise)
         if result.rolled_back:

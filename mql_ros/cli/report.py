@@ -77,6 +77,11 @@ def _section(run: ObjectRun, classes: dict[str, str]) -> str:
     info = run.adaptation
     notes = "".join(f"<p class='note'>{html.escape(str(text))}</p>" for text in info.get("messages", []))
     ratios = info.get("mean_importance_ratio") or {}
+    moved = (
+        f" They are {info['transported_sessions']} old sessions, moved beforehand to where this object was lifted."
+        if info.get("transported_sessions")
+        else ""
+    )
     bars = _svg(_bars(ratios, classes)) if ratios else "<p>No adaptation took place.</p>"
     return (
         f"<section><h2>{html.escape(run.name)}</h2><p>{html.escape(run.description)}</p>"
@@ -87,7 +92,7 @@ def _section(run: ObjectRun, classes: dict[str, str]) -> str:
         f"propensity classifier (held-out balanced accuracy {_figure(info.get('classifier_accuracy'))}; effective "
         f"sample size {_figure(info.get('effective_sample_size'))}, so the proximal coefficient is "
         f"{_figure(info.get('proximal_coefficient'))}). "
-        f"Old data are drawn in proportion to it.</p>{bars}{notes}</section>"
+        f"Old data are drawn in proportion to it.{moved}</p>{bars}{notes}</section>"
     )
 
 

@@ -121,6 +121,7 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
         "classifier_accuracy": found.classifier_accuracy,
         "overlap": found.overlap,
         "mean_importance_ratio": found.mean_importance_ratio,
+        "transported_sessions": found.transported_sessions,
         "new_updates": found.new_updates,
         "recycling_updates": found.recycling_updates,
         "parameter_distance": found.parameter_distance,

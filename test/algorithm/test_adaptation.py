@@ -199,6 +199,7 @@ def test_old_sessions_are_recycled_as_whoever_knows_the_task_moves_them():
     learner, meta, new = case()
     result = adapt(learner, meta, new, config, moved)
     assert seen == [(1, 7)]
+    assert result.transported_sessions == len(list(filled_replay(tasks=2).sessions()))
     assert set(result.mean_importance_ratio) == set(filled_replay(tasks=2).tasks) != set(meta.tasks)
     again = case()[0]
     adapt(again, meta, new, config, moved)
@@ -208,7 +209,8 @@ def test_old_sessions_are_recycled_as_whoever_knows_the_task_moves_them():
     adapt(plain, meta, new, SMALL)
     for setting, transport in ((config, lambda *_: None), (SMALL, moved)):
         other = case()[0]
-        assert set(adapt(other, meta, new, setting, transport).mean_importance_ratio) == set(meta.tasks)
+        found = adapt(other, meta, new, setting, transport)
+        assert set(found.mean_importance_ratio) == set(meta.tasks) and found.transported_sessions == 0
         assert_same_state(plain.state_dict(), other.state_dict())
     assert len(seen) == 2
 

@@ -53,7 +53,11 @@ def test_the_report_is_one_page_with_everything() -> None:
     for name in ("zero-shot", "context", "adapted"):
         run.phases[name] = PhaseRun(name, [True, False], [0.9, -0.2])
     run.adaptation = {"new_trials": 4, "effective_sample_size": 0.25, "proximal_coefficient": 0.75}
-    run.adaptation |= {"mean_importance_ratio": {"mug": 1.5, "procedural-0001": 0.1}, "messages": ["nothing skipped"]}
+    run.adaptation |= {
+        "mean_importance_ratio": {"mug": 1.5, "procedural-0001": 0.1},
+        "messages": ["nothing skipped"],
+        "transported_sessions": 7,
+    }
     run.pictures.append(("closed", b"\x89PNG"))
     page = build_report([run], {"policy": "grasp"}, {"mug": "handle", "procedural-0001": "top"})
     for expected in (
@@ -63,6 +67,7 @@ def test_the_report_is_one_page_with_everything() -> None:
         "data:image/png;base64,",
         "0.75",
         "nothing skipped",
+        "7 old sessions, moved",
     ):
         assert expected in page
     assert page.count("<svg") == 2
