@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -190,8 +191,9 @@ def beyond(number: int) -> ObjectSpec:
 def kind_member(number: int, member: int) -> ObjectSpec:
     """One object of kind `number`: alike in shape and material, but of different sizes and weights.
 
-    Kinds lie past the training range by the same turns as `beyond`. Their members differ by so much that no one grasp
-    does for all of them: necks and bodies by 9 to 12 cm in height, handles by 5 to 7 cm, masses by a factor of 2.5.
+    The middles of kinds lie past the training range by the same turns as `beyond`; single members may lie within it.
+    They differ by so much that no one grasp does for all of them: necks and bodies by up to 7 to 12 cm in height,
+    handles by up to 7 cm, masses by up to a factor of 2.5.
     """
     of_kind, of_member = (
         np.random.default_rng([20_250_304, number]),
@@ -290,7 +292,7 @@ class NewTask:
 
     @property
     def one_object(self) -> bool:
-        """Whether one object is both; else those tested are new to everybody."""
+        """Whether one object is both; else those tested have not been tried."""
         return self.tried == self.tested
 
     @property
@@ -299,15 +301,33 @@ class NewTask:
         return self.tried if self.one_object else (*self.tried, *self.tested)
 
 
+def task_name(name: str) -> str:
+    """The one name by which a task goes: kind-7 is kind-0007, mug+beyond-7 mug+beyond-0007; files go by their path."""
+    if kind := _KIND.fullmatch(name):
+        return f"kind-{int(kind[1]):04d}"
+    parts = _parts(name)
+    return "+".join(part if part.endswith(".urdf") else find_object(part).name for part in parts)
+
+
+def _parts(name: str) -> list[str]:
+    return [name] if Path(name).is_file() else name.split("+")
+
+
 def find_task(name: str) -> NewTask:
-    """The task of a name: a kind (`kind-NNNN`), objects of one kind (`A+B+C`: the last is tested), or one object."""
+    """The task of a name: a kind (`kind-NNNN`), objects of one kind (`A+B+C`: the last is tested), or one object.
+
+    Raises UserError for what is none of these.
+    """
     if kind := _KIND.fullmatch(name):
         number = int(kind[1])
         first_tested = 100  # far from those tried, so that more can be tried without testing others
         tested = range(first_tested, first_tested + KIND_TESTED)
         tried = range(KIND_TRIED)
         return NewTask(tuple(kind_member(number, m) for m in tried), tuple(kind_member(number, m) for m in tested))
-    specs = tuple(find_object(part) for part in name.split("+"))
+    parts = _parts(name)
+    if "" in parts or len(set(parts)) < len(parts):
+        raise UserError(f"'{name}': expected different objects joined by +, the last of which is tested")
+    specs = tuple(find_object(part) for part in parts)
     return NewTask(specs[:-1] or specs, specs[-1:])
 
 
@@ -326,6 +346,8 @@ def find_object(name: str) -> ObjectSpec:
         from mql_sim.urdf_object import read_object
 
         return read_object(name)
+    if _KIND.fullmatch(name):
+        raise UserError(f"'{name}' is a kind of objects, not an object; one of its objects is {name}-0")
     near = difflib.get_close_matches(name, named, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise UserError(

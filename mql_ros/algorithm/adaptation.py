@@ -62,7 +62,7 @@ class AdaptationResult:
     certificate: CertificateResult | None = None
     """The comparison with the policy before, where trials were kept aside."""
     transported_sessions: int = 0
-    """Old sessions, moved to the new task, that were recycled in place of the old data as they are."""
+    """Old sessions, moved to the new task, that stood in for the old data as they are."""
 
     @property
     def rolled_back(self) -> bool:

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="M",
-        help="adapt M times, each after its share of the new trials (default: 1)",
+        help="adapt M times, each after its share of the new trials (default: 1; kinds: once, after all)",
     )
     parser.add_argument("--test-trials", type=int, default=5, help="trials that are counted (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds an object (default: 1)")
@@ -108,6 +108,7 @@ def main(arguments: argparse.Namespace) -> int:
     if ("reference" in arms) != bool(arguments.against):
         raise UserError("the arm 'reference' and --against BUNDLE belong together; give both or neither")
     names = find_objects(arguments.objects)[: arguments.limit or None]
+    _check_alike(names, arguments.adaptations)
     policy = arguments.policy or str(share_path("models", "grasp"))
     profile = load_profile(arguments.robot)
     bundle_hash = check_bundle(Path(policy), profile.name, *profile.policies_from).hash
@@ -185,9 +186,19 @@ def find_objects(words: Sequence[str]) -> list[str]:
         else:
             names.append(word)
     # procedural-7 and procedural-0007 are one object; a file goes by its path.
-    tasks = {name: catalogue.find_task(name) for name in names}
-    alone = {name: task.one_object and not name.endswith(".urdf") for name, task in tasks.items()}
-    return list(dict.fromkeys(task.tried[0].name if alone[name] else name for name, task in tasks.items()))
+    return list(dict.fromkeys(catalogue.task_name(name) for name in names))
+
+
+def _check_alike(names: Sequence[str], adaptations: int) -> None:
+    """UserError where a table of these objects would compare what cannot be compared."""
+    from mql_ros.errors import UserError
+    from mql_sim.catalogue import find_task
+
+    tasks = [find_task(name) for name in names]
+    if len({len(task.tested) for task in tasks}) > 1:
+        raise UserError("these names are tested on different numbers of objects; measure kinds and objects apart")
+    if adaptations > 1 and not all(task.one_object for task in tasks):
+        raise UserError("a kind is adapted to once, after all of its objects have been tried; leave --adaptations out")
 
 
 def command_line(arguments: argparse.Namespace) -> str:
@@ -210,7 +221,10 @@ def _warn_of_training_objects(policy: str, names: Sequence[str]) -> int:
     from mql_sim.catalogue import find_task
 
     known = set(json.loads((Path(policy) / "manifest.json").read_bytes()).get("training_objects", ()))
-    count = sum(not known.isdisjoint(spec.name for spec in find_task(name).members) for name in names)
+    # A file may call its object whatever it likes.
+    count = sum(
+        not known.isdisjoint(spec.name for spec in find_task(name).members) for name in names if ".urdf" not in name
+    )
     if count:
         print(f"warning: {count} of these {len(names)} objects were trained on", file=sys.stderr)
     return count

@@ -103,13 +103,14 @@ class GraspSearch:
     def remember_kin(self, session: Session) -> None:
         """Take in, before the first trial, a session with another object of the same kind.
 
-        Where it succeeded the prior follows it. Where it did not, its failures count as though they had been this
-        object's, and the search begins at once: kin differ, but by less than a whole kind does from old objects.
+        Where it succeeded the prior follows it, and its failures are forgotten. Where it did not, they count as though
+        they had been this object's. The search begins at once: kin differ less than a kind does from old objects.
         """
+        self._knows_kin = True
         grasps = successful_grasps([session])
         if len(grasps):
             copies = np.repeat(grasps, self._kin_copies, axis=0)
-            self._old, self._knows_kin = np.concatenate([self._old, copies]), True
+            self._old = np.concatenate([self._old, copies])
             return
         for row in range(len(session)):
             done = bool(session.done[row])

@@ -38,8 +38,8 @@ LEAST_TRIALS = 2
 class TransportConfig:
     """How far around the new successes old sessions are moved: standard deviations.
 
-    Other objects of a kind differ from those tried. Where all new trials are with one object it is what is wanted, and
-    old sessions are moved right there.
+    Other objects of a kind differ from those tried. One new session alone is taken for one object that is wanted again,
+    and old sessions are moved right there.
     """
 
     place: tuple[float, float] = (0.04, 0.30)
@@ -53,7 +53,9 @@ class TransportConfig:
 def transported(
     old: Replay, new: Replay, count: int, rng: np.random.Generator, config: TransportConfig | None = None
 ) -> Replay | None:
-    """`count` old sessions, drawn evenly over tasks, moved to the new successes and labelled with their own.
+    """Up to `count` old sessions, drawn evenly over tasks, moved to the new successes and labelled with their own.
+
+    What cannot be moved is drawn again, so objects that are hard to move are rarer.
 
     None where no new trial succeeded, or no old session can be moved.
     """

@@ -124,7 +124,7 @@ class AdaptationManager(GraspingNode):
         except (UserError, OSError) as error:
             return answer(response, f"the adaptation cannot be started: {error}")
         assert self._request is not None
-        return answer(response, None, f"adapting to {len(self._memory)} transitions: version {self._request.version}")
+        return answer(response, None, f"adapting to {self._request.new_trials} trials: version {self._request.version}")
 
     def _adaptation_names(self) -> list[str]:
         return [name.removeprefix(ADAPTATION) for name in self._specs if name.startswith(ADAPTATION)]

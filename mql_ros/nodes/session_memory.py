@@ -74,9 +74,10 @@ class SessionMemory:
 
 
 def _finished(rows: list[Transition], trials: int | None = None) -> list[Transition]:
-    """Those of the first so many finished trials, or of all of them."""
-    ends = [number + 1 for number, transition in enumerate(rows) if transition.done]
-    return rows[: ends[-1 if trials is None else trials - 1]]
+    """Those of the first so many finished trials, or of all of them; a trial that was broken off has no end."""
+    ended = [transition.trial for transition in rows if transition.done]
+    wanted = set(ended[:trials])
+    return [transition for transition in rows if transition.trial in wanted]
 
 
 def _columns(rows: list[Transition]) -> dict[str, NDArray]:

@@ -118,7 +118,7 @@ def test_of_a_kind_some_are_tried_and_others_tested(task: GraspTask, monkeypatch
         ["new_updates=1", "recycling_updates=1", "batch_blocks=8", "pool_blocks=50", "transported_sessions=20"]
     )
     kind = find_task("kind-0002")
-    trial = Trial(BUNDLE, "kind-0002", 0, ("context", "repeat", "mql"), 5, 3, 2, exploration, settings)
+    trial = Trial(BUNDLE, "kind-0002", 0, ("context", "repeat", "mql"), 5, 1, 2, exploration, settings)
     found = run_trial(task, trial)
     assert len(found["new"]) == 5
     assert tried[:4] == [(spec.name, count) for spec, count in zip(kind.tried, (1, 1, 1, 2), strict=True)]

@@ -109,6 +109,17 @@ def test_sessions_before_are_kept_as_far_as_their_trials_were_finished(tmp_path:
         assert all(np.array_equal(wrote[name], read[name]) for name in wrote)
 
 
+def test_trials_that_were_broken_off_are_left_out() -> None:
+    memory = SessionMemory()
+    rows = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (3, 0), (3, 1), (3, 2)]
+    for sequence, (trial, step) in enumerate(rows):
+        memory.add(some_transition(sequence, trial=trial, step=step, done=step == 2))
+    assert memory.arrays(2)["block"].tolist() == [1, 1, 1, 3, 3, 3]
+    assert memory.arrays(1)["block"].tolist() == [1, 1, 1]
+    memory.add(some_transition(20, session=2, trial=0, step=0))
+    assert [columns["block"].tolist() for columns in memory.earlier(1)] == [[1, 1, 1, 3, 3, 3]]
+
+
 def test_no_more_sessions_are_kept_than_may_be_asked_for() -> None:
     memory = SessionMemory()
     for sequence in range(3 * (MOST_SESSIONS + 5)):

@@ -17,6 +17,7 @@ from mql_sim.catalogue import (
     find_object,
     find_task,
     procedural,
+    task_name,
     training_names,
 )
 from mql_sim.objects import ObjectSpec, Shape, slip_force
@@ -89,8 +90,17 @@ def test_a_task_is_a_kind_or_objects_or_one_object() -> None:
     assert [spec.name for spec in several.tried] == ["mug", "can"] and [spec.name for spec in several.tested] == ["jug"]
     assert find_task("kind-7").members == find_task("kind-0007").members
     assert find_object("kind-0007-2") == find_task("kind-0007").tried[2]
-    with pytest.raises(UserError, match="cam"):
-        find_task("mug+cam")
+    for wrong, message in (("mug+cam", "did you mean 'can'"), ("mug+", "different objects"), ("mug+mug", "different"),
+                           ("mug+kind-3", "'kind-3' is a kind of objects")):  # fmt: skip
+        with pytest.raises(UserError, match=message):
+            find_task(wrong)
+    assert task_name("kind-7") == "kind-0007" and task_name("mug+procedural-7") == "mug+procedural-0007"
+
+
+def test_a_file_goes_by_its_path_whatever_that_holds(tmp_path: Path) -> None:
+    file = tmp_path / "a+b.urdf"
+    file.write_text(find_object("can").urdf())
+    assert find_task(str(file)).one_object and task_name(str(file)) == str(file)
 
 
 def test_the_objects_of_the_demo_are_there() -> None:
