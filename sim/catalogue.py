@@ -195,10 +195,8 @@ def kind_member(number: int, member: int) -> ObjectSpec:
     They differ by so much that no one grasp does for all of them: necks and bodies by up to 7 to 12 cm in height,
     handles by up to 7 cm, masses by up to a factor of 2.5.
     """
-    of_kind, of_member = (
-        np.random.default_rng([20_250_304, number]),
-        np.random.default_rng([20_250_305, number, member]),
-    )
+    of_kind = np.random.default_rng([20_250_304, number])
+    of_member = np.random.default_rng([20_250_305, number, member])
     name, turn = f"kind-{number:04d}-{member}", number % 5
 
     def between(low: float, high: float) -> float:
