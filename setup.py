@@ -17,12 +17,12 @@ NAME = "mql_ros"
 PROGRAMS = {
     "mql": "mql_ros.cli.main",
     "check_robot": "mql_ros.cli.check_robot",
-    "arm_simulator": "mql_sim.arm_simulator",
-    "policy_server": "mql_ros.nodes.policy_server",
-    "context_encoder": "mql_ros.nodes.context_encoder",
-    "grasp_monitor": "mql_ros.nodes.grasp_monitor",
-    "adaptation_manager": "mql_ros.nodes.adaptation_manager",
-    "scene_markers": "mql_ros.nodes.scene_markers",
+    "arm_simulator": "mql_sim.driver.arm_simulator",
+    "policy_server": "mql_ros.ros.nodes.policy_server",
+    "context_encoder": "mql_ros.ros.nodes.context_encoder",
+    "grasp_monitor": "mql_ros.ros.nodes.grasp_monitor",
+    "adaptation_manager": "mql_ros.ros.nodes.adaptation_manager",
+    "scene_markers": "mql_ros.ros.nodes.scene_markers",
 }
 
 # The ROS 2 wheels are an extra: on a stock ROS 2 the rclpy of the distribution must win.

@@ -1,7 +1,7 @@
 """Start the graph: `ros2 launch mql_ros grasp.launch.py`, with sim:=false on hardware (`--show-args` explains all).
 
-The nodes come from the same table as those of `mql demo`, mql_ros.nodes.graph.NODES. They are lifecycle nodes, brought
-up in the order of that table; one that dies is started again and brought up again.
+The nodes come from the same table as those of `mql demo`, mql_ros.ros.bringup.graph.NODES. They are lifecycle nodes,
+brought up in the order of that table; one that dies is started again and brought up again.
 """
 
 from importlib.util import find_spec
@@ -19,12 +19,12 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.ros_adapters import get_ros_node
 
 from launch import Action, LaunchContext, LaunchDescription
-from mql_ros.errors import UserError
-from mql_ros.grasping.robot_profile import RobotProfile, load_profile
-from mql_ros.nodes.bring_up import BringUp
-from mql_ros.nodes.graph import OWN_GRAPH, PACKAGE, implied_parameters, nodes_of
-from mql_ros.nodes.parameters import contradiction, parameter_table, parameters_from_words, parameters_of_file
-from mql_ros.resources import share_path
+from mql_ros.core.errors import UserError
+from mql_ros.core.resources import share_path
+from mql_ros.grasping.robot.profile import RobotProfile, load_profile
+from mql_ros.ros.base.parameters import contradiction, parameter_table, parameters_from_words, parameters_of_file
+from mql_ros.ros.bringup.bring_up import BringUp
+from mql_ros.ros.bringup.graph import OWN_GRAPH, PACKAGE, implied_parameters, nodes_of
 
 RESPAWN_DELAY = 2.0
 """Time before a node that died is started again, s."""
@@ -154,9 +154,9 @@ def _transforms(namespace: str, profile: RobotProfile) -> list[Action]:
 
 
 def _robot_description(profile: RobotProfile) -> str | None:
-    if find_spec("mql_sim.robot_description") is None:
+    if find_spec("mql_sim.world.robot_description") is None:
         return None
-    from mql_sim.robot_description import describe
+    from mql_sim.world.robot_description import describe
 
     return str(describe(profile))
 

@@ -7,13 +7,13 @@ from typing import Any, SupportsFloat
 import gymnasium
 import numpy as np
 
-from mql_ros.grasping import spaces
-from mql_ros.grasping.reward import GraspReward
-from mql_ros.grasping.robot_profile import RobotProfile, load_profile
-from mql_ros.grasping.trial import TrialMachine
+from mql_ros.grasping.robot.profile import RobotProfile, load_profile
+from mql_ros.grasping.task import spaces
+from mql_ros.grasping.task.reward import GraspReward
+from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import Array, Measurement
-from mql_sim.objects import ObjectSpec
-from mql_sim.world import World
+from mql_sim.objects.spec import ObjectSpec
+from mql_sim.world.world import World
 
 PLACE_JITTER = 0.03
 """The object stands within this distance of the place below the waiting tool along x and y, m."""
@@ -75,7 +75,7 @@ class GraspEnv(gymnasium.Env[Array, Array]):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 1}  # noqa: RUF012
 
     def __init__(self, spec: ObjectSpec | None = None, robot: str = "panda", render_mode: str | None = None) -> None:
-        from mql_sim.catalogue import find_object
+        from mql_sim.objects.catalogue import find_object
 
         self.render_mode = render_mode
         bound = np.full(spaces.OBSERVATION_SIZE, 5.0)
@@ -98,7 +98,7 @@ class GraspEnv(gymnasium.Env[Array, Array]):
 
     def render(self) -> Any:
         """An RGB picture [360, 480, 3] of the scene."""
-        from mql_sim.rendering import picture
+        from mql_sim.world.rendering import picture
 
         return picture(self.task.world)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mql_ros.grasping import spaces
-from mql_ros.grasping.spaces import Phase, Place
+from mql_ros.grasping.task import spaces
+from mql_ros.grasping.task.spaces import Phase, Place
 from mql_ros.grasping.types import Array
-from mql_sim.objects import ObjectSpec
+from mql_sim.objects.spec import ObjectSpec
 
 LIFT_SPEED = 0.28
 

@@ -29,10 +29,10 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.networks import NetworkConfig
-from mql_ros.algorithm.replay import Replay
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
-from mql_ros.errors import UserError
+from mql_ros.core.errors import UserError
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mql_ros.algorithm.batch import Batch
+from mql_ros.algorithm.experience.batch import Batch
 from mql_ros.algorithm.networks import Actor, ContextEncoder, NetworkConfig, TwinCritic
 
 Metrics = dict[str, Tensor]

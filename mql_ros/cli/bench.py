@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mql_ros.cli.bench_measurement import Measurement
-from mql_ros.cli.figures import check_figure, save_figure
-from mql_ros.cli.output import check_writable, table, write_json
-from mql_ros.errors import UserError
-from mql_ros.hardware import hardware
-from mql_ros.resources import share_path
+from mql_ros.bench.measurement import Measurement
+from mql_ros.core.errors import UserError
+from mql_ros.core.hardware import hardware
+from mql_ros.core.output import check_writable, table, write_json
+from mql_ros.core.resources import share_path
+from mql_ros.reporting.figures import check_figure, save_figure
 
 if TYPE_CHECKING:
+    from mql_ros.algorithm.experience.replay import Replay
     from mql_ros.algorithm.policy_bundle import PolicyBundle
-    from mql_ros.algorithm.replay import Replay
     from mql_ros.algorithm.td3 import TD3Learner
     from mql_sim.environment import GraspTask
 
@@ -67,7 +67,7 @@ class Subject:
     @cached_property
     def task(self) -> GraspTask:
         """The simulated task."""
-        from mql_ros.grasping.robot_profile import load_profile
+        from mql_ros.grasping.robot.profile import load_profile
         from mql_sim.environment import GraspTask
 
         return GraspTask(load_profile("panda"))
@@ -82,7 +82,7 @@ class Subject:
         """The bundle's learner, or an untrained one of the size that training configures."""
         from mql_ros.algorithm.networks import NetworkConfig
         from mql_ros.algorithm.td3 import TD3Config, TD3Learner
-        from mql_ros.grasping import spaces
+        from mql_ros.grasping.task import spaces
 
         if self.bundle:
             return self.bundle.make_learner()
@@ -99,9 +99,9 @@ class Subject:
     @cached_property
     def replay(self) -> Replay:
         """The bundle's replay, or one of the same kind with made-up numbers: the time does not depend on them."""
-        from mql_ros.algorithm.replay import Replay
-        from mql_ros.algorithm.session import Session
-        from mql_ros.grasping import spaces
+        from mql_ros.algorithm.experience.replay import Replay
+        from mql_ros.algorithm.experience.session import Session
+        from mql_ros.grasping.task import spaces
 
         if self.has_replay and self.bundle:
             return self.bundle.make_replay()
@@ -131,7 +131,7 @@ class Subject:
 
     @cached_property
     def _training(self) -> Any:
-        from mql_sim.training_config import load_training_config
+        from mql_ros.training.grasping.config import load_training_config
 
         return load_training_config(str(share_path("config", "training", "grasp.yaml")))
 
@@ -182,7 +182,7 @@ def main(arguments: argparse.Namespace) -> int:
         known = {"command": shlex.join(["mql", *sys.argv[1:]]), "hardware": hardware()}
         write_json(Path(arguments.json), {result.name: result.as_dict() | known for result in results})
     if arguments.figure:
-        from mql_ros.cli.bench_figure import scaling_figure
+        from mql_ros.bench.figure import scaling_figure
 
         save_figure(scaling_figure({result.name: result.value for result in results}), arguments.figure)
     return 0
@@ -190,8 +190,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def simulator_speed(subject: Subject, trials: int = 12) -> list[Measurement]:
     """Scripted grasps, so that the fingers hold something for much of the time."""
-    from mql_sim.catalogue import find_object
     from mql_sim.expert import expert_action
+    from mql_sim.objects.catalogue import find_object
 
     task, specs = subject.task, [find_object(name) for name in OBJECTS]
     with _counted(task.world) as steps:
@@ -237,7 +237,7 @@ def _counted(world: Any) -> Iterator[list[float]]:
 def action_time(subject: Subject, actions: int = 1500) -> list[Measurement]:
     """One decision as on the robot: the step that ended goes into the context, the actor acts on it."""
     from mql_ros.algorithm.context import ContextTracker
-    from mql_ros.grasping import spaces
+    from mql_ros.grasping.task import spaces
 
     learner = subject.learner
     tracker = ContextTracker(learner.encoder, subject.history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE)
@@ -278,15 +278,15 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
         return "no bundle: train one, or name one with --bundle"
     if not subject.has_replay:
         return f"the bundle {subject.bundle.path} carries no replay, which adaptation needs"
-    from mql_ros.algorithm.adaptation import adapt
-    from mql_ros.algorithm.replay import Replay
-    from mql_ros.cli.adaptation_settings import load_adaptation
-    from mql_ros.grasping import spaces
-    from mql_ros.grasping.grasp_search import GraspSearch, successful_grasps
-    from mql_ros.grasping.hindsight import with_hindsight_labels
-    from mql_ros.grasping.transport import transported
-    from mql_sim.catalogue import find_object
-    from mql_sim.rollout import PolicyBehaviour, run_session
+    from mql_ros.algorithm.adaptation.adapt import adapt
+    from mql_ros.algorithm.experience.replay import Replay
+    from mql_ros.evaluation.adaptation_settings import load_adaptation
+    from mql_ros.grasping.learning.grasp_search import GraspSearch, successful_grasps
+    from mql_ros.grasping.learning.hindsight import with_hindsight_labels
+    from mql_ros.grasping.learning.transport import transported
+    from mql_ros.grasping.task import spaces
+    from mql_ros.rollouts.rollout import PolicyBehaviour, run_session
+    from mql_sim.objects.catalogue import find_object
 
     settings, exploration = load_adaptation()
     learner = subject.bundle.make_learner()
@@ -306,7 +306,7 @@ def graph(subject: Subject) -> list[Measurement] | str:
     """The five nodes as processes over DDS."""
     if subject.bundle is None:
         return "no bundle: train one, or name one with --bundle"
-    from mql_ros.cli.bench_graph import MEMORY_GOAL, READY_GOAL, graph_figures
+    from mql_ros.bench.graph import MEMORY_GOAL, READY_GOAL, graph_figures
 
     figures = graph_figures(str(subject.bundle.path.absolute()))
     in_process = simulator_speed(subject, trials=6)[1].value
@@ -321,7 +321,7 @@ def loop(subject: Subject) -> list[Measurement] | str:
     """Latency of a decision, memory and load of the nodes."""
     if subject.bundle is None:
         return "no bundle: train one, or name one with --bundle"
-    from mql_ros.cli.bench_loop import loop_figures
+    from mql_ros.bench.loop import loop_figures
 
     return loop_figures(str(subject.bundle.path.absolute()))
 
@@ -330,7 +330,7 @@ def deadlines(subject: Subject) -> list[Measurement] | str:
     """Contexts that come too late, beside a busy process."""
     if subject.bundle is None:
         return "no bundle: train one, or name one with --bundle"
-    from mql_ros.cli.bench_deadlines import deadline_figures
+    from mql_ros.bench.deadlines import deadline_figures
 
     return deadline_figures(str(subject.bundle.path.absolute()), subject.decisions)
 
@@ -339,7 +339,7 @@ def learning(name: str) -> Callable[[Subject], list[Measurement]]:
     """A benchmark of the algorithm alone, from `bench_learning`, which imports torch: only once it is run."""
 
     def benchmark(subject: Subject) -> list[Measurement]:
-        from mql_ros.cli import bench_learning
+        from mql_ros.bench import learning as bench_learning
 
         measured: list[Measurement] = getattr(bench_learning, name)(subject)
         return measured

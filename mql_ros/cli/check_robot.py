@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mql_ros.cli.output import check_writable, write_json
-from mql_ros.errors import UserError
+from mql_ros.core.errors import UserError
+from mql_ros.core.output import check_writable, write_json
 
 if TYPE_CHECKING:
-    from mql_ros.grasping.robot_check import Verdict
-    from mql_ros.nodes.robot_checker import RobotChecker
+    from mql_ros.grasping.driver_check.checks import Verdict
+    from mql_ros.ros.bringup.robot_checker import RobotChecker
 
 HELP = (
     "check the driver of an arm in about a minute: first what it publishes, then small motions of each joint and of "
@@ -35,15 +35,15 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         from mql_ros.cli.main import main as run_mql
 
         return run_mql(["check-robot", *sys.argv[1:]])
-    from mql_ros.grasping.check_report import UNFINISHED, default_path, has_simulator, make_report
-    from mql_ros.grasping.robot_profile import load_profile
-    from mql_ros.nodes.graph import check_ros
+    from mql_ros.grasping.driver_check.report import UNFINISHED, default_path, has_simulator, make_report
+    from mql_ros.grasping.robot.profile import load_profile
+    from mql_ros.ros.bringup.graph import check_ros
 
     profile = load_profile(arguments.robot)
     check_writable(arguments.json)
     _prepare(default_path(profile.name).parent)
     check_ros()
-    from mql_ros.nodes.robot_checker import RobotChecker
+    from mql_ros.ros.bringup.robot_checker import RobotChecker
 
     with RobotChecker(profile, arguments.namespace, say=lambda text: print(f"      {text}", flush=True)) as checker:
         driver = checker.wait_for_driver()

@@ -46,12 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    from mql_ros.errors import UserError
-    from mql_ros.grasping.robot_profile import load_profile
-    from mql_ros.nodes.graph import check_ros
-    from mql_ros.nodes.policy_loading import check_bundle
-    from mql_ros.resources import share_path
-    from mql_sim.catalogue import find_object
+    from mql_ros.core.errors import UserError
+    from mql_ros.core.resources import share_path
+    from mql_ros.grasping.robot.profile import load_profile
+    from mql_ros.ros.bringup.graph import check_ros
+    from mql_ros.ros.policies.policy_loading import check_bundle
+    from mql_sim.objects.catalogue import find_object
 
     started = time.monotonic()
     out = Path(arguments.out)
@@ -107,7 +107,7 @@ class Demo:
         self, names: list[str], trials: int, seed: int, policy: Path, robot: str, folder: Path, started: float
     ) -> None:
         from mql_ros.algorithm.policy_bundle import load_bundle
-        from mql_sim.catalogue import find_object, training_names
+        from mql_sim.objects.catalogue import find_object, training_names
 
         self._names, self._trials, self._seed = names, trials, seed
         self._policy, self._robot, self._folder, self._started = policy, robot, folder, started
@@ -118,9 +118,9 @@ class Demo:
 
     def run(self) -> None:
         """Bring the graph up, go through the objects, and write the results."""
-        from mql_ros.grasping.robot_profile import load_profile
-        from mql_ros.nodes.client import GraphClient
-        from mql_ros.nodes.graph import Domain, GraphProcesses
+        from mql_ros.grasping.robot.profile import load_profile
+        from mql_ros.ros.bringup.client import GraphClient
+        from mql_ros.ros.bringup.graph import Domain, GraphProcesses
 
         given: dict[str, bool | int | float | str] = {
             "lockstep": True,
@@ -145,8 +145,8 @@ class Demo:
         self._write(transport, processes.exit_codes)
 
     def _try_object(self, graph: Any, name: str) -> None:
-        from mql_ros.cli.report import ObjectRun
-        from mql_sim.catalogue import find_object
+        from mql_ros.reporting.demo_report import ObjectRun
+        from mql_sim.objects.catalogue import find_object
 
         spec = find_object(name)
         held_out = spec.name not in self._manifest["training_objects"]
@@ -186,15 +186,15 @@ class Demo:
 
     def _exploration(self) -> dict[str, Any]:
         """Parameters of the policy_server for the trials before an adaptation."""
-        from mql_ros.cli.adaptation_settings import load_adaptation
+        from mql_ros.evaluation.adaptation_settings import load_adaptation
 
         config = load_adaptation()[1]
         return {"exploration": "search" if config.search else "noise", "exploration_noise": config.noise}
 
     def _phase(self, graph: Any, run: Any, phase: str, name: str, new_session: bool = False) -> None:
         """Run the trials of one phase; all but exploration stand the object at the same places."""
-        from mql_ros.cli.report import PHASE_TITLES, PhaseRun
-        from mql_ros.grasping.spaces import is_success
+        from mql_ros.grasping.task.spaces import is_success
+        from mql_ros.reporting.demo_report import PHASE_TITLES, PhaseRun
 
         seed = self._seed + (1_000_000 if phase == "exploration" else 0)
         graph.set_parameters("arm_simulator", object=name, seed=seed)
@@ -234,7 +234,7 @@ class Demo:
                 run.pictures.append((f"{when}: {moments[transition.step]}", png(pixels)))
 
     def _write(self, transport: dict[str, Any], exit_codes: dict[str, int]) -> None:
-        from mql_ros.cli.report import build_report
+        from mql_ros.reporting.demo_report import build_report
 
         objects = []
         for run in self._runs:

@@ -17,12 +17,12 @@ SUITES = (
     "training", "development", "beyond", "held-out", "in-distribution", "out-of-distribution", "kinds",
     "out-of-distribution-kinds",
 )  # fmt: skip
-"""Those of mql_sim.catalogue, which is not imported for a help text."""
+"""Those of mql_sim.objects.catalogue, which is not imported for a help text."""
 ARMS = (
     "reference", "no-context", "context", "repeat", "fine-tune", "uniform-replay", "replay-only", "untransported",
     "unweighted", "mql", "from-scratch",
 )  # fmt: skip
-"""Those of mql_sim.evaluation, likewise."""
+"""Those of mql_ros.evaluation.methods, likewise."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,20 +81,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0915
     """Run the verb."""
-    from mql_ros.cli.adaptation_settings import load_adaptation
-    from mql_ros.cli.evaluation_report import print_report, summarize
-    from mql_ros.cli.evaluation_run import PartialResults, run_trials
-    from mql_ros.cli.figures import check_figure, evaluation_figure, save_figure
-    from mql_ros.cli.output import check_writable, write_json
-    from mql_ros.cli.propensity_report import mean_ratios, propensity_figure, propensity_summary
-    from mql_ros.errors import UserError
-    from mql_ros.grasping.robot_profile import load_profile
-    from mql_ros.hardware import hardware
-    from mql_ros.nodes.policy_loading import check_bundle
-    from mql_ros.resources import share_path
-    from mql_sim.evaluation import Trial
+    from mql_ros.core.errors import UserError
+    from mql_ros.core.hardware import hardware
+    from mql_ros.core.output import check_writable, write_json
+    from mql_ros.core.resources import share_path
+    from mql_ros.evaluation.adaptation_settings import load_adaptation
+    from mql_ros.evaluation.methods import Trial
+    from mql_ros.evaluation.runner import PartialResults, run_trials
+    from mql_ros.grasping.robot.profile import load_profile
+    from mql_ros.reporting.evaluation import print_report, summarize
+    from mql_ros.reporting.figures import check_figure, evaluation_figure, save_figure
+    from mql_ros.reporting.propensity import mean_ratios, propensity_figure, propensity_summary
+    from mql_ros.ros.policies.policy_loading import check_bundle
 
     arms = tuple(dict.fromkeys(name.strip() for name in arguments.arms.split(",")))
     for arm in arms:
@@ -171,8 +171,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def find_objects(words: Sequence[str]) -> list[str]:
     """Names of the objects that suites, folders and names stand for, each once; UserError where there is none."""
-    from mql_ros.errors import UserError
-    from mql_sim import catalogue
+    from mql_ros.core.errors import UserError
+    from mql_sim.objects import catalogue
 
     names: list[str] = []
     for word in words:
@@ -191,8 +191,8 @@ def find_objects(words: Sequence[str]) -> list[str]:
 
 def _check_alike(names: Sequence[str], adaptations: int) -> None:
     """UserError where a table of these objects would compare what cannot be compared."""
-    from mql_ros.errors import UserError
-    from mql_sim.catalogue import find_task
+    from mql_ros.core.errors import UserError
+    from mql_sim.objects.catalogue import find_task
 
     tasks = [find_task(name) for name in names]
     if len({len(task.tested) for task in tasks}) > 1:
@@ -218,7 +218,7 @@ def command_line(arguments: argparse.Namespace) -> str:
 def _warn_of_training_objects(policy: str, names: Sequence[str]) -> int:
     import json
 
-    from mql_sim.catalogue import find_task
+    from mql_sim.objects.catalogue import find_task
 
     known = set(json.loads((Path(policy) / "manifest.json").read_bytes()).get("training_objects", ()))
     # A file may call its object whatever it likes.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from mql_ros import __version__
-from mql_ros.errors import UserError
+from mql_ros.core.errors import UserError
 
 # Each verb is a module mql_ros/cli/<verb>.py, with `_` for `-`. The summaries stand here because a verb's module is
 # imported only when it is chosen: torch alone takes seconds.

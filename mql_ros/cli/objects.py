@@ -7,13 +7,13 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mql_ros.cli.output import check_writable, table, write_json
-from mql_ros.errors import UserError
-from mql_ros.statistics import wilson_interval
+from mql_ros.core.errors import UserError
+from mql_ros.core.output import check_writable, table, write_json
+from mql_ros.evaluation.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from mql_sim.environment import GraspTask
-    from mql_sim.objects import ObjectSpec
+    from mql_sim.objects.spec import ObjectSpec
 
 HELP = "list the objects; with --check, grasp each by script with its own hidden parameters and with those of others"
 GOAL = 0.95
@@ -89,7 +89,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _list(names: list[str] | None, json_file: str | None) -> int:
-    from mql_sim import catalogue
+    from mql_sim.objects import catalogue
 
     specs = _named_specs() if names is None else [catalogue.find_object(name) for name in names]
     rows = [["object", "use", "category", "mass kg", "width m", "height m"]]
@@ -116,9 +116,9 @@ def _list(names: list[str] | None, json_file: str | None) -> int:
 
 
 def _check(names: list[str] | None, trials: int, robot: str, json_file: str | None) -> int:
-    from mql_ros.grasping.robot_profile import load_profile
-    from mql_sim.catalogue import PROCEDURAL_TRAINING, find_object, procedural
+    from mql_ros.grasping.robot.profile import load_profile
     from mql_sim.environment import GraspTask
+    from mql_sim.objects.catalogue import PROCEDURAL_TRAINING, find_object, procedural
 
     chosen = _named_specs() if names is None else [find_object(name) for name in names]
     task = GraspTask(load_profile(robot))
@@ -162,7 +162,7 @@ def _procedural_rows(task: GraspTask, sample: list[ObjectSpec], trials: int) -> 
 
 def successes(task: GraspTask, spec: ObjectSpec, believed: ObjectSpec, trials: int, seed: int) -> int:
     """How many of `trials` scripted grasps of `spec` succeed with the hidden parameters of `believed`."""
-    from mql_ros.grasping.spaces import is_success
+    from mql_ros.grasping.task.spaces import is_success
     from mql_sim.expert import expert_action
 
     task.set_object(spec, seed)
@@ -176,13 +176,13 @@ def successes(task: GraspTask, spec: ObjectSpec, believed: ObjectSpec, trials: i
 
 
 def _named_specs() -> list[ObjectSpec]:
-    from mql_sim.catalogue import HELD_OUT_NAMED, TRAINING_NAMED
+    from mql_sim.objects.catalogue import HELD_OUT_NAMED, TRAINING_NAMED
 
     return [make() for make in (*TRAINING_NAMED.values(), *HELD_OUT_NAMED.values())]
 
 
 def _use(name: str) -> str:
-    from mql_sim.catalogue import HELD_OUT_NAMED, development_names, training_names
+    from mql_sim.objects.catalogue import HELD_OUT_NAMED, development_names, training_names
 
     if name in HELD_OUT_NAMED:
         return "held out"

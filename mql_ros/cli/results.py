@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mql_ros.cli import results_curves, results_figures, results_tables
-from mql_ros.cli.output import check_writable
-from mql_ros.cli.results_page import Page
-from mql_ros.errors import UserError
+from mql_ros.core.errors import UserError
+from mql_ros.core.output import check_writable
+from mql_ros.reporting import results_curves, results_figures, results_tables
+from mql_ros.reporting.results_page import Page
 
 HELP = "write docs/results.md and its figures from docs/results/template.md and the JSON files beside it"
 

@@ -33,7 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     import torch
 
-    from mql_ros.errors import UserError
+    from mql_ros.core.errors import UserError
 
     if arguments.workers < 1:
         raise UserError(f"--workers is {arguments.workers}; expected 1 or more")
@@ -48,8 +48,8 @@ def main(arguments: argparse.Namespace) -> int:
         return _train_on_benchmark(arguments)
     if arguments.steps is not None:
         raise UserError("--steps belongs to --family; for grasping, set rounds in the file given with --config")
-    from mql_sim.training import Training
-    from mql_sim.training_config import load_training_config
+    from mql_ros.training.grasping.config import load_training_config
+    from mql_ros.training.grasping.meta_training import Training
 
     config = load_training_config(arguments.config or "config/training/grasp.yaml")
     if arguments.seed is not None:
@@ -61,10 +61,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _train_on_benchmark(arguments: argparse.Namespace) -> int:
-    from mql_ros.benchmarks.config import load_benchmark_config
-    from mql_ros.benchmarks.families import find_family
-    from mql_ros.benchmarks.meta_training import BenchmarkTraining
-    from mql_ros.resources import share_path
+    from mql_ros.core.resources import share_path
+    from mql_ros.training.locomotion.config import load_benchmark_config
+    from mql_ros.training.locomotion.families import find_family
+    from mql_ros.training.locomotion.meta_training import BenchmarkTraining
 
     name = arguments.family
     find_family(name)

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from algorithm_cases import A, O, assert_same_state, filled_replay, make_session, small_learner, trials
+from helpers.algorithm import A, O, assert_same_state, filled_replay, make_session, small_learner, trials
 
-from mql_ros.algorithm.adaptation import AdaptationConfig, adapt, control_arms, transition_features
-from mql_ros.algorithm.certificate import actions_at, certify, keep_aside
-from mql_ros.algorithm.frozen_context import FrozenContexts
-from mql_ros.algorithm.replay import Replay
-from mql_ros.algorithm.session import taken
+from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, adapt, control_arms, transition_features
+from mql_ros.algorithm.adaptation.certificate import actions_at, certify, keep_aside
+from mql_ros.algorithm.adaptation.frozen_context import FrozenContexts
+from mql_ros.algorithm.experience.replay import Replay
+from mql_ros.algorithm.experience.session import taken
 
 SMALL = AdaptationConfig(new_updates=3, recycling_updates=6, batch_blocks=8, pool_blocks=40)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from algorithm_cases import A, O, filled_replay, small_learner
+from helpers.algorithm import A, O, filled_replay, small_learner
 
+from mql_ros.algorithm.adaptation.exploration import NO_EXPLORATION, ExplorationConfig, Explorer, HistoryLibrary
 from mql_ros.algorithm.context import ContextTracker
-from mql_ros.algorithm.exploration import NO_EXPLORATION, ExplorationConfig, Explorer, HistoryLibrary
-from mql_ros.algorithm.replay import Replay
+from mql_ros.algorithm.experience.replay import Replay
 
 ANYTHING = -1e6
 """A return that every block reaches."""
@@ -95,7 +95,7 @@ def test_a_recalled_history_is_one_of_the_library_and_goes_on_within_the_block()
 def test_propensity_draws_the_tasks_that_resemble_what_was_felt():
     learner = small_learner()
     rng = np.random.default_rng(0)
-    from algorithm_cases import trials
+    from helpers.algorithm import trials
 
     replay = Replay(O, A, 2, 10_000)
     for _ in range(6):
@@ -104,7 +104,7 @@ def test_propensity_draws_the_tasks_that_resemble_what_was_felt():
     library = HistoryLibrary(learner.encoder, replay, ANYTHING)
     new = Replay(O, A, 2, 100)
     new.add(trials(rng, "new", count=8, shift=2.0))
-    from mql_ros.algorithm.adaptation import transition_features
+    from mql_ros.algorithm.adaptation.adapt import transition_features
 
     felt = transition_features(learner.encoder, new, new.transition_indices())
     near = {tuple(context) for context, task in zip(library.contexts, library._task, strict=True) if task == 1}

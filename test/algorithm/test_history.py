@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from algorithm_cases import A, O, make_session, part_of, small_learner, trials
+from helpers.algorithm import A, O, make_session, part_of, small_learner, trials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mql_ros.algorithm.context import ContextTracker
-from mql_ros.algorithm.replay import Replay, block_numbers
-from mql_ros.algorithm.session import resampled
+from mql_ros.algorithm.experience.replay import Replay, block_numbers
+from mql_ros.algorithm.experience.session import resampled
 
 ENCODER = small_learner().encoder
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from algorithm_cases import A, O, filled_replay, small_learner
+from helpers.algorithm import A, O, filled_replay, small_learner
 
 from mql_ros.algorithm.networks import NetworkConfig, _dropout_scale
 

@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 import pytest
-from algorithm_cases import A, O, assert_same_state, filled_replay, small_learner
+from helpers.algorithm import A, O, assert_same_state, filled_replay, small_learner
 
 from mql_ros.algorithm import policy_bundle
 from mql_ros.algorithm.policy_bundle import bundle_hash, load_bundle, save_bundle
-from mql_ros.errors import UserError
+from mql_ros.core.errors import UserError
 
 
 def trained():

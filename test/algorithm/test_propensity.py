@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from algorithm_cases import A, O
+from helpers.algorithm import A, O
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mql_ros.algorithm.propensity import (
+from mql_ros.algorithm.adaptation.propensity import (
     PropensityConfig,
     effective_sample_size,
     fit_logistic,

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from algorithm_cases import A, O, assert_same_state, filled_replay, make_session, small_learner, trials
+from helpers.algorithm import A, O, assert_same_state, filled_replay, make_session, small_learner, trials
 
-from mql_ros.algorithm import adaptation
-from mql_ros.algorithm.adaptation import AdaptationConfig, adapt
+from mql_ros.algorithm.adaptation import adapt as adaptation
+from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, adapt
+from mql_ros.algorithm.adaptation.propensity import fit_propensity
 from mql_ros.algorithm.context import ContextTracker
+from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
-from mql_ros.algorithm.propensity import fit_propensity
-from mql_ros.algorithm.replay import Replay
 
 SMALL = AdaptationConfig(new_updates=3, recycling_updates=5, batch_blocks=8, pool_blocks=40)
 

@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from algorithm_cases import A, O, filled_replay, make_session, part_of, trials
+from helpers.algorithm import A, O, filled_replay, make_session, part_of, trials
 
-from mql_ros.algorithm.batch import concatenate
-from mql_ros.algorithm.replay import Replay, Session
+from mql_ros.algorithm.experience.batch import concatenate
+from mql_ros.algorithm.experience.replay import Replay, Session
 
 
 def batches_equal(one, two):

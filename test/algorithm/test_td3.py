@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from algorithm_cases import (
+from helpers.algorithm import (
     assert_same_state,
     filled_replay,
     make_session,
@@ -15,7 +15,7 @@ from algorithm_cases import (
     toy_score,
 )
 
-from mql_ros.algorithm.replay import Replay
+from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.td3 import Proximal, TD3Config, actor_loss, critic_loss, td_target
 
 

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import torch
 
+from mql_ros.algorithm.experience.replay import Replay
+from mql_ros.algorithm.experience.session import Session
 from mql_ros.algorithm.networks import NetworkConfig
-from mql_ros.algorithm.replay import Replay
-from mql_ros.algorithm.session import Session
 from mql_ros.algorithm.td3 import TD3Learner, critic_loss, td_target
-from mql_ros.cli import bench, bench_learning
+from mql_ros.bench import learning as bench_learning
+from mql_ros.bench.naive import NaiveConfig, NaiveLearner, NaiveReplay
+from mql_ros.cli import bench
 from mql_ros.cli import main as cli
-from mql_ros.cli.bench_naive import NaiveConfig, NaiveLearner, NaiveReplay
 
 
 def test_the_numbers_stand_beside_their_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

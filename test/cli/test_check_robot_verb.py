@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from mql_ros.cli import check_robot
-from mql_ros.errors import UserError
-from mql_ros.grasping.check_report import default_path, load_report
-from mql_ros.grasping.robot_check import Verdict
-from mql_ros.grasping.robot_profile import load_profile
+from mql_ros.core.errors import UserError
+from mql_ros.grasping.driver_check.checks import Verdict
+from mql_ros.grasping.driver_check.report import default_path, load_report
+from mql_ros.grasping.robot.profile import load_profile
 
 PROFILE = load_profile("panda")
 
@@ -54,9 +54,9 @@ class FakeChecker:
 @pytest.fixture
 def checker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeChecker]:
     monkeypatch.setenv("ROS_HOME", str(tmp_path))
-    monkeypatch.setattr("mql_ros.nodes.graph.check_ros", lambda: None)
+    monkeypatch.setattr("mql_ros.ros.bringup.graph.check_ros", lambda: None)
     made: Any = type("Checker", (FakeChecker,), {})
-    monkeypatch.setitem(sys.modules, "mql_ros.nodes.robot_checker", SimpleNamespace(RobotChecker=made))
+    monkeypatch.setitem(sys.modules, "mql_ros.ros.bringup.robot_checker", SimpleNamespace(RobotChecker=made))
     return made
 
 

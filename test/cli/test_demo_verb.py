@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mql_ros.cli import main as cli
-from mql_ros.cli.adaptation_settings import load_adaptation
-from mql_ros.cli.report import ObjectRun, PhaseRun, build_report
-from mql_ros.errors import UserError
+from mql_ros.core.errors import UserError
+from mql_ros.evaluation.adaptation_settings import load_adaptation
+from mql_ros.reporting.demo_report import ObjectRun, PhaseRun, build_report
 
 
 @pytest.mark.parametrize(

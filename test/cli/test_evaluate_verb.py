@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluate_cases import FakeWorkers
+from helpers.evaluation import FakeWorkers
 
 from mql_ros.cli import evaluate
 from mql_ros.cli import main as cli
-from mql_ros.cli.evaluation_run import PartialResults, Progress, duration
-from mql_sim import catalogue, evaluation
+from mql_ros.evaluation import methods as evaluation
+from mql_ros.evaluation.runner import PartialResults, Progress, duration
+from mql_sim.objects import catalogue
 
 COMMAND = ["evaluate", "--objects", "mug", "bottle", "procedural-3", "beyond-1000", "can", "procedural-20000",
            "--arms", "context,mql", "--trials", "5,0,20", "--test-trials", "6", "--seeds", "2"]  # fmt: skip
@@ -27,7 +28,7 @@ SESSIONS = 6 * 3 * 2
 
 @pytest.fixture(autouse=True)
 def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mql_sim.workers.Workers", FakeWorkers)
+    monkeypatch.setattr("mql_ros.rollouts.workers.Workers", FakeWorkers)
     monkeypatch.setattr(FakeWorkers, "ran", 0)
     monkeypatch.setattr(FakeWorkers, "killed_after", None)
 

@@ -5,7 +5,7 @@ import pytest
 
 from mql_ros.cli import main as cli
 from mql_ros.cli import objects
-from mql_sim.catalogue import HELD_OUT_NAMED, TRAINING_NAMED
+from mql_sim.objects.catalogue import HELD_OUT_NAMED, TRAINING_NAMED
 
 
 def test_the_list_names_every_object_and_its_use(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluate_cases import result_of
+from helpers.evaluation import result_of
 
-from mql_ros.algorithm.exploration import ExplorationConfig
+from mql_ros.algorithm.adaptation.exploration import ExplorationConfig
 from mql_ros.cli import main as cli
-from mql_ros.cli.adaptation_settings import load_adaptation
-from mql_ros.cli.evaluation_report import summarize
 from mql_ros.cli.results import DIRECTIVES
-from mql_ros.cli.results_curves import reference_points
-from mql_ros.cli.results_page import command_text
-from mql_sim.evaluation import Trial
+from mql_ros.evaluation.adaptation_settings import load_adaptation
+from mql_ros.evaluation.methods import Trial
+from mql_ros.reporting.evaluation import summarize
+from mql_ros.reporting.results_curves import reference_points
+from mql_ros.reporting.results_page import command_text
 
 ROOT = Path(__file__).resolve().parents[2]
 HARDWARE = {"cpus": 2, "platform": "Linux-6", "machine": "x86_64", "python": "3.11.7", "torch": "2.13.0"}

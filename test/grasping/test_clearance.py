@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from grasping_cases import box_room, link_room, spline_of
+from helpers.grasping import box_room, link_room, spline_of
 
-from mql_ros.grasping.clearance import ArmClearance
-from mql_ros.grasping.kinematics import tool_down
-from mql_ros.grasping.robot_profile import RobotProfile, load_profile
-from mql_ros.grasping.spline import motion_through
+from mql_ros.grasping.motion.kinematics import tool_down
+from mql_ros.grasping.motion.spline import motion_through
+from mql_ros.grasping.robot.profile import RobotProfile, load_profile
+from mql_ros.grasping.safety.clearance import ArmClearance
 from mql_ros.grasping.types import ArmState, Motion
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mql_ros.algorithm.session import Session
-from mql_ros.grasping import spaces
-from mql_ros.grasping.grasp_search import GraspSearch, GraspSearchConfig, successful_grasps
-from mql_ros.grasping.reward import SUCCESS_RETURN
-from mql_ros.grasping.spaces import FORCE
+from mql_ros.algorithm.experience.session import Session
+from mql_ros.grasping.learning.grasp_search import GraspSearch, GraspSearchConfig, successful_grasps
+from mql_ros.grasping.task import spaces
+from mql_ros.grasping.task.reward import SUCCESS_RETURN
+from mql_ros.grasping.task.spaces import FORCE
 
 OLD = np.random.default_rng(5).uniform((-0.6, -0.6, -0.2), (0.6, 0.6, 0.6), size=(60, 3))
 POLICY = np.array([-0.2, 0.1, 0.2, 0.0])

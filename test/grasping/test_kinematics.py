@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mql_ros.grasping.kinematics import quaternion_to_matrix, rotation_from_rpy, tool_down, yaw_of
-from mql_ros.grasping.robot_profile import RobotProfile
+from mql_ros.grasping.motion.kinematics import quaternion_to_matrix, rotation_from_rpy, tool_down, yaw_of
+from mql_ros.grasping.robot.profile import RobotProfile
 
 UNIT = st.floats(0.0, 1.0)
 

@@ -2,13 +2,13 @@ import itertools
 
 import numpy as np
 import pytest
-from grasping_cases import spline_of
+from helpers.grasping import spline_of
 
-from mql_ros.grasping import spaces
-from mql_ros.grasping.motion import straight_line
-from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.safety import SafetyFilter
-from mql_ros.grasping.spline import state_at
+from mql_ros.grasping.motion.joint_motion import straight_line
+from mql_ros.grasping.motion.spline import state_at
+from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.grasping.safety.filter import SafetyFilter
+from mql_ros.grasping.task import spaces
 from mql_ros.grasping.types import Array
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from grasping_cases import measured
+from helpers.grasping import measured
 
-from mql_ros.grasping.reward import GraspReward, RewardConfig
+from mql_ros.grasping.task.reward import GraspReward, RewardConfig
 from mql_ros.grasping.types import Measurement
 
 C = RewardConfig()

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mql_ros.errors import UserError
-from mql_ros.grasping import robot_check_motion as motions
-from mql_ros.grasping.check_report import content_hash, default_path, load_report, make_report
-from mql_ros.grasping.motion import MARGIN
-from mql_ros.grasping.robot_check import JointRecord, PassiveRecord, StreamRecord, Verdict, passive_verdicts
-from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.safety import LAG, SafetyFilter
+from mql_ros.core.errors import UserError
+from mql_ros.grasping.driver_check import motion_checks as motions
+from mql_ros.grasping.driver_check.checks import JointRecord, PassiveRecord, StreamRecord, Verdict, passive_verdicts
+from mql_ros.grasping.driver_check.report import content_hash, default_path, load_report, make_report
+from mql_ros.grasping.motion.joint_motion import MARGIN
+from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.grasping.safety.filter import LAG, SafetyFilter
 
 PERIOD, COUNT, DELAY = 0.05, 60, 0.004
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import yaml
 
-from mql_ros.errors import UserError
-from mql_ros.grasping.robot_profile import load_profile
-from mql_ros.resources import share_path
+from mql_ros.core.errors import UserError
+from mql_ros.core.resources import share_path
+from mql_ros.grasping.robot.profile import load_profile
 
 ROBOTS = share_path("config", "robots")
 PANDA, UR5E = (yaml.safe_load((ROBOTS / f"{name}.yaml").read_text()) for name in ("panda", "ur5e"))

@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from grasping_cases import broken_limits, carry_out, measured, spline_of, turned
+from helpers.grasping import broken_limits, carry_out, measured, spline_of, turned
 
-from mql_ros.grasping import spaces
-from mql_ros.grasping.kinematics import tool_down
-from mql_ros.grasping.motion import stop, straight_line
-from mql_ros.grasping.robot_profile import RobotProfile, load_profile
-from mql_ros.grasping.safety import LAG, MOVING, SafetyFilter
-from mql_ros.grasping.spaces import Phase
-from mql_ros.grasping.spline import largest, motion_through
-from mql_ros.grasping.trial import TrialMachine
+from mql_ros.grasping.motion.joint_motion import stop, straight_line
+from mql_ros.grasping.motion.kinematics import tool_down
+from mql_ros.grasping.motion.spline import largest, motion_through
+from mql_ros.grasping.robot.profile import RobotProfile, load_profile
+from mql_ros.grasping.safety.filter import LAG, MOVING, SafetyFilter
+from mql_ros.grasping.task import spaces
+from mql_ros.grasping.task.spaces import Phase
+from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import ArmState, Command, Measurement, Motion
-from mql_ros.nodes.plan_tracker import PlanTracker
+from mql_ros.ros.driver.plan_tracker import PlanTracker
 
 
 def plan(panda: RobotProfile) -> Command:

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mql_ros.grasping import spaces
-from mql_ros.grasping.spaces import Place
+from mql_ros.grasping.task import spaces
+from mql_ros.grasping.task.spaces import Place
 
 WITHIN = st.floats(-1.0, 1.0)
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from grasping_cases import broken_limits, carry_out, measured
+from helpers.grasping import broken_limits, carry_out, measured
 
-from mql_ros.grasping import spaces
-from mql_ros.grasping.robot_profile import RobotProfile, load_profile
-from mql_ros.grasping.spaces import Phase
-from mql_ros.grasping.trial import TrialMachine
+from mql_ros.grasping.robot.profile import RobotProfile, load_profile
+from mql_ros.grasping.task import spaces
+from mql_ros.grasping.task.spaces import Phase
+from mql_ros.grasping.task.trial import TrialMachine
 
 
 def test_limits_can_only_be_tightened(panda: RobotProfile) -> None:

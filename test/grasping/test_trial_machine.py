@@ -3,15 +3,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from grasping_cases import broken_limits, carry_out, measured, turned
+from helpers.grasping import broken_limits, carry_out, measured, turned
 
-from mql_ros.grasping import spaces
-from mql_ros.grasping.kinematics import tool_down
-from mql_ros.grasping.robot_profile import RobotProfile
-from mql_ros.grasping.safety import LAG, MOVING
-from mql_ros.grasping.spaces import OBSERVATION_NAMES, Phase, Place
-from mql_ros.grasping.spline import state_at
-from mql_ros.grasping.trial import CLOSING_PERIODS, RETREAT, SETTLING_PERIODS, TrialMachine
+from mql_ros.grasping.motion.kinematics import tool_down
+from mql_ros.grasping.motion.spline import state_at
+from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.grasping.safety.filter import LAG, MOVING
+from mql_ros.grasping.task import spaces
+from mql_ros.grasping.task.spaces import OBSERVATION_NAMES, Phase, Place
+from mql_ros.grasping.task.trial import CLOSING_PERIODS, RETREAT, SETTLING_PERIODS, TrialMachine
 from mql_ros.grasping.types import Measurement
 
 UP = np.array([0.0, 0.0, 1.0])

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mql_ros.grasping.robot_profile import RobotProfile, load_profile
+from mql_ros.grasping.robot.profile import RobotProfile, load_profile
 from mql_sim.environment import GraspTask
 
 

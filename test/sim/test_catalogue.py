@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mql_ros.errors import UserError
-from mql_ros.grasping import spaces
-from mql_sim.catalogue import (
+from mql_ros.core.errors import UserError
+from mql_ros.grasping.task import spaces
+from mql_sim.objects.catalogue import (
     HELD_OUT_NAMED,
     PROCEDURAL_TRAINING,
     SUITES,
@@ -20,7 +20,7 @@ from mql_sim.catalogue import (
     task_name,
     training_names,
 )
-from mql_sim.objects import ObjectSpec, Shape, slip_force
+from mql_sim.objects.spec import ObjectSpec, Shape, slip_force
 
 
 def suites() -> dict[str, list[str]]:

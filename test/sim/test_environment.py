@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from sim_cases import grasp
+from helpers.sim import grasp
 
-from mql_ros.grasping import spaces
-from mql_ros.grasping.robot_profile import RobotProfile
-from mql_sim.catalogue import find_object
+from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.grasping.task import spaces
 from mql_sim.environment import PLACE_JITTER, YAW_JITTER, GraspEnv, GraspTask, placement
+from mql_sim.objects.catalogue import find_object
 
 
 @pytest.mark.filterwarnings("ignore:.*Not able to test alternative render modes.*")

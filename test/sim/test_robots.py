@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from sim_cases import grasp
+from helpers.sim import grasp
 
-from mql_ros.errors import UserError
-from mql_ros.grasping import spaces
-from mql_ros.grasping.kinematics import quaternion_to_matrix, tool_down
-from mql_ros.grasping.motion import straight_line
-from mql_ros.grasping.robot_profile import RobotProfile, load_profile
-from mql_ros.grasping.safety import SafetyFilter
-from mql_ros.grasping.trial import DESCENT_SPEED, TRAVEL_SPEED
-from mql_ros.nodes.policy_loading import check_bundle
-from mql_ros.resources import share_path
-from mql_sim.catalogue import find_object
+from mql_ros.core.errors import UserError
+from mql_ros.core.resources import share_path
+from mql_ros.grasping.motion.joint_motion import straight_line
+from mql_ros.grasping.motion.kinematics import quaternion_to_matrix, tool_down
+from mql_ros.grasping.robot.profile import RobotProfile, load_profile
+from mql_ros.grasping.safety.filter import SafetyFilter
+from mql_ros.grasping.task import spaces
+from mql_ros.grasping.task.trial import DESCENT_SPEED, TRAVEL_SPEED
+from mql_ros.ros.policies.policy_loading import check_bundle
 from mql_sim.environment import PLACE_JITTER, YAW_JITTER, GraspTask
-from mql_sim.robot_description import describe
-from mql_sim.world import World
+from mql_sim.objects.catalogue import find_object
+from mql_sim.world.robot_description import describe
+from mql_sim.world.world import World
 
 ROBOTS = sorted(path.stem for path in share_path("config", "robots").glob("*.yaml"))
 

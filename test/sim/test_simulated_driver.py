@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from sim_cases import numbers
+from helpers.sim import numbers
 
-from mql_ros.errors import UserError
-from mql_ros.grasping.robot_profile import RobotProfile
-from mql_sim.catalogue import find_object
+from mql_ros.core.errors import UserError
+from mql_ros.grasping.robot.profile import RobotProfile
+from mql_sim.driver.simulated_driver import SimulatedDriver
 from mql_sim.environment import placement
-from mql_sim.simulated_driver import SimulatedDriver
-from mql_sim.world import World
+from mql_sim.objects.catalogue import find_object
+from mql_sim.world.world import World
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sim_cases import grasp
+from helpers.sim import grasp
 
-from mql_ros.errors import UserError
-from mql_ros.resources import share_path
-from mql_sim.catalogue import HELD_OUT_NAMED, TRAINING_NAMED, find_object
+from mql_ros.core.errors import UserError
+from mql_ros.core.resources import share_path
 from mql_sim.environment import GraspTask
-from mql_sim.urdf_object import UNCRUSHABLE, read_object
+from mql_sim.objects.catalogue import HELD_OUT_NAMED, TRAINING_NAMED, find_object
+from mql_sim.objects.urdf import UNCRUSHABLE, read_object
 
 CYLINDER = '<cylinder radius="0.03" length="0.12"/>'
 INERTIAL = '<inertial><mass value="0.3"/></inertial>'

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sim_cases import Recorded, grasp, numbers, trajectory
+from helpers.sim import Recorded, grasp, numbers, trajectory
 
-from mql_ros.grasping.kinematics import quaternion_to_matrix
-from mql_ros.grasping.robot_profile import RobotProfile
-from mql_sim.catalogue import find_object
+from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
+from mql_ros.grasping.robot.profile import RobotProfile
 from mql_sim.environment import GraspTask
-from mql_sim.world import CRUSHED_AFTER, World
+from mql_sim.objects.catalogue import find_object
+from mql_sim.world.world import CRUSHED_AFTER, World
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(recorded: Recorde
 
     program = (
         "import hashlib, sys\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from sim_cases import Recorded, trajectory\n"
-        "from mql_ros.grasping.robot_profile import load_profile\n"
-        "from mql_sim.catalogue import find_object\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from helpers.sim import Recorded, trajectory\n"
+        "from mql_ros.grasping.robot.profile import load_profile\n"
+        "from mql_sim.objects.catalogue import find_object\n"
         "from mql_sim.environment import GraspTask\n"
         "recorded = Recorded(GraspTask(load_profile('panda')))\n"
         "print(hashlib.sha256(trajectory(recorded, find_object('can'), 4)).hexdigest())\n"
@@ -166,9 +166,9 @@ def test_a_world_can_be_closed_twice(panda: RobotProfile) -> None:
 def test_pybullet_keeps_quiet_but_errors_do_not() -> None:
     program = (
         "import os\n"
-        "from mql_sim.quiet import silenced\n"
-        "from mql_sim.world import World\n"
-        "from mql_ros.grasping.robot_profile import load_profile\n"
+        "from mql_sim.world.quiet import silenced\n"
+        "from mql_sim.world.world import World\n"
+        "from mql_ros.grasping.robot.profile import load_profile\n"
         "World(load_profile('panda')).close()\n"
         "with silenced():\n    os.write(2, b'an error\\n'); print('argv[0]=')\n"
         "print('done')\n"

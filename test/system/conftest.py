@@ -5,9 +5,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from system_cases import Graph, make_bundle
+from helpers.graph import Graph, make_bundle
 
-from mql_ros.nodes.graph import Domain
+from mql_ros.ros.bringup.graph import Domain
 
 collect_ignore_glob = [] if find_spec("rclpy") else ["test_*.py"]
 

@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.graph import run_node
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from system_cases import run_node
 from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.cli import check_robot
-from mql_ros.cli.output import write_json
-from mql_ros.errors import UserError
-from mql_ros.grasping.check_report import SIMULATOR, content_hash, default_path, load_report, make_report
-from mql_ros.grasping.robot_check import Verdict
-from mql_ros.grasping.robot_profile import load_profile
-from mql_ros.nodes.client import GraphClient, GraphError
-from mql_ros.nodes.common import RELIABLE
-from mql_ros.nodes.robot_checker import CheckTimes, RobotChecker
+from mql_ros.core.errors import UserError
+from mql_ros.core.output import write_json
+from mql_ros.grasping.driver_check.checks import Verdict
+from mql_ros.grasping.driver_check.report import SIMULATOR, content_hash, default_path, load_report, make_report
+from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.ros.base.common import RELIABLE
+from mql_ros.ros.bringup.client import GraphClient, GraphError
+from mql_ros.ros.bringup.robot_checker import CheckTimes, RobotChecker
 
 NAMESPACE = "checked"
 SHORT = CheckTimes(listen=1.5, nudge=0.4, silence=0.8, slow_motion=1.0, gripper=1.0)
@@ -34,7 +34,7 @@ MOTIONS = ["silence means hold", "nudge", "velocities", "latency", "stopping dis
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[GraphClient]:
     """A client beside the simulator alone; a test chooses the fault."""
-    command = [sys.executable, "-m", "mql_sim.arm_simulator", "--ros-args", "-r", f"__ns:=/{NAMESPACE}"]
+    command = [sys.executable, "-m", "mql_sim.driver.arm_simulator", "--ros-args", "-r", f"__ns:=/{NAMESPACE}"]
     with subprocess.Popen(command) as process:
         try:
             with GraphClient(namespace=NAMESPACE) as client:
@@ -108,7 +108,7 @@ def test_a_fault_that_shows_in_motion_is_named_and_ends_it(
 
 
 def test_faults_are_for_real_time() -> None:
-    ended = run_node("mql_sim.arm_simulator", ["-p", "lockstep:=true", "-p", "fault:=degrees"])
+    ended = run_node("mql_sim.driver.arm_simulator", ["-p", "lockstep:=true", "-p", "fault:=degrees"])
     assert ended.returncode == 2
     assert ended.stderr.strip() == "arm_simulator: error: fault:=degrees needs real time; set lockstep:=false"
 
@@ -135,8 +135,8 @@ def ros_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The verb's checker takes the times of the tests, and moves the last joint only."""
-    monkeypatch.setattr("mql_ros.nodes.robot_checker.CheckTimes", lambda: SHORT)
-    monkeypatch.setattr("mql_ros.nodes.graph.check_ros", lambda: None)  # a test that runs has ROS
+    monkeypatch.setattr("mql_ros.ros.bringup.robot_checker.CheckTimes", lambda: SHORT)
+    monkeypatch.setattr("mql_ros.ros.bringup.graph.check_ros", lambda: None)  # a test that runs has ROS
     every = RobotChecker.move
     monkeypatch.setattr(RobotChecker, "move", lambda self: every(self, joints=(6,)))
 
@@ -206,7 +206,7 @@ def beside_a_driver() -> Iterator[GraphClient]:
 def test_the_policy_server_asks_for_the_report(beside_a_driver: GraphClient, tmp_path: Path) -> None:
     path = tmp_path / "check.json"
     given = ["-r", "__ns:=/gate", "-p", f"check_report:={path}"]
-    command = [sys.executable, "-m", "mql_ros.nodes.policy_server", "--ros-args", *given]
+    command = [sys.executable, "-m", "mql_ros.ros.nodes.policy_server", "--ros-args", *given]
 
     def refusal() -> str:
         with pytest.raises(GraphError) as refused:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
+from helpers.graph import Graph, change_state
 from lifecycle_msgs.msg import Transition as Change
-from system_cases import Graph, change_state
 
-from mql_ros.nodes.client import GraphError
+from mql_ros.ros.bringup.client import GraphError
 
 ARM = "arm_controller/joint_trajectory"
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mql_ros.cli.bench_deadlines import CONFIDENCE, GOAL, deadline_figures
+from mql_ros.bench.deadlines import CONFIDENCE, GOAL, deadline_figures
 
 
 def test_misses_are_counted_over_as_many_decisions_as_asked_for(bundle: Path) -> None:

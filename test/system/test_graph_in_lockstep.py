@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from system_cases import Graph
+from helpers.graph import Graph
 
-from mql_ros.nodes.client import GraphClient, GraphError
+from mql_ros.ros.bringup.client import GraphClient, GraphError
 
 
 def test_an_adaptation_makes_a_new_policy_that_is_used_from_the_next_trial_on(graph: Graph) -> None:

@@ -11,13 +11,13 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 
-from mql_ros.grasping.robot_profile import load_profile
+from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.types import Measurement
-from mql_ros.nodes.client import GraphClient, GraphError
-from mql_ros.nodes.common import RELIABLE
-from mql_ros.nodes.conversions import joint_state_message, pose_message
+from mql_ros.ros.base.common import RELIABLE
+from mql_ros.ros.bringup.client import GraphClient, GraphError
+from mql_ros.ros.messages.conversions import joint_state_message, pose_message
 
-MONITOR = ["-m", "mql_ros.nodes.grasp_monitor", "--ros-args", "-r", "__ns:=/inputs", "-p", "use_wrench:=false"]
+MONITOR = ["-m", "mql_ros.ros.nodes.grasp_monitor", "--ros-args", "-r", "__ns:=/inputs", "-p", "use_wrench:=false"]
 
 
 @pytest.fixture(scope="module")

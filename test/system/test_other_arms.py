@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 import numpy as np
-from system_cases import Graph
+from helpers.graph import Graph
 
-from mql_ros.grasping.robot_profile import load_profile
-from mql_ros.nodes.policy_loading import check_bundle, load_policy
-from mql_ros.resources import share_path
-from mql_sim.catalogue import find_object
+from mql_ros.core.resources import share_path
+from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.rollouts.rollout import PolicyBehaviour, run_session
+from mql_ros.ros.policies.policy_loading import check_bundle, load_policy
 from mql_sim.environment import GraspTask
-from mql_sim.rollout import PolicyBehaviour, run_session
+from mql_sim.objects.catalogue import find_object
 
 
 def test_the_shipped_policy_acts_on_a_ur5e_as_in_one_process(make_graph: Callable[..., Graph]) -> None:

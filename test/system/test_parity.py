@@ -6,22 +6,22 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from helpers.graph import Graph
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Trigger
-from system_cases import Graph
 
-from mql_ros.algorithm.exploration import ExplorationConfig
-from mql_ros.grasping.grasp_search import GraspSearch
-from mql_ros.grasping.robot_profile import load_profile
-from mql_ros.nodes.client import GraphClient
-from mql_ros.nodes.policy_loading import LoadedPolicy, check_bundle, load_policy
-from mql_ros.nodes.records import Transition
-from mql_sim.catalogue import find_object
+from mql_ros.algorithm.adaptation.exploration import ExplorationConfig
+from mql_ros.grasping.learning.grasp_search import GraspSearch
+from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.rollouts.rollout import PolicyBehaviour, run_session, successes
+from mql_ros.ros.bringup.client import GraphClient
+from mql_ros.ros.messages.records import Transition
+from mql_ros.ros.policies.policy_loading import LoadedPolicy, check_bundle, load_policy
 from mql_sim.environment import GraspTask
-from mql_sim.rollout import PolicyBehaviour, run_session, successes
+from mql_sim.objects.catalogue import find_object
 
 
 class InProcess:

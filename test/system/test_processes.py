@@ -11,26 +11,35 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from system_cases import Graph, alive, make_bundle, run_node
+from helpers.graph import Graph, alive, make_bundle, run_node
 
-from mql_ros.errors import UserError
-from mql_ros.nodes.client import GraphClient
-from mql_ros.nodes.graph import Domain, GraphProcesses, check_ros
+from mql_ros.core.errors import UserError
+from mql_ros.ros.bringup.client import GraphClient
+from mql_ros.ros.bringup.graph import Domain, GraphProcesses, check_ros
 
+MONITOR, SERVER = "mql_ros.ros.nodes.grasp_monitor", "mql_ros.ros.nodes.policy_server"
 BAD_STARTS = {
-    "out of range": ("mql_ros.nodes.grasp_monitor", ["-p", "stale_after:=0.0"], "'stale_after' is 0.0; expected 0.05"),
-    "wrong type": ("mql_ros.nodes.grasp_monitor", ["-p", "lockstep:=maybe"], "'lockstep' is 'maybe'; expected true or"),
-    "unknown parameter": ("mql_ros.nodes.grasp_monitor", ["-p", "stale_atfer:=1.0"], "did you mean 'stale_after'?"),
-    "wrong choice": ("mql_ros.nodes.policy_server", ["-p", "reward_source:=me"], "expected monitor or external"),
-    "unknown robot": ("mql_ros.nodes.context_encoder", ["-p", "robot:=pando"], "unknown robot 'pando'"),
-    "unknown object": ("mql_sim.arm_simulator", ["-p", "object:=bottel"], "did you mean 'bottle'?"),
-    "no bundle": ("mql_ros.nodes.adaptation_manager", ["-p", "bundle:=/nonexistent"], "is not a policy bundle"),
+    "out of range": (
+        "mql_ros.ros.nodes.grasp_monitor",
+        ["-p", "stale_after:=0.0"],
+        "'stale_after' is 0.0; expected 0.05",
+    ),
+    "wrong type": (
+        "mql_ros.ros.nodes.grasp_monitor",
+        ["-p", "lockstep:=maybe"],
+        "'lockstep' is 'maybe'; expected true or",
+    ),
+    "unknown parameter": (MONITOR, ["-p", "stale_atfer:=1.0"], "did you mean 'stale_after'?"),
+    "wrong choice": (SERVER, ["-p", "reward_source:=me"], "expected monitor or external"),
+    "unknown robot": ("mql_ros.ros.nodes.context_encoder", ["-p", "robot:=pando"], "unknown robot 'pando'"),
+    "unknown object": ("mql_sim.driver.arm_simulator", ["-p", "object:=bottel"], "did you mean 'bottle'?"),
+    "no bundle": ("mql_ros.ros.nodes.adaptation_manager", ["-p", "bundle:=/nonexistent"], "is not a policy bundle"),
     "lockstep of a real arm": (
-        "mql_ros.nodes.policy_server",
+        "mql_ros.ros.nodes.policy_server",
         ["-p", "lockstep:=true"],
         "needs the simulator, for a real",
     ),
-    "wrong ROS argument": ("mql_ros.nodes.grasp_monitor", ["-p", "nonsense"], "ROS 2 cannot be started"),
+    "wrong ROS argument": (MONITOR, ["-p", "nonsense"], "ROS 2 cannot be started"),
 }
 
 
@@ -63,7 +72,7 @@ def test_a_bundle_that_was_changed_or_is_for_another_robot_is_refused(bundle: Pa
         "trained for robot 'ur5e', not for 'panda'": make_bundle(tmp_path / "other", robot="ur5e"),
     }
     for words, path in cases.items():
-        result = run_node("mql_ros.nodes.adaptation_manager", ["-p", f"bundle:={path}"])
+        result = run_node("mql_ros.ros.nodes.adaptation_manager", ["-p", f"bundle:={path}"])
         check_one_sentence(result, "adaptation_manager", words)
 
 
@@ -171,7 +180,7 @@ def test_a_node_that_ends_is_named(bundle: Path, tmp_path: Path) -> None:
 def test_nodes_end_with_whoever_started_them(bundle: Path, tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
-        "from mql_ros.nodes.graph import GraphProcesses\n"
+        "from mql_ros.ros.bringup.graph import GraphProcesses\n"
         f"processes = GraphProcesses({{'bundle': {str(bundle)!r}}}, {str(tmp_path)!r}, namespace='orphans')\n"
         "processes.start()\n"
         "print(*processes.pids.values(), flush=True)\n"

@@ -10,20 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import first_order_driver
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from mql_ros.cli.output import write_json
-from mql_ros.grasping.check_report import load_report, make_report
-from mql_ros.grasping.robot_profile import load_profile
-from mql_ros.nodes.client import GraphClient
-from mql_ros.nodes.common import RELIABLE
-from mql_ros.nodes.graph import GraphProcesses
-from mql_ros.nodes.robot_checker import CheckTimes, RobotChecker
-from mql_ros.resources import share_path
+from mql_ros.core.output import write_json
+from mql_ros.core.resources import share_path
+from mql_ros.grasping.driver_check.report import load_report, make_report
+from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.ros.base.common import RELIABLE
+from mql_ros.ros.bringup.client import GraphClient
+from mql_ros.ros.bringup.graph import GraphProcesses
+from mql_ros.ros.bringup.robot_checker import CheckTimes, RobotChecker
 
 NAMESPACE = "second_driver"
-DRIVER = Path(__file__).with_name("first_order_driver.py")
+DRIVER = Path(first_order_driver.__file__)
 SHORT = CheckTimes(listen=1.5, nudge=0.4, silence=0.8, slow_motion=1.0, gripper=1.5)
 
 

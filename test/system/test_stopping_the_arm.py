@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from helpers.graph import Graph
 from sensor_msgs.msg import JointState
-from system_cases import Graph
 
-from mql_ros.grasping.robot_profile import load_profile
-from mql_ros.grasping.trial import TRAVEL_SPEED
-from mql_ros.nodes.client import GraphClient
-from mql_ros.nodes.common import RELIABLE
+from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.grasping.task.trial import TRAVEL_SPEED
+from mql_ros.ros.base.common import RELIABLE
+from mql_ros.ros.bringup.client import GraphClient
 
 FAST, STILL = 0.008, 0.001
 """Way of the tool in one control period while it moves, and below which it is at rest, m."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.graph import Graph, change_state
 from lifecycle_msgs.msg import Transition as Change
 from rosgraph_msgs.msg import Clock
-from system_cases import Graph, change_state
 
-from mql_ros.nodes.client import GraphClient, GraphError
-from mql_ros.nodes.common import RELIABLE
+from mql_ros.ros.base.common import RELIABLE
+from mql_ros.ros.bringup.client import GraphClient, GraphError
 
 ARMS = {"left": ("bottle", 4), "right": ("can", 9)}
 """Namespaces, with the object and the seed of its placements."""

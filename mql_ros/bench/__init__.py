@@ -1,0 +1,1 @@
+"""How fast things are. Benchmarks, never tests."""

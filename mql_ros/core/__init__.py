@@ -1,0 +1,1 @@
+"""What every room needs: errors, where files are, how they are written."""

@@ -1,0 +1,47 @@
+"""Where config/, launch/ and models/ are, however the package was installed."""
+
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from mql_ros.core.errors import UserError
+
+PACKAGE = "mql_ros"
+
+
+def share_path(*parts: str) -> Path:
+    """Find an installed file or folder, e.g. `share_path("config", "nodes.yaml")`.
+
+    Looked for in this order: the ament index (colcon), share/ of the Python installation (`pip install .`), the source
+    tree (an editable install has no share/).
+
+    Raises:
+        UserError: it is in none of these places.
+    """
+    searched = []
+    for folder in _share_folders():
+        path = folder.joinpath(*parts)
+        if path.exists():
+            return path
+        searched.append(str(folder))
+    raise UserError(
+        f"'{Path(*parts)}' of the package {PACKAGE} was not found in {', '.join(searched)}; "
+        "install the package again (pip install . or colcon build), or run from a complete source tree"
+    )
+
+
+def _share_folders() -> Iterator[Path]:
+    # Read directly, because ament_index_python is not there without ROS, and raises where the variable is not set.
+    prefixes = [prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    # The same in a virtual environment; Debian's own pip writes to /usr/local and a user's to ~/.local.
+    prefixes += [sys.prefix, sysconfig.get_path("data")]
+    if site.ENABLE_USER_SITE:
+        prefixes.append(site.getuserbase())
+    for prefix in dict.fromkeys(prefixes):
+        yield Path(prefix, "share", PACKAGE)
+    source_tree = Path(__file__).resolve().parents[2]
+    if (source_tree / "package.xml").exists():
+        yield source_tree

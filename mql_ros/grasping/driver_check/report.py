@@ -1,0 +1,123 @@
+"""The report of `mql check-robot`: a JSON file that nobody changes unnoticed, for one content of a robot profile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from mql_ros.core.errors import UserError
+from mql_ros.grasping.driver_check.checks import Verdict
+from mql_ros.grasping.robot.profile import RobotProfile
+
+SCHEMA = 2
+MAX_AGE_DAYS = 30.0
+CLOCKS_APART = timedelta(minutes=5)
+"""So far in the future a report may be dated: the clocks of two machines."""
+SIMULATOR = "arm_simulator"
+"""Name of the node that stands in for a driver; what it passes tells nothing about hardware."""
+
+UNFINISHED = Verdict("motions to their end", False, "the check was broken off after the arm had begun to move")
+"""In the report from the first motion until the last."""
+
+
+def default_path(robot: str, namespace: str = "", simulator: bool = False) -> Path:
+    """Where the report about a robot is kept: below ROS_HOME, which is ~/.ros unless the environment says otherwise.
+
+    Each namespace has a file of its own, and so has the simulator, which so never takes the place of hardware.
+    """
+    home = os.environ.get("ROS_HOME") or Path.home() / ".ros"
+    parts = ["check_" + robot, *namespace.strip("/").split("/"), *(["simulator"] if simulator else [])]
+    return Path(home) / "mql_ros" / (".".join(filter(None, parts)) + ".json")
+
+
+def make_report(
+    profile: RobotProfile,
+    namespace: str,
+    driver: Mapping[str, Sequence[str]],
+    verdicts: Sequence[Verdict],
+    complete: bool,
+) -> dict[str, Any]:
+    """The report; `driver` are the names of nodes by topic, `complete` says that the arm was moved too."""
+    content = {
+        "schema": SCHEMA,
+        "robot": profile.name,
+        "profile_sha256": profile.sha256,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "namespace": namespace.strip("/"),
+        "simulator": has_simulator(driver),
+        "driver": {topic: list(nodes) for topic, nodes in driver.items()},
+        "complete": complete,
+        "passed": all(verdict.passed for verdict in verdicts),
+        "checks": [asdict(verdict) for verdict in verdicts],
+    }
+    return {**content, "sha256": content_hash(content)}
+
+
+def has_simulator(driver: Mapping[str, Sequence[str]]) -> bool:
+    """Whether anything of this driver, the names of nodes by topic, is the simulator."""
+    return any(SIMULATOR in nodes for nodes in driver.values())
+
+
+def content_hash(report: Mapping[str, Any]) -> str:
+    """SHA-256 over the report's canonical JSON, without the hash itself."""
+    content = {key: value for key, value in report.items() if key != "sha256"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_report(  # noqa: C901
+    path: str | Path,
+    profile: RobotProfile,
+    namespace: str = "",
+    max_age_days: float = MAX_AGE_DAYS,
+    robot: str = "",
+) -> dict[str, Any]:
+    """A complete, passing report about hardware: this robot, in this namespace, with this content of its profile.
+
+    `robot` is what the profile was loaded by, a name or a file, for the advice in a refusal.
+
+    Raises:
+        UserError: there is none, or it was changed, is about the simulator or another robot, namespace or profile,
+            failed, or is too old.
+    """
+    namespace = namespace.strip("/")
+    again = f"run `mql check-robot --robot {robot or profile.name}{f' --namespace {namespace}' if namespace else ''}`"
+    try:
+        report = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise UserError(f"there is no check report {path}; {again}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"the check report {path} cannot be read ({error}); {again}") from error
+    if not isinstance(report, dict) or report.get("schema") != SCHEMA or report.get("sha256") != content_hash(report):
+        raise UserError(f"the check report {path} was changed after it was written: its hash does not fit; {again}")
+    if report["robot"] != profile.name:
+        raise UserError(
+            f"the check report {path} is about the robot '{report['robot']}', not '{profile.name}'; {again}"
+        )
+    if report["simulator"]:
+        raise UserError(
+            f"the check report {path} was made with the simulator, which tells nothing about a real arm; {again} with "
+            "the arm's driver"
+        )
+    if report["namespace"] != namespace:
+        where, here = (f"namespace '{name}'" if name else "no namespace" for name in (report["namespace"], namespace))
+        raise UserError(f"the check report {path} is about an arm in {where}, and this one is in {here}; {again}")
+    if report["profile_sha256"] != profile.sha256:
+        raise UserError(f"the profile of '{profile.name}' was changed after the check report {path} was made; {again}")
+    if not report["passed"]:
+        failed = ", ".join(check["check"] for check in report["checks"] if not check["passed"])
+        raise UserError(f"the check report {path} says that the driver failed: {failed}; mend it and {again}")
+    if not report["complete"]:
+        raise UserError(f"the check report {path} was made without moving the arm; {again} without --passive")
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(report["time"])
+    if age < -CLOCKS_APART:
+        raise UserError(f"the check report {path} is dated in the future ({report['time']}); set the clock and {again}")
+    if age > timedelta(days=max_age_days):
+        raise UserError(f"the check report {path} is {age.days} days old; at most {max_age_days:.0f} count; {again}")
+    return report

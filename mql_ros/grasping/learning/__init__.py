@@ -1,0 +1,1 @@
+"""What grasping adds to the algorithm: search, hindsight labels, symmetries."""

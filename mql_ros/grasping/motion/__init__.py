@@ -1,0 +1,1 @@
+"""How the arm moves: kinematics, splines, motions of the tool as motions of the joints."""

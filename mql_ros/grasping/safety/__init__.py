@@ -1,0 +1,1 @@
+"""May the arm make this motion? Limits and clearances all along a plan."""

@@ -1,0 +1,1 @@
+"""The grasping task: observations, actions, the course of a trial, the reward."""

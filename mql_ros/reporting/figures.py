@@ -1,0 +1,113 @@
+"""The figure of `mql evaluate`: success over the number of new trials, or over the test trials, one line an arm."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mql_ros.core.errors import UserError
+from mql_ros.core.output import check_writable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg")
+STYLES = {
+    "reference": ("#444444", "P"),
+    "no-context": ("#8a8f98", "v"), "context": ("#0072b2", "o"), "fine-tune": ("#e69f00", "s"),
+    "repeat": ("#009e73", "p"),
+    "uniform-replay": ("#56b4e9", "^"), "replay-only": ("#cc79a7", "P"), "mql": ("#d55e00", "D"),
+    "from-scratch": ("#000000", "X"), "untransported": ("#f0a884", "D"), "unweighted": ("#f0e442", "^"),
+}  # fmt: skip
+"""Colour and marker of each arm, the same in every figure; colours that colour-blind people can tell apart (Okabe and
+Ito 2008)."""
+
+
+def check_figure(path: str | None) -> None:
+    """Raise UserError before the work is done when a figure cannot be written there."""
+    if path is not None and Path(path).suffix.lower() not in SUFFIXES:
+        raise UserError(f"--figure {path}: expected a name that ends in {' or '.join(SUFFIXES)}")
+    check_writable(path)
+
+
+def evaluation_figure(report: dict[str, Any]) -> Figure:
+    """Draw a report of `mql evaluate`; error bars are its 95 % intervals."""
+    from matplotlib.figure import Figure
+
+    settings = report["settings"]
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    steps = [int(step) for step in report["by_new_trials"]]
+    arms = list(report["arms"])
+    tests = int(settings["test_trials"])
+    if len(steps) > 1:
+        positions = steps
+        spacing = min(after - before for before, after in pairwise(steps))
+        rows = {arm: [report["by_new_trials"][str(step)][arm] for step in steps] for arm in arms}
+        series = {arm: [(row["success_rate"], *row["interval"]) for row in rows[arm]] for arm in arms}
+        axes.set_xlabel("new trials before the test")
+        last = f"last {tests // 3}" if tests >= 6 else "last"
+        axes.set_ylabel(f"success rate, {last} of {tests} test trials" if tests > 1 else "success rate, one test trial")
+    else:
+        positions, spacing = list(range(1, tests + 1)), 1
+        by_trial = {arm: report["arms"][arm] for arm in arms}
+        series = {
+            arm: [(rate, *span) for rate, span in zip(row["by_trial"], row["by_trial_interval"], strict=True)]
+            for arm, row in by_trial.items()
+        }
+        axes.set_xlabel(f"test trial (after {steps[0]} new trials)")
+        axes.set_ylabel("success rate")
+    for place, arm in enumerate(arms):
+        color, marker = STYLES.get(arm, ("#444444", "."))
+        # Side by side, so that no error bar hides another.
+        shift = (place - (len(arms) - 1) / 2) * 0.035 * spacing
+        rates = [rate for rate, _, _ in series[arm]]
+        errors = [
+            [max(0.0, rate - low) for rate, low, _ in series[arm]],
+            [max(0.0, high - rate) for rate, _, high in series[arm]],
+        ]
+        _, caps, bars = axes.errorbar(
+            [position + shift for position in positions], rates, yerr=errors, color=color, marker=marker, markersize=6,
+            linewidth=1.8, elinewidth=1.2, capsize=2.5, label=arm, clip_on=False,
+        )  # fmt: skip
+        for part in (*caps, *bars):
+            part.set_alpha(0.55)
+    axes.set_xticks(positions)
+    axes.set_ylim(0.0, 1.02)
+    axes.set_yticks([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    axes.grid(axis="y", alpha=0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), title="arm")
+    axes.set_title(_title(report), fontsize=10, loc="left")
+    return figure
+
+
+def _title(report: dict[str, Any]) -> str:
+    settings = report["settings"]
+    words = [Path(word).name or word for word in settings["objects"]]
+    shown = ", ".join(words[:4]) + (f" and {len(words) - 4} more" if len(words) > 4 else "")
+    count, seeds = len(report["objects"]), int(settings["seeds"])
+    kinds = {row["interval_kind"] for arms in report["by_new_trials"].values() for row in arms.values()}
+    return (
+        f"{shown}: {count} object{'s' * (count != 1)} × {seeds} seed{'s' * (seeds != 1)}\n"
+        f"policy {settings['policy']} ({settings['bundle_hash'][:8]}); 95 % intervals: {', '.join(sorted(kinds))}"
+    )
+
+
+def save_figure(figure: Figure, path: str) -> None:
+    """Write it as a whole or not at all, the same bytes for the same figure; UserError says why it cannot be."""
+    from matplotlib import rc_context
+
+    file = Path(path)
+    partial = file.with_name(f".{file.name}.partial-{os.getpid()}{file.suffix}")
+    kind = file.suffix.lower().removeprefix(".")
+    try:
+        with rc_context({"svg.hashsalt": "mql"}):
+            figure.savefig(partial, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        os.replace(partial, file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another place") from error

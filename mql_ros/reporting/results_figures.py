@@ -1,0 +1,205 @@
+"""The pictures of `mql results`: drawn from the JSON files that `{{figure NAME.png FILE ...}}` names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from mql_ros.core.errors import UserError
+from mql_ros.reporting.figures import evaluation_figure, save_figure
+from mql_ros.reporting.results_curves import (
+    TRAINING,
+    benchmark_labels,
+    by_family,
+    demonstration_decisions,
+    reference_points,
+    training_labels,
+)  # fmt: skip
+from mql_ros.reporting.results_page import Files, Page, form_of, not_measured, paragraphs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RUNS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "P"), ("#e69f00", "D"), ("#56b4e9", "v"))
+"""Colour and marker of each run; colours that colour-blind people can tell apart (Okabe and Ito 2008)."""
+COLORS = 128
+"""Of a picture."""
+
+
+def figure(page: Page, words: Sequence[str]) -> str:
+    """A picture of JSON files, or with none named, one that is there already; what is drawn follows from the files."""
+    name, sources = (words[0], words[1:]) if words else ("", ())
+    if not name.endswith(".png") or "/" in name:
+        raise UserError(f"'{name}': expected the name of a picture, NAME.png, and the JSON files that it shows")
+    if not sources:
+        return _there_already(page, name)
+    if name in page.figures:
+        raise UserError(f"{name} is drawn twice")
+    files, missing = page.read(sources)
+    if not files:
+        return missing
+    first = files[0][1]
+    if "validations" in first:
+        page.figures[name], caption = training_figure(files), "Success over decisions"
+    elif "curve" in first:
+        page.figures[name], caption = benchmark_figure(page, files), "Return over environment steps"
+    elif "by_new_trials" in first:
+        page.figures[name], caption = _evaluation(files), "Success over new trials"
+        note = "Every arm starts from the policy bundle and its meta-training data; from-scratch starts from neither."
+        missing = paragraphs(note, missing)
+    elif any(key.startswith("update_tasks_") for key in first):
+        page.figures[name], caption = _scaling(files), "Cost of an update"
+    else:
+        raise UserError(f"{files[0][0]}: there is no figure of such a file; name one of a training or an evaluation")
+    return paragraphs(f"![{caption}](images/{name})", missing)
+
+
+def save_small(picture: Figure, path: Path) -> None:
+    """Write a PNG of few colours: lines and text need no more, and the file is a third as large."""
+    from PIL import Image
+
+    save_figure(picture, str(path))
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with Image.open(path) as whole:
+            whole.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(partial, format="PNG", optimize=True)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another place") from error
+
+
+def _there_already(page: Page, name: str) -> str:
+    for folder in (page.images, page.folder):
+        if name in page.figures or (folder / name).is_file():
+            path = os.path.relpath(folder / name, page.out.parent).replace(os.sep, "/")
+            return f"![{name.removesuffix('.png').replace('_', ' ')}]({path})"
+    return not_measured(name)
+
+
+def _only(files: Files) -> tuple[str, dict[str, Any]]:
+    if len(files) > 1:
+        raise UserError(f"a figure of {files[0][0]} shows one file; give each a figure of its own")
+    return files[0]
+
+
+def _evaluation(files: Files) -> Figure:
+    name, report = _only(files)
+    with form_of(name, "`mql evaluate`"):
+        return evaluation_figure(report)
+
+
+def _scaling(files: Files) -> Figure:
+    from mql_ros.bench.figure import scaling_figure
+
+    name, report = _only(files)
+    with form_of(name, "`mql bench`"):
+        return scaling_figure({key: row["value"] for key, row in report.items() if "value" in row})
+
+
+def training_figure(files: Files) -> Figure:
+    """Success on the development objects over decisions, with the demonstrations and the clone marked."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import StrMethodFormatter
+
+    labels = training_labels(files)
+    picture = Figure(figsize=(8.4, 4.6), layout="constrained")
+    axes = picture.add_subplot()
+    prior, values, objects, trials = set(), [0.7], set(), set()
+    labelled = False
+    for (name, run), (color, marker) in zip(files, _styles(len(files)), strict=True):
+        with form_of(name, TRAINING):
+            rows = sorted(run["validations"], key=lambda row: int(row["round"]))
+            places = [int(row["decisions"]) for row in rows]
+            heights = [float(row["mean_after_first"]) for row in rows]
+            prior.add(demonstration_decisions(run))
+            objects.add(int(run["config"]["validation_objects"]))
+            trials |= {len(row["by_trial"]) for row in rows if row.get("by_trial")}
+            axes.plot(places, heights, color=color, linewidth=1.8, zorder=3)
+            axes.plot([], [], color=color, marker=marker, linewidth=1.8, label=labels[name])
+            for row, place, height in zip(rows, places, heights, strict=True):
+                with_labels = bool(row["labels"]) and int(row["round"]) > 0
+                labelled |= with_labels
+                clone = int(row["round"]) == 0
+                axes.plot(
+                    place, height, color=color, marker="*" if clone else marker, markersize=14 if clone else 6,
+                    markerfacecolor="white" if with_labels else color, zorder=4,
+                )  # fmt: skip
+            values += heights
+    axes.axvspan(0, min(prior), color="#8a8f98", alpha=0.18, linewidth=0)
+    for place in sorted(prior):
+        axes.axvline(place, color="#8a8f98", linewidth=1.0, linestyle="--")
+    low = max(0.0, int(10 * (min(values) - 0.05)) / 10)
+    axes.set_ylim(low, 1.0)
+    axes.set_xlim(left=0)
+    text = f"prior data: {min(prior):,} decisions\nof the scripted teacher's demonstrations"
+    axes.text(min(prior) / 2, low + 0.04 * (1.0 - low), text, ha="center", va="bottom", fontsize=9, color="#444444")
+    axes.plot([], [], color="#444444", marker="*", markersize=12, linestyle="", label="clone: the\ninitialisation")
+    if labelled:
+        style = {"color": "#444444", "marker": "o", "markerfacecolor": "white", "linestyle": ""}
+        axes.plot([], [], label="with the teacher's\nlabels", **style)  # type: ignore[arg-type]
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_xlabel("decisions: demonstrations and the policy's own")
+    last = f" to {max(trials)}" if trials else " on"
+    axes.set_ylabel(f"success rate, trials 2{last}")
+    count_of = " or ".join(str(number) for number in sorted(objects))
+    title = (
+        f"Meta-training: {count_of} development objects, no exploration noise; the axis of success begins at {low:g}"
+    )
+    axes.set_title(title, fontsize=10, loc="left")
+    _finish(axes)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return picture
+
+
+def benchmark_figure(page: Page, files: Files) -> Figure:
+    """Return over environment steps, a panel for each family, with the reference points."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import StrMethodFormatter
+
+    families = by_family(files)
+    reference = reference_points(page.folder)
+    columns = min(2, len(families))
+    lines = -(-len(families) // columns)
+    picture = Figure(figsize=(8.4, 4.6 if lines == 1 else 3.4 * lines), layout="constrained")
+    panels = list(picture.subplots(lines, columns, squeeze=False).flat)
+    for axes, (family, runs) in zip(panels, families.items(), strict=False):
+        labels = benchmark_labels(runs)
+        by_step: dict[int, list[float]] = {}
+        for (name, run), (color, _) in zip(runs, _styles(len(runs)), strict=True):
+            with form_of(name, "`mql train --family`"):
+                points = [(int(point["steps"]), float(point["mean_return"])) for point in run["curve"]]
+            axes.plot(*zip(*points, strict=True), color=color, linewidth=1.3, alpha=0.8, label=labels[name])
+            for step, value in points:
+                by_step.setdefault(step, []).append(value)
+        means = [(step, fmean(found)) for step, found in sorted(by_step.items()) if len(found) == len(runs)]
+        if len(runs) > 1 and means:
+            axes.plot(*zip(*means, strict=True), color="#000000", linewidth=2.4, label="mean over seeds")
+        if points := sorted(reference.get(family, {}).items()):
+            style = {"color": "#000000", "marker": "X", "markersize": 8, "linestyle": ":"}
+            axes.plot(*zip(*points, strict=True), label="published code, one seed", **style)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.set_xlabel("environment steps")
+        axes.set_title(family, fontsize=10, loc="left")
+        _finish(axes)
+        axes.legend(frameon=False, fontsize=8)
+    for axes in panels[len(families) :]:
+        axes.remove()
+    panels[0].set_ylabel("mean return on the test tasks")
+    picture.suptitle("Initialised at random, no prior data; return is that of episodes of 200 steps", fontsize=10)
+    return picture
+
+
+def _styles(number: int) -> list[tuple[str, str]]:
+    return [RUNS[place % len(RUNS)] for place in range(number)]
+
+
+def _finish(axes: Axes) -> None:
+    axes.grid(axis="y", alpha=0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,1 @@
+"""Sessions of trials in simulation, by one process or many."""

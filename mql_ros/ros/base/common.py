@@ -1,0 +1,186 @@
+"""What all nodes share: declared parameters, diagnostics, qualities of service, start and clean exit."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import SetBool, Trigger
+
+from mql_ros.core.errors import UserError
+from mql_ros.ros.base.managed_node import ManagedNode
+from mql_ros.ros.base.parameters import ParameterSpec, parameter_table, unknown_parameter
+from mql_ros.ros.bringup.graph import EXIT_WITH_PARENT
+
+EXIT_USER_ERROR = 2
+SIGNAL_SECONDS = 0.05
+"""Longest time until a node heeds a signal, s."""
+
+RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+"""Deep enough that nothing is lost while a subscriber loads a policy."""
+SENSOR = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""For subscribers to a driver's streams: takes what reliable and best-effort publishers send."""
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Late subscribers get the newest message."""
+LATCHED_FEW = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""The same, and none is passed over where several follow each other closely."""
+KEPT = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""As deep as RELIABLE, and a subscriber that is discovered or started late gets all of it: a history without gaps."""
+
+
+class GraspingNode(ManagedNode):
+    """A lifecycle node with the parameters that config/nodes.yaml gives it, and a status on /diagnostics every second.
+
+    Where the parameter `autostart` is true it becomes active by itself.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._specs = parameter_table()[name]
+        # Ranges, types and names are checked here: rclpy would answer with a traceback, and pass over a wrong name.
+        given = dict(getattr(self, "_parameter_overrides", {}))
+        if (complaint := unknown_parameter(given)) is not None:
+            raise UserError(complaint)
+        for spec in self._specs.values():
+            value = spec.coerced(given[spec.name].value) if spec.name in given else spec.default
+            if (complaint := spec.complaint(value)) is not None:
+                raise UserError(complaint)
+            self.declare_parameter(spec.name, value, _descriptor(spec), ignore_override=True)
+        self._settings = {name: self.get_parameter(name).value for name in self._specs}
+        self.add_on_set_parameters_callback(self._accept_values)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.wall_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._report, clock=self.wall_clock)
+
+    def setting(self, name: str) -> Any:
+        """Present value of a parameter."""
+        return self._settings[name]
+
+    def change(self, name: str, value: Any) -> str | None:
+        """Act on a new value of a parameter; the reason when it must not have it. Nodes override this."""
+        return None
+
+    def figures(self) -> dict[str, Any]:
+        """The node's figures for /diagnostics while configured. Nodes override this."""
+        return {}
+
+    def seconds(self) -> float:
+        """A clock that only moves forward, s; wall time even where time is simulated."""
+        return self.wall_clock.now().nanoseconds * 1e-9
+
+    def _accept_values(self, parameters: list[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            spec = self._specs.get(parameter.name)
+            if spec is None:
+                continue
+            reason = spec.complaint(parameter.value)
+            if reason is None and self.configured:
+                reason = self.change(parameter.name, parameter.value)
+            if reason is not None:
+                return SetParametersResult(successful=False, reason=reason)
+            self._settings[parameter.name] = parameter.value
+        return SetParametersResult(successful=True)
+
+    def _report(self) -> None:
+        self.forget_old_warning()
+        figures = self.figures() if self.configured else {}
+        level = DiagnosticStatus.ERROR if self.problem else DiagnosticStatus.WARN if self.warning else None
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.OK if level is None else level,
+            name=self.get_fully_qualified_name().lstrip("/"),
+            message=self.problem or self.warning or ("running" if self.active else "not active"),
+            hardware_id=str(self._settings.get("robot", "")),
+            values=[KeyValue(key=key, value=str(value)) for key, value in figures.items()],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=spec.description, read_only=spec.fixed)
+    if spec.choices:
+        descriptor.additional_constraints = "one of: " + ", ".join(spec.choices)
+    if spec.range is not None and isinstance(spec.default, int):
+        low, high = (int(limit) for limit in spec.range)
+        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+    elif spec.range is not None:
+        low_limit, high_limit = (float(limit) for limit in spec.range)
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low_limit, to_value=high_limit)]
+    return descriptor
+
+
+def answer(response: Any, problem: str | None, message: str = "") -> Trigger.Response | SetBool.Response:
+    """Fill in the response of a Trigger or SetBool: refused for a reason, or done."""
+    response.success = problem is None
+    response.message = problem or message
+    return response
+
+
+def run_node(name: str, make: Callable[[str], GraspingNode]) -> int:
+    """Run a node until it is interrupted; its exit code: 0, or 2 when the user can mend what is wrong."""
+    node: GraspingNode | None = None
+    code = 0
+    signals: list[int] = []
+    # rclpy's own handlers would shut the context down before the node could send its last words.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, frame: signals.append(caught))
+    try:
+        _end_with_parent()
+        try:
+            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        except RuntimeError as error:
+            raise UserError(f"ROS 2 cannot be started with these arguments: {_reason(error)}") from error
+        node = make(name)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        node.create_timer(SIGNAL_SECONDS, lambda: None, clock=node.wall_clock)
+        if node.setting("autostart"):
+            node.start()
+        while not signals:
+            executor.spin_once()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except UserError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        code = EXIT_USER_ERROR
+    finally:
+        # A second interrupt, which Ctrl-C under `ros2 launch` brings, must not break the way out.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        if node is not None:
+            node.finish()
+            node.destroy_node()
+        rclpy.try_shutdown()
+        # Else the interpreter's last collection goes over all of torch, for seconds where the machine is busy.
+        gc.freeze()
+    return code
+
+
+def _end_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent dies, where the parent wants that."""
+    parent = os.environ.get(EXIT_WITH_PARENT)
+    if not parent or not sys.platform.startswith("linux"):
+        return
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(parent):
+        raise KeyboardInterrupt  # it has died already
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error of rcl, without the places in its source."""
+    return str(error).strip().split("\n")[0].split(", at ")[0]

@@ -1,0 +1,1 @@
+"""Starting the graph, talking to it, and checking a driver."""

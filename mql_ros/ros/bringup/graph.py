@@ -1,0 +1,248 @@
+"""The one list of nodes, and their processes where no `ros2 launch` starts them (knows no rclpy)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+
+import yaml
+
+from mql_ros.core.errors import UserError
+from mql_ros.grasping.robot.profile import Topics
+from mql_ros.ros.base.parameters import Value, parameter_table, parameters_of, unknown_parameter
+
+PACKAGE = "mql_ros"
+EXIT_WITH_PARENT = "MQL_EXIT_WITH_PARENT"
+"""Environment variable with a process number: a node ends when that process does, however that ends."""
+CLIENT = "mql_client"
+"""Name of the node of GraphClient, which hears everything and commands nothing."""
+DOMAINS = range(1, 101)
+DOMAIN_PORT = 28_100
+"""Loopback port that stands for domain 0; a process that uses a domain holds its port."""
+STOP_SECONDS = {signal.SIGINT: 10.0, signal.SIGTERM: 3.0, signal.SIGKILL: 3.0}
+"""How long a node may take to end after each signal, s."""
+
+
+@dataclass(frozen=True)
+class NodeEntry:
+    """One node of the graph."""
+
+    name: str
+    """Also its executable, and its section in config/nodes.yaml."""
+    module: str
+    sim_only: bool = False
+    """Started with the simulator only; on hardware the arm's driver and perception take its place."""
+    rviz_only: bool = False
+    """Started beside RViz only."""
+
+
+NODES = (
+    NodeEntry("arm_simulator", "mql_sim.driver.arm_simulator", sim_only=True),
+    NodeEntry("grasp_monitor", "mql_ros.ros.nodes.grasp_monitor"),
+    NodeEntry("context_encoder", "mql_ros.ros.nodes.context_encoder"),
+    NodeEntry("adaptation_manager", "mql_ros.ros.nodes.adaptation_manager"),
+    NodeEntry("policy_server", "mql_ros.ros.nodes.policy_server"),
+    NodeEntry("scene_markers", "mql_ros.ros.nodes.scene_markers", rviz_only=True),
+)
+"""In the order in which they are brought up: each finds there what it needs."""
+OWN_GRAPH = {"/clock": "clock", "/tf": "tf", "/tf_static": "tf_static"}
+"""Remappings with which a namespace has simulated time and transforms of its own; /diagnostics is one for all."""
+
+SERVICES = (
+    "arm_simulator/reset", "grasp_monitor/begin_trial", "grasp_monitor/end_trial", "policy_server/start_session",
+    "policy_server/start_trials", "policy_server/stop", "policy_server/hold", "adaptation_manager/adapt",
+    "adaptation_manager/roll_back", "adaptation_manager/restore_initial",
+)  # fmt: skip
+
+
+def nodes_of(sim: bool, rviz: bool = False) -> list[NodeEntry]:
+    """The nodes to start, with the simulator or for hardware, with RViz or without."""
+    return [entry for entry in NODES if (sim or not entry.sim_only) and (rviz or not entry.rviz_only)]
+
+
+def ends_of(topics: Topics) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Who publishes and who subscribes, by topic: what must be connected before trials can run."""
+    measured = ("arm_simulator",), ("policy_server", "grasp_monitor")
+    return {
+        **dict.fromkeys((topics.joint_states, topics.object_pose, topics.wrench), measured),
+        **dict.fromkeys((topics.arm_command, topics.gripper_command), (("policy_server",), ("arm_simulator",))),
+        "grasp_reward": (("grasp_monitor",), ("policy_server",)),
+        "transition": (("policy_server",), ("context_encoder", "adaptation_manager")),
+        "context": (("context_encoder",), ("policy_server",)),
+        "policy": (("adaptation_manager",), ("policy_server", "context_encoder")),
+    }
+
+
+def implied_parameters(name: str, sim: bool) -> dict[str, Value]:
+    """What follows from having a simulator; all defaults are those for a real arm.
+
+    The simulator publishes 20 times a second, too seldom for the watchdog of a real arm.
+    """
+    implied: dict[str, Value] = {"sim": True, "watchdog": 0.5, "reset_service": "arm_simulator/reset"} if sim else {}
+    return {key: value for key, value in implied.items() if key in parameter_table()[name]}
+
+
+def usual_watchdog(sim: bool) -> float:
+    """The watchdog of a policy server that is not told otherwise, s."""
+    implied = implied_parameters("policy_server", sim)
+    return float(implied.get("watchdog", parameter_table()["policy_server"]["watchdog"].default))
+
+
+def check_ros() -> None:
+    """Raise UserError, with what to install, where rclpy or the middleware is missing."""
+    how = (
+        "source the setup file of a ROS 2 distribution, or install the ROS 2 wheels: pip install 'mql_ros[ros]' "
+        "(or `make setup`)"
+    )
+    if find_spec("rclpy") is None:
+        raise UserError(f"ROS 2 is missing: the Python package 'rclpy' was not found; {how}")
+    probe = "import rclpy; rclpy.init(); rclpy.create_node('mql_probe').destroy_node(); rclpy.shutdown()"
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        if wanted := os.environ.get("RMW_IMPLEMENTATION"):
+            raise UserError(
+                f"ROS 2 does not start with the middleware {wanted}, which RMW_IMPLEMENTATION names; install it, or "
+                f"unset RMW_IMPLEMENTATION to use the default one; {how}"
+            )
+        reason = next((line for line in reversed(result.stderr.splitlines()) if line.strip()), "no reason given")
+        raise UserError(f"ROS 2 does not start ({reason.strip()[:200]}); {how}")
+
+
+class Domain:
+    """A ROS domain that no other process of this kind on this machine uses, in this process's environment.
+
+    A ROS_DOMAIN_ID that is set already is kept. Discovery stays on this machine unless the environment says otherwise.
+    """
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        if os.environ.get("ROS_DISTRO") == "humble":  # knows only the older name, which the newer ones warn about
+            os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
+        if "ROS_DOMAIN_ID" in os.environ:
+            return
+        for number in DOMAINS:
+            claim = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            try:
+                claim.bind(("127.0.0.1", DOMAIN_PORT + number))
+            except OSError:
+                claim.close()
+                continue
+            self._socket = claim
+            os.environ["ROS_DOMAIN_ID"] = str(number)
+            return
+        raise UserError("no ROS domain is free (1 to 100 are in use here); choose one: export ROS_DOMAIN_ID=101")
+
+    def __enter__(self) -> Domain:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the domain back."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            os.environ.pop("ROS_DOMAIN_ID", None)
+
+
+class GraphProcesses:
+    """The nodes of the graph as processes of their own, each in its own process group; a context manager.
+
+    `given` are parameters by name; each node gets those that it has. What the nodes print goes to files in
+    `log_directory`. Leaving the context stops every process: SIGINT, then SIGTERM, then SIGKILL.
+    """
+
+    def __init__(
+        self, given: Mapping[str, Value], log_directory: str | Path, *, sim: bool = True, namespace: str = ""
+    ) -> None:
+        if (complaint := unknown_parameter(given)) is not None:
+            raise UserError(complaint)
+        self._entries = nodes_of(sim)
+        self._parameters = {
+            entry.name: implied_parameters(entry.name, sim) | parameters_of(entry.name, given)
+            for entry in self._entries
+        }
+        self._logs = Path(log_directory).absolute()
+        self._namespace = namespace
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.exit_codes: dict[str, int] = {}
+        """By node name, once stopped: 0 is a clean exit, -9 a process that had to be killed."""
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process numbers of the nodes that were started."""
+        return {name: process.pid for name, process in self._processes.items()}
+
+    def start(self) -> None:
+        """Start all processes; returns at once (`GraphClient.wait_until_ready` waits)."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, EXIT_WITH_PARENT: str(os.getpid()), "ROS_LOG_DIR": str(self._logs / "ros")}
+        # One thread each: small networks only lose by more, and there are more processes than cores.
+        environment.setdefault("OMP_NUM_THREADS", "1")
+        for entry in self._entries:
+            with open(self.log_file(entry.name), "wb") as log:
+                self._processes[entry.name] = subprocess.Popen(
+                    self._command(entry),
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
+                )  # fmt: skip
+
+    def log_file(self, name: str) -> Path:
+        """Where a node's output goes."""
+        return self._logs / f"{name}.log"
+
+    def _command(self, entry: NodeEntry) -> list[str]:
+        file = self._logs / f"{entry.name}.yaml"
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": self._parameters[entry.name]}}))
+        command = [sys.executable, "-m", entry.module, "--ros-args", "--params-file", str(file)]
+        if self._namespace:
+            command += ["-r", f"__ns:=/{self._namespace.strip('/')}"]
+            command += [word for old, new in OWN_GRAPH.items() for word in ("-r", f"{old}:={new}")]
+        return command
+
+    def check(self) -> None:
+        """Raise UserError, with what it said last, when a node has ended by itself."""
+        for name, process in self._processes.items():
+            if (code := process.poll()) is not None:
+                lines = self.log_file(name).read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+                raise UserError(f"the node {name} has ended with code {code}: {lines[-1]} (see {self.log_file(name)})")
+
+    def stop(self) -> dict[str, int]:
+        """Stop all processes and return their exit codes; those that have ended already count too."""
+        for number, seconds in STOP_SECONDS.items():
+            running = [process for process in self._processes.values() if process.poll() is None]
+            for process in running:
+                os.killpg(process.pid, number)
+            deadline = time.monotonic() + seconds
+            for process in running:
+                try:
+                    process.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    continue
+        self.exit_codes = {name: process.returncode for name, process in self._processes.items()}
+        return self.exit_codes
+
+    def __enter__(self) -> GraphProcesses:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

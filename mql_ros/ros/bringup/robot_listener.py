@@ -1,0 +1,233 @@
+"""Hears what an arm's driver says and judges it, without a motion: the listening half of RobotChecker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, WrenchStamped
+from rclpy.context import Context
+from rclpy.exceptions import InvalidNamespaceException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import JointState as JointStateMessage
+
+from mql_ros.core.errors import UserError
+from mql_ros.grasping.driver_check import checks
+from mql_ros.grasping.driver_check.checks import Verdict
+from mql_ros.grasping.driver_check.report import has_simulator
+from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.ros.bringup.graph import OWN_GRAPH, usual_watchdog
+from mql_ros.ros.driver.arm_ends import UNKNOWN_NODE, arm_ends
+from mql_ros.ros.driver.measurements import NewestJoints
+from mql_ros.ros.messages.conversions import (
+    SECOND,
+    JointReader,
+    JointSample,
+    MessageError,
+    nanoseconds,
+    read_pose,
+    read_wrench,
+)
+
+EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Deep: what a slow listener loses must not be laid to the driver."""
+DRAIN = 2.0
+"""Longest time for messages that lay waiting, s."""
+DISCOVERY = 10.0
+"""Longest time until a driver is heard, s."""
+Listener = TypeVar("Listener", bound="RobotListener")
+
+
+class RobotListener:
+    """A node that records what one driver says; a context manager."""
+
+    def __init__(self, profile: RobotProfile, namespace: str = "") -> None:
+        self._profile = profile
+        self._context = Context()
+        self._context.init()
+        try:
+            self.node = Node(
+                "check_robot",
+                context=self._context,
+                namespace=namespace.strip("/"),
+                enable_rosout=False,
+                start_parameter_services=False,
+                cli_args=["--ros-args", *_remappings(namespace)],
+            )
+        except InvalidNamespaceException as error:
+            self._context.try_shutdown()
+            raise UserError(f"--namespace '{namespace}' is wrong: {' '.join(str(error).split())}") from error
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._reader = JointReader(profile)
+        self._names: tuple[str, ...] = ()
+        self._messages = 0
+        self._has_velocities = True
+        self._complaints: list[str] = []
+        self._joints: list[tuple[float, JointSample]] = []
+        self._present = NewestJoints(profile.velocity)
+        self._heard: dict[str, list[tuple[float, Any]]] = {"object_pose": [], "wrench": []}
+        topics = profile.topics
+        self.node.create_subscription(JointStateMessage, topics.joint_states, self._on_joints, EVERY_MESSAGE)
+        for name, kind in {"object_pose": PoseStamped, "wrench": WrenchStamped}.items():
+            hear = self._heard[name]
+            self.node.create_subscription(
+                kind, getattr(topics, name), lambda m, hear=hear: hear.append((self._now(), m)), EVERY_MESSAGE
+            )
+        self._frames = _frames_listener(self.node)
+
+    def __enter__(self: Listener) -> Listener:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+    def wait_for_driver(self) -> dict[str, list[str]]:
+        """Wait until joint states come; the names of the nodes that publish, by topic. UserError when none come."""
+        deadline = time.monotonic() + DISCOVERY
+        while not self._names and not self._complaints:
+            if time.monotonic() > deadline:
+                topic = self.node.resolve_topic_name(self._profile.topics.joint_states)
+                raise UserError(
+                    f"nothing was heard on {topic} in {DISCOVERY:.0f} s; start the driver, and look at --namespace, "
+                    "ROS_DOMAIN_ID and the topic's name in the robot profile"
+                )
+            self._spin(0.05)
+        # A publisher may be heard before it is listed, or before its node's name is known; not every topic has one.
+        deadline = time.monotonic() + DISCOVERY / 2
+        while not _all_known(found := self._publishers()) and time.monotonic() < deadline:
+            self._spin(0.05)
+        return found
+
+    def no_simulator(self) -> str | None:
+        """Why what would be moved is not the simulator alone, in one sentence; None where it is."""
+        return arm_ends(self.node, self._profile.topics, sim=True).no_simulator()
+
+    def _publishers(self) -> dict[str, list[str]]:
+        topics = (self._profile.topics.joint_states, self._profile.topics.object_pose, self._profile.topics.wrench)
+        return {t: sorted({i.node_name for i in self.node.get_publishers_info_by_topic(t)}) for t in topics}
+
+    def _on_joints(self, message: JointStateMessage) -> None:
+        now = self._now()
+        self._messages += 1
+        self._names = tuple(message.name)
+        try:
+            sample = self._reader.read(message)
+        except MessageError as error:
+            if len(self._complaints) < 10:
+                self._complaints.append(str(error))
+            return
+        self._has_velocities = len(message.velocity) > 0
+        self._joints.append((now, sample))
+        self._present.put(sample, now)
+
+    def _now(self) -> float:
+        return self.node.get_clock().now().nanoseconds / SECOND
+
+    def _spin(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=min(left, 0.02))
+
+    def _drain(self) -> None:
+        """Take in what lay waiting while nobody listened: its time of arrival is not known."""
+        deadline, silent = time.monotonic() + DRAIN, 0
+        while silent < 3 and time.monotonic() < deadline:
+            before = self._messages
+            self._executor.spin_once(timeout_sec=0.0)
+            silent = silent + 1 if self._messages == before else 0
+        self._spin(0.1)
+
+    def _newest(self) -> tuple[float, JointSample]:
+        """When it came, s, and the joint sample."""
+        return self._joints[-1]
+
+    def _forget(self) -> None:
+        """Begin a record, with the newest joint sample."""
+        del self._joints[:-1]
+        self._complaints.clear()
+        for heard in self._heard.values():
+            heard.clear()
+
+    def _record(self) -> checks.JointRecord:
+        n = len(self._profile.joint_names)
+        return checks.JointRecord(
+            arrivals=np.array([at for at, _ in self._joints]),
+            stamps=np.array([sample.stamp / SECOND for _, sample in self._joints]),
+            positions=np.array([sample.positions for _, sample in self._joints]).reshape(-1, n),
+            velocities=np.array([sample.velocities for _, sample in self._joints]).reshape(-1, n),
+            widths=np.array([sample.finger_width for _, sample in self._joints]),
+            has_velocities=self._has_velocities,
+        )
+
+    def _stream(self, name: str, read: Callable[[Any, str], object]) -> checks.StreamRecord:
+        complaints = []
+        for _, message in self._heard[name]:
+            try:
+                read(message, message.header.frame_id)  # the frame has a check of its own
+            except MessageError as error:
+                complaints.append(str(error))
+        return checks.StreamRecord(
+            np.array([at for at, _ in self._heard[name]]),
+            np.array([nanoseconds(message.header.stamp) / SECOND for _, message in self._heard[name]]),
+            tuple(sorted({message.header.frame_id for _, message in self._heard[name]})),
+            tuple(dict.fromkeys(complaints)),
+        )
+
+    def passive(self, seconds: float) -> list[Verdict]:
+        """Listen for so long, and judge what needs no motion."""
+        self._drain()
+        self._forget()
+        self._joints.clear()
+        self._spin(seconds)
+        topics, node = self._profile.topics, self.node
+        has_wrench = bool(self._heard["wrench"]) or node.count_publishers(topics.wrench) > 0
+        heard = checks.PassiveRecord(
+            names=self._names,
+            complaints=tuple(dict.fromkeys(self._complaints)),
+            joints=self._record(),
+            pose=self._stream("object_pose", read_pose),
+            wrench=self._stream("wrench", read_wrench) if has_wrench else None,
+            listeners={topic: node.count_subscribers(topic) for topic in (topics.arm_command, topics.gripper_command)},
+            watchdog=usual_watchdog(has_simulator(self._publishers())),
+            transform=self._frames(self._profile.base_frame, self._profile.tool_frame),
+        )
+        return checks.passive_verdicts(self._profile, heard)
+
+
+def _all_known(publishers: dict[str, list[str]]) -> bool:
+    return all(publishers.values()) and not any(UNKNOWN_NODE in names for names in publishers.values())
+
+
+def _remappings(namespace: str) -> list[str]:
+    """As the launch files have them: a namespace has transforms of its own."""
+    pairs = OWN_GRAPH.items() if namespace.strip("/") else ()
+    return [word for old, new in pairs for word in ("-r", f"{old}:={new}")]
+
+
+def _frames_listener(node: Node) -> Callable[[str, str], bool | None]:
+    """Tells whether TF connects two frames; None where nobody publishes TF or tf2_ros is not installed."""
+    try:
+        from tf2_ros import Buffer, TransformListener
+    except ImportError:
+        return lambda base, tool: None
+    buffer = Buffer()
+    listener = TransformListener(buffer, node)
+
+    def connected(base: str, tool: str) -> bool | None:
+        assert listener is not None  # it lives as long as it may be asked
+        if not any(node.count_publishers(node.resolve_topic_name(topic)) for topic in ("/tf", "/tf_static")):
+            return None
+        return bool(buffer.can_transform(base, tool, Time()))
+
+    return connected

@@ -1,0 +1,141 @@
+"""Subscriptions to an arm driver and perception, joined into measurements; policy server and grasp monitor use them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped, WrenchStamped
+from rclpy.callback_groups import CallbackGroup
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
+
+from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.grasping.types import ArmState, Measurement
+from mql_ros.ros.base.common import RELIABLE, SENSOR, GraspingNode
+from mql_ros.ros.driver.measurements import MeasurementAssembler, NewestJoints
+from mql_ros.ros.messages.conversions import JointReader, MessageError, nanoseconds, read_pose, read_wrench
+
+LOOK_AGAIN = 0.0125
+"""Time between two looks at a driver's joint states, s: a small part of the control period and of the watchdog."""
+
+
+class Unwatched(CallbackGroup):
+    """Messages in it do not wake the executor, which takes 0.4 ms of a core each time; drivers publish up to 1 kHz."""
+
+    def can_execute(self, entity: Any) -> bool:
+        """Never: they are taken by a timer."""
+        return False
+
+    def beginning_execution(self, entity: Any) -> bool:
+        """Never."""
+        return False
+
+    def ending_execution(self, entity: Any) -> None:
+        """Nothing was begun."""
+
+
+class DriverInputs:
+    """Calls `arrived(stamp in ns, measurement)` for each control period; refused messages become a warning."""
+
+    def __init__(
+        self,
+        node: GraspingNode,
+        profile: RobotProfile,
+        arrived: Callable[[int, Measurement], None],
+        moved: Callable[[ArmState | None], None] = lambda state: None,
+    ) -> None:
+        """`moved` hears of each joint sample what `joints` then returns, measurement or not."""
+        self._node, self._profile, self._arrived, self._moved = node, profile, arrived, moved
+        self._joints = JointReader(profile)
+        self._newest = NewestJoints(profile.velocity)
+        self._measured: int | None = None
+        """Stamp of the newest measurement."""
+        self.refused = 0
+        """Messages that were not used."""
+        self.count = 0
+        """Measurements made."""
+        use_wrench = node.setting("use_wrench")
+        self.assembler = MeasurementAssembler(
+            exact=node.setting("lockstep"),
+            use_wrench=use_wrench,
+            control_period=profile.control_period,
+            stale_after=node.setting("stale_after"),
+        )
+        quality = RELIABLE if node.setting("lockstep") else SENSOR
+        node.create_subscription(PoseStamped, profile.topics.object_pose, self._on_pose, quality)
+        if use_wrench:
+            node.create_subscription(WrenchStamped, profile.topics.wrench, self._on_wrench, quality)
+        topic = profile.topics.joint_states
+        if node.setting("lockstep"):
+            node.create_subscription(JointState, topic, self._on_joints, quality)
+        else:
+            self._stream = node.create_subscription(
+                JointState, topic, lambda data: None, quality, callback_group=Unwatched(), raw=True
+            )
+            node.create_timer(LOOK_AGAIN, self._take_newest_joints, clock=node.wall_clock)
+
+    def joints(self) -> ArmState | None:
+        """Where the arm is now and how it moves, by joint_states alone; None where they are not fresh or jump."""
+        return self._newest.state(self._node.seconds())
+
+    def fingers(self) -> tuple[float, float] | None:
+        """Opening (m) and effort (N) of the fingers; None where joint_states are not fresh or jump."""
+        return self._newest.fingers(self._node.seconds())
+
+    def silence(self, longest: float) -> str:
+        """What has not come for longer than so many seconds, or so much later, that it guards nothing; else "".
+
+        Contact is felt by whole measurements, of which there is one in a control period.
+        """
+        now, two_periods = self._node.seconds(), 2 * self._profile.control_period
+        if (later := self._newest.later()) > longest:
+            return f"joint_states come {later:.2f} s later than they once did: something lags, or a clock goes wrong"
+        joints = self._newest.age(now)
+        whole = math.inf if self._measured is None else self._newest.age_of(self._measured, now)
+        if joints <= longest and whole <= max(longest, two_periods):
+            return ""
+        if whole > joints + two_periods:
+            return f"no object_pose or no wrench that is fresh enough beside the joint_states for {whole:.2f} s"
+        return f"no joint_states for {joints:.2f} s"
+
+    def figures(self) -> dict[str, Any]:
+        """For /diagnostics."""
+        return {"measurements": self.count, "refused_messages": self.refused, "stale_inputs": self.assembler.stale}
+
+    def _take_newest_joints(self) -> None:
+        newest = None
+        stream: Any = self._stream.handle
+        with stream:
+            while (taken := stream.take_message(JointState, True)) is not None:
+                newest = taken[0]
+        if newest is not None:
+            self._on_joints(deserialize_message(newest, JointState))
+
+    def _on_joints(self, message: JointState) -> None:
+        def read() -> Measurement | None:
+            sample = self._joints.read(message)
+            self._newest.put(sample, self._node.seconds())
+            self._moved(self.joints())
+            return self.assembler.joints(sample)
+
+        self._take(message, read)
+
+    def _on_pose(self, message: PoseStamped) -> None:
+        self._take(message, lambda: self.assembler.pose(read_pose(message, self._profile.base_frame)))
+
+    def _on_wrench(self, message: WrenchStamped) -> None:
+        self._take(message, lambda: self.assembler.wrench(read_wrench(message, self._profile.tool_frame)))
+
+    def _take(self, message: Any, read: Callable[[], Measurement | None]) -> None:
+        try:
+            measurement = read()
+        except MessageError as error:
+            self.refused += 1
+            self._node.warn(f"refused: {error}")
+            return
+        if measurement is not None:
+            self.count += 1
+            self._measured = nanoseconds(message.header.stamp)
+            self._arrived(nanoseconds(message.header.stamp), measurement)

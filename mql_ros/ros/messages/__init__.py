@@ -1,0 +1,1 @@
+"""What is in a message: conversions between ROS messages and plain data."""

@@ -1,0 +1,239 @@
+"""Between ROS messages and the plain data of the task. Times are integer nanoseconds, numbers stay float64."""
+
+from __future__ import annotations
+
+import array
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import PoseStamped, WrenchStamped
+from sensor_msgs.msg import Image, JointState
+
+from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.grasping.safety.filter import LAG
+from mql_ros.grasping.types import Array, Measurement
+
+SECOND = 1_000_000_000
+WINDOW = 40_000_000
+"""Time over which velocities are estimated, ns: less would make much of the last digit of positions."""
+
+
+class MessageError(ValueError):
+    """A message that must not be acted on; says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class JointSample:
+    """What `joint_states` says about arm and fingers."""
+
+    stamp: int
+    positions: Array
+    """Arm joints in profile order [n], rad."""
+    velocities: Array
+    """Arm joints [n], rad/s; estimated where the driver reports none."""
+    finger_width: float
+    """Sum of the fingers' positions, m."""
+    finger_effort: float
+    """Mean force of the fingers, N."""
+
+
+@dataclass(frozen=True)
+class PoseSample:
+    """What `object_pose` says."""
+
+    stamp: int
+    position: Array
+    orientation: Array
+
+
+@dataclass(frozen=True)
+class WrenchSample:
+    """What `wrench` says."""
+
+    stamp: int
+    force: Array
+    torque: Array
+
+
+def nanoseconds(stamp: Time | Duration) -> int:
+    """Time of a message."""
+    return int(stamp.sec) * SECOND + int(stamp.nanosec)
+
+
+def time_message(stamp: int) -> Time:
+    """Time of nanoseconds."""
+    return Time(sec=stamp // SECOND, nanosec=stamp % SECOND)
+
+
+def doubles(values: Array | Sequence[float]) -> array.array:
+    """What message fields take without looking at each element."""
+    return array.array("d", np.ascontiguousarray(values, dtype=np.float64).tobytes())
+
+
+def finite(what: str, values: Array) -> Array:
+    """The values, unless one is not finite: MessageError says of what."""
+    if not np.isfinite(values).all():
+        raise MessageError(f"{what} holds a number that is not finite")
+    return values
+
+
+class VelocityEstimate:
+    """Joint velocities from successive positions: the way of about the last WINDOW."""
+
+    def __init__(self, fastest: Array) -> None:
+        """`fastest`: speeds [n], rad/s; what seems faster has jumped, and stands still as far as one knows."""
+        self._fastest = fastest
+        self._samples: deque[tuple[int, Array]] = deque()
+
+    def put(self, stamp: int, positions: Array) -> Array:
+        """Velocities [n] (rad/s) at positions [n] (rad) of `stamp`, ns; zero for the first ones."""
+        samples = self._samples
+        if samples and stamp <= samples[-1][0]:
+            samples.clear()
+        while len(samples) > 1 and stamp - samples[1][0] >= WINDOW:
+            samples.popleft()
+        samples.append((stamp, positions))
+        begin, before = samples[0]
+        velocities = (positions - before) / max((stamp - begin) / SECOND, 1e-9)
+        if (np.abs(velocities) <= self._fastest).all():
+            return velocities
+        samples.clear()
+        samples.append((stamp, positions))
+        return np.zeros_like(positions)
+
+
+class JointReader:
+    """Picks a profile's joints by name out of messages that may hold them in any order, among others."""
+
+    def __init__(self, profile: RobotProfile) -> None:
+        self._names = [*profile.joint_names, *profile.finger_names]
+        self._arm = len(profile.joint_names)
+        self._estimate = VelocityEstimate(LAG * profile.velocity)
+        self._seen: list[str] = []
+        self._order: list[int] = []
+
+    def read(self, message: JointState) -> JointSample:
+        """The profile's joints; MessageError names what is missing or not finite.
+
+        Where the driver reports no velocities they are estimated from one message to the next.
+        """
+        if message.name != self._seen:
+            missing = [name for name in self._names if name not in message.name]
+            if missing:
+                raise MessageError(
+                    f"joint_states lacks {', '.join(missing)}; it has {', '.join(message.name) or 'none'}"
+                )
+            self._order = [message.name.index(name) for name in self._names]
+            self._seen = list(message.name)
+        count, n = len(self._seen), self._arm
+        if len(message.position) != count or len(message.effort) != count or len(message.velocity) not in (0, count):
+            raise MessageError(
+                f"joint_states names {count} joints, but has {len(message.position)} positions, "
+                f"{len(message.velocity)} velocities and {len(message.effort)} efforts (the fingers' are needed)"
+            )
+        positions = finite("joint_states position", np.array(message.position)[self._order])
+        efforts = finite("joint_states effort", np.array(message.effort)[self._order[n:]])
+        stamp = nanoseconds(message.header.stamp)
+        if len(message.velocity):
+            velocities = finite("joint_states velocity", np.array(message.velocity)[self._order[:n]])
+        else:
+            velocities = self._estimate.put(stamp, positions[:n])
+        return JointSample(
+            stamp,
+            positions[:n],
+            velocities,
+            float(sum(positions[n:].tolist())),
+            float(sum(efforts.tolist()) / len(efforts)),
+        )
+
+
+def joint_state_message(profile: RobotProfile, measurement: Measurement, stamp: int, finger_speed: float) -> JointState:
+    """Arm and fingers as a driver reports them; the fingers move alike, at `finger_speed` each (m/s)."""
+    fingers = len(profile.finger_names)
+    message = JointState(name=[*profile.joint_names, *profile.finger_names])
+    message.header.stamp = time_message(stamp)
+    width = measurement.finger_width / fingers
+    message.position = doubles([*measurement.joint_positions, *[width] * fingers])
+    message.velocity = doubles([*measurement.joint_velocities, *[finger_speed] * fingers])
+    message.effort = doubles([0.0] * len(profile.joint_names) + [measurement.finger_effort] * fingers)
+    return message
+
+
+def pose_message(profile: RobotProfile, measurement: Measurement, stamp: int) -> PoseStamped:
+    """The object's pose in the robot's base frame."""
+    message = PoseStamped()
+    message.header.stamp = time_message(stamp)
+    message.header.frame_id = profile.base_frame
+    point, turn = message.pose.position, message.pose.orientation
+    point.x, point.y, point.z = (float(v) for v in measurement.object_position)
+    turn.x, turn.y, turn.z, turn.w = (float(v) for v in measurement.object_orientation)
+    return message
+
+
+def read_pose(message: PoseStamped, base_frame: str) -> PoseSample:
+    """The object's pose; MessageError when it is in another frame, not finite, or no rotation."""
+    if message.header.frame_id != base_frame:
+        raise MessageError(f"object_pose is in frame '{message.header.frame_id}'; expected '{base_frame}'")
+    point, turn = message.pose.position, message.pose.orientation
+    position = finite("object_pose", np.array([point.x, point.y, point.z]))
+    orientation = finite("object_pose", np.array([turn.x, turn.y, turn.z, turn.w]))
+    if abs(float(orientation @ orientation) - 1.0) > 1e-3:
+        raise MessageError("object_pose has an orientation that is no unit quaternion")
+    return PoseSample(nanoseconds(message.header.stamp), position, orientation)
+
+
+def wrench_message(profile: RobotProfile, measurement: Measurement, stamp: int) -> WrenchStamped:
+    """Force and torque of the surroundings on the tool, in the tool frame."""
+    message = WrenchStamped()
+    message.header.stamp = time_message(stamp)
+    message.header.frame_id = profile.tool_frame
+    force, torque = message.wrench.force, message.wrench.torque
+    force.x, force.y, force.z = (float(v) for v in measurement.contact_force)
+    torque.x, torque.y, torque.z = (float(v) for v in measurement.contact_torque)
+    return message
+
+
+def read_wrench(message: WrenchStamped, tool_frame: str) -> WrenchSample:
+    """Force and torque; MessageError when they are in another frame or not finite."""
+    if message.header.frame_id != tool_frame:
+        raise MessageError(f"wrench is in frame '{message.header.frame_id}'; expected '{tool_frame}'")
+    force, torque = message.wrench.force, message.wrench.torque
+    return WrenchSample(
+        nanoseconds(message.header.stamp),
+        finite("wrench", np.array([force.x, force.y, force.z])),
+        finite("wrench", np.array([torque.x, torque.y, torque.z])),
+    )
+
+
+def measurement_from(joints: JointSample, pose: PoseSample, wrench: WrenchSample | None) -> Measurement:
+    """One instant; without a wrench the contact force is zero."""
+    return Measurement(
+        stamp=joints.stamp / SECOND,
+        joint_positions=joints.positions,
+        joint_velocities=joints.velocities,
+        finger_width=joints.finger_width,
+        finger_effort=joints.finger_effort,
+        object_position=pose.position,
+        object_orientation=pose.orientation,
+        contact_force=wrench.force if wrench else np.zeros(3),
+        contact_torque=wrench.torque if wrench else np.zeros(3),
+    )
+
+
+def image_message(pixels: np.ndarray, stamp: int) -> Image:
+    """An RGB picture [height, width, 3]."""
+    height, width, _ = pixels.shape
+    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+    message.header.stamp = time_message(stamp)
+    message.header.frame_id = "camera"
+    message.data = array.array("B", pixels.astype(np.uint8).tobytes())
+    return message
+
+
+def read_stamps(text: str) -> tuple[int, ...]:
+    """The nanoseconds that a service's reply carries as its message; none where it carries something else."""
+    words = text.split()
+    return tuple(int(word) for word in words) if all(w.isascii() and w.isdigit() for w in words) else ()

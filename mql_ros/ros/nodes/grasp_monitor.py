@@ -1,0 +1,83 @@
+"""The node `grasp_monitor`: computes the reward from what the driver and perception report."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from std_msgs.msg import Float64
+from std_srvs.srv import Trigger
+
+from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.grasping.task.reward import GraspReward
+from mql_ros.grasping.types import Measurement
+from mql_ros.ros.base.common import RELIABLE, GraspingNode, answer, run_node
+from mql_ros.ros.driver.driver_inputs import DriverInputs
+
+
+class GraspMonitor(GraspingNode):
+    """One `grasp_reward` for each measurement of a trial, by the function that training uses.
+
+    A real arm has nobody who hands it a reward; a person or another node may publish `grasp_reward` instead.
+    """
+
+    def configure(self) -> None:
+        """Listen to driver and perception."""
+        profile = load_profile(self.setting("robot"))
+        self._reward = GraspReward(profile.guard_force)
+        self._newest: tuple[int, Measurement] | None = None
+        self._rewarded_since: int | None = None
+        self._rewards = 0
+        self._publisher = self.create_publisher(Float64, "grasp_reward", RELIABLE)
+        self._inputs = DriverInputs(self, profile, self._on_measurement)
+        self.create_service(Trigger, "~/begin_trial", self._on_begin)
+        self.create_service(Trigger, "~/end_trial", self._on_end)
+
+    def _on_measurement(self, stamp: int, measurement: Measurement) -> None:
+        self._newest = stamp, measurement
+        if self._rewarded_since is not None:
+            self._publisher.publish(Float64(data=self._reward.step(measurement)))
+            self._rewards += 1
+
+    def _on_begin(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Begin with the newest measurement, also where a trial has begun: a reply may have been lost.
+
+        The reply's message is the stamp of that measurement, and the stamp since which every measurement has earned a
+        reward: that of the first beginning after an end. Both in nanoseconds.
+        """
+        if (refusal := self.refusal()) is not None:
+            return answer(response, refusal)
+        if self._newest is None:
+            return answer(response, "no measurement yet: joint_states, object_pose and wrench are needed")
+        stamp, measurement = self._newest
+        self._reward.begin(measurement)
+        if self._rewarded_since is None:
+            self._rewarded_since = stamp
+        return answer(response, None, f"{stamp} {self._rewarded_since}")
+
+    def _on_end(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._rewarded_since = None
+        return answer(response, None)
+
+    def deactivate(self) -> None:
+        """Give no more rewards."""
+        self._rewarded_since = None
+
+    def figures(self) -> dict[str, Any]:
+        """For /diagnostics."""
+        return {"in_trial": self._rewarded_since is not None, "rewards": self._rewards, **self._inputs.figures()}
+
+    def change(self, name: str, value: Any) -> str | None:
+        """Act on a new value of a parameter."""
+        if name == "stale_after":
+            self._inputs.assembler.stale_after = value
+        return None
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node("grasp_monitor", GraspMonitor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""The node `policy_server`: runs trials with the announced policy and drives arm and gripper."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from std_msgs.msg import Float64MultiArray, String
+from std_srvs.srv import Trigger
+
+from mql_ros.core.errors import UserError
+from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.grasping.task.trial import TrialMachine
+from mql_ros.grasping.types import Command, Measurement
+from mql_ros.ros.base.common import KEPT, LATCHED, GraspingNode, answer, run_node
+from mql_ros.ros.base.parameters import contradiction
+from mql_ros.ros.base.sequence import Runner
+from mql_ros.ros.base.trigger_calls import TriggerCalls
+from mql_ros.ros.driver.check_gate import check_refusal
+from mql_ros.ros.driver.command_publisher import CommandPublisher
+from mql_ros.ros.driver.driver_inputs import DriverInputs
+from mql_ros.ros.driver.hold_switch import HoldSwitch
+from mql_ros.ros.driver.limit_changes import refused_limit
+from mql_ros.ros.messages.conversions import MessageError
+from mql_ros.ros.messages.records import Transition, transition_message
+from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy, load_policy
+from mql_ros.ros.trials.session_state import SessionState
+from mql_ros.ros.trials.trial_inputs import TrialInputs
+from mql_ros.ros.trials.trial_ports import Inbox, Reply, TrialSettings
+from mql_ros.ros.trials.trial_sequence import TrialSequence
+
+POLL = 0.025
+"""Time between two looks at whether something was waited for in vain, s."""
+
+
+class PolicyServer(GraspingNode):
+    """Messages into the inbox, the sequence's wishes out as messages; what happens when is in TrialSequence."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._hold_switch = HoldSwitch()
+
+    def configure(self) -> None:
+        """Connect with everybody, and hold still until a policy is there and trials are asked for."""
+        self._profile, self._lockstep = load_profile(self.setting("robot")), bool(self.setting("lockstep"))
+        if problem := contradiction(self.setting("sim"), self._settings):
+            raise UserError(problem)
+        self._inbox = Inbox()
+        self._machine = TrialMachine(self._profile)
+        self._machine.tighten(self.setting("limit_scale"), self.setting("force_limit"))
+        self._trials = TrialSequence(self._machine, self._inbox, self, self.seconds)
+        self._runner = Runner(self.seconds, self._ended)
+        self._refusals = 0
+        self._counts = {"starts": 0, "trials": 0, "aborted": 0}
+
+        self._commands = CommandPublisher(self, self._profile)
+        self._transitions = self.create_publisher(Float64MultiArray, "transition", KEPT)
+        self._state = SessionState(self)
+        TrialInputs(self, self._inbox, lambda: self._runner.running, self._runner.poll)
+        self._inputs = DriverInputs(self, self._profile, self._on_measurement, self._commands.settle)
+        # After all topics: whoever answers a service has then discovered those that were created before its client.
+        services = {name: f"grasp_monitor/{name}" for name in ("begin_trial", "end_trial")}
+        services["reset"] = self.setting("reset_service")
+        self._calls = TriggerCalls(self, services, self._runner.poll)
+        self.create_service(Trigger, "~/start_session", self._on_start_session)
+        self.create_service(Trigger, "~/start_trials", self._on_start_trials)
+        self.create_service(Trigger, "~/stop", self._on_stop)
+        self._hold_switch.configure(self, lambda: self._abort("held", always_hold=True), lambda: self._say("idle"))
+        self.create_timer(POLL, self._poll, clock=self.wall_clock)
+        self._say(self._hold_switch.state)
+        # Last, because loading the first policy takes seconds.
+        self.create_subscription(String, "policy", self._on_policy, LATCHED)
+
+    def _poll(self) -> None:
+        """Go on, or stop where the driver or perception has fallen silent in the middle of a trial."""
+        watched = self._runner.running and not (self._lockstep or self._machine.done)
+        if watched and (silence := self.silence()):
+            self._runner.stop()
+            self._ended(f"the watchdog stopped the arm: {silence}")
+        self._runner.poll()
+
+    # What arrives.
+
+    def _on_measurement(self, stamp: int, measurement: Measurement) -> None:
+        self._inbox.put(stamp, measurement)
+        self._runner.poll()
+
+    def _on_policy(self, message: String) -> None:
+        try:
+            self._inbox.announced = Announcement.from_json(message.data)
+        except MessageError as error:
+            self.fail(str(error))
+            return
+        if self._trials.policy is None and not self._runner.running:
+            self._trials.use_first_policy()
+            self._say("error" if self._trials.policy is None else self._hold_switch.state, self.problem)
+        else:
+            self._say()
+
+    # What is asked for.
+
+    def _on_start_session(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return answer(response, self._start(new_session=True), f"session {self._trials.session}")
+
+    def _on_start_trials(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return answer(response, self._start(new_session=False), f"session {self._trials.session}")
+
+    def _start(self, new_session: bool) -> str | None:
+        if (refusal := self.refusal()) is not None:
+            return refusal
+        if self._hold_switch.on:
+            return "the arm is held; call policy_server/hold with data: false first"
+        if self._runner.running:
+            return "trials are under way; wait for them, or call policy_server/stop"
+        if (refusal := check_refusal(self, self._profile)) is not None:
+            return refusal
+        if not new_session and self._trials.session == 0:
+            return "no session has begun; call policy_server/start_session"
+        if self._inbox.announced is None:
+            return "no policy was announced yet; is the adaptation_manager running?"
+        if (refusal := self._commands.begin(self._inputs.joints())) is not None:
+            return refusal
+        settings = TrialSettings(
+            lockstep=self._lockstep,
+            has_reset="reset" in self._calls,
+            use_monitor=self.setting("reward_source") == "monitor",
+            reward_wait=self.setting("reward_wait"),
+            stale_after=self.setting("stale_after"),
+            context_deadline=self.setting("context_deadline"),
+            exploration=self.setting("exploration"),
+            exploration_noise=self.setting("exploration_noise"),
+            exploration_seed=self.setting("exploration_seed"),
+        )
+        if new_session:
+            self._trials.new_session(settings)
+        self.problem = ""
+        self._counts["starts"] += 1
+        self._say("running")
+        self._runner.start(self._trials.run(self.setting("trials") if settings.has_reset else 1, settings))
+        return None
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        was_running = self._runner.running
+        self._abort("stopped")
+        return answer(response, None, "stopped" if was_running else "nothing was under way")
+
+    def deactivate(self) -> None:
+        """Give up what is under way and hold the arm."""
+        self._abort("stopped because policy_server was deactivated")
+        self._commands.forget_plan()  # nor is a hold sent later that still waits for joint states
+
+    def _abort(self, reason: str, always_hold: bool = False) -> None:
+        running = self._runner.running
+        self._runner.stop()
+        if running or always_hold:
+            self._counts["aborted"] += running
+            if self.active:  # an inactive policy_server sends nothing, and yet remembers that it is held
+                self._hold()
+            self._say(self._hold_switch.state, reason)
+
+    def _ended(self, problem: str | None) -> None:
+        if problem is not None:
+            self.fail(problem)
+            self._counts["aborted"] += 1
+            self._hold()
+        self._say("idle" if problem is None else "error", problem or "")
+
+    def _hold(self) -> None:
+        self._commands.hold(None if self._machine.lost else self._inputs.joints(), self._inputs.fingers())
+
+    # What the sequence asks for (its Outlets).
+
+    def call(self, service: str) -> Callable[[], Reply | None]:
+        """Call `reset`, `begin_trial` or `end_trial`; the function returned tells the reply."""
+        if service == "reset":
+            self._commands.forget_plan()  # the arm is moved by other means
+        return self._calls.call(service)
+
+    def send(self, command: Command, new_plan: bool) -> None:
+        """Publish a command that answers the newest measurement."""
+        self._commands.send(command, self._inbox.stamp, new_plan, self._machine.profile)
+
+    def publish(self, transition: Transition) -> None:
+        """Publish a transition."""
+        self._transitions.publish(transition_message(transition))
+        self._counts["trials"] += transition.done
+        if self._machine.refusals > self._refusals:
+            self._refusals = self._machine.refusals
+            self.warn(f"the safety filter held the arm: {self._machine.last_refusal}")
+        if transition.done:
+            self._say()
+
+    def silence(self) -> str:
+        """What has not come for longer than the watchdog allows."""
+        return self._inputs.silence(self.setting("watchdog"))
+
+    def load(self, announcement: Announcement) -> LoadedPolicy:
+        """Load a policy for this robot."""
+        policy = load_policy(announcement, self._profile.name, *self._profile.policies_from)
+        self.problem = ""
+        self.get_logger().info(f"policy version {policy.version} loaded from {announcement.bundle}")
+        return policy
+
+    def report(self, problem: str) -> None:
+        """Tell of a policy that could not be loaded."""
+        self.fail(problem)
+
+    # What others see.
+
+    def _say(self, state: str = "", reason: str = "") -> None:
+        """Publish the session's state; without one, what changed beside it."""
+        self._state.say(self._trials, self._inbox.announced, self._counts["starts"], state, reason)
+
+    def figures(self) -> dict[str, Any]:
+        """For /diagnostics."""
+        trials = self._trials
+        return {
+            "policy_version": trials.policy.version if trials.policy else "none",
+            "session": trials.session,
+            "decisions": trials.sequence + 1,
+            "missed_context_deadlines": trials.missed_contexts,
+            "missed_rewards": trials.missed_rewards,
+            "commands": self._commands.count,
+            "refused_commands": self._machine.refusals,
+            **self._counts,
+            **self._inputs.figures(),
+        }
+
+    def close(self) -> None:
+        """Leave no arm behind that goes on unguarded."""
+        if self._runner.running:
+            self._abort("stopped because policy_server ended")
+            self._commands.flush()
+
+    def change(self, name: str, value: Any) -> str | None:
+        """Act on a new value of a parameter."""
+        if (refusal := refused_limit(self._machine, self.setting, name, value)) is None and name == "stale_after":
+            self._inputs.assembler.stale_after = value
+        return refusal
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node("policy_server", PolicyServer)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""One adaptation as a process of its own, beside the control loop (knows no rclpy).
+
+    python -m mql_ros.ros.policies.adaptation_job request.json
+
+reads the request and the transitions of the sessions, adapts the policy and writes a new bundle, then the result.
+Exit code 2 with one sentence on standard error when it cannot.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mql_ros.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class AdaptationRequest:
+    """What to adapt, to what, and where the outcome goes."""
+
+    bundle: str
+    hash: str
+    """Of the bundle, which must not have changed."""
+    task: str
+    """A name for the new task."""
+    sessions: str
+    """File with the sessions' columns (`write_sessions`)."""
+    new_trials: int
+    output: str
+    """Directory of the new bundle, which must not exist."""
+    version: int
+    """Its version."""
+    result: str
+    """File (.json) to write last."""
+    settings: dict[str, Any]
+    """Of AdaptationConfig, as the node's parameters give them."""
+
+    def write(self, path: Path) -> None:
+        """As the job reads it."""
+        path.write_text(json.dumps(asdict(self), indent=1))
+
+    @staticmethod
+    def read(path: Path) -> AdaptationRequest:
+        """What `write` has written."""
+        return AdaptationRequest(**json.loads(path.read_text()))
+
+
+def write_sessions(path: Path, sessions: Sequence[Mapping[str, NDArray]]) -> None:
+    """The columns of each session, in order, as the job reads them (.npz)."""
+    columns = {f"{number}.{name}": column for number, one in enumerate(sessions) for name, column in one.items()}
+    np.savez(path, **columns)  # type: ignore[arg-type]
+
+
+def read_sessions(path: Path) -> list[dict[str, NDArray]]:
+    """What `write_sessions` has written."""
+    sessions: dict[int, dict[str, NDArray]] = {}
+    with np.load(path) as columns:
+        for key in columns.files:
+            number, _, name = key.partition(".")
+            sessions.setdefault(int(number), {})[name] = columns[key]
+    return [sessions[number] for number in sorted(sessions)]
+
+
+def config_values(settings: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of AdaptationConfig from parameter values: a number in a word, and 0 for the bundle's own step size."""
+    values = dict(settings)
+    if values.get("proximal", "ess") != "ess":
+        try:
+            values["proximal"] = float(values["proximal"])
+        except ValueError:
+            raise UserError(f"adaptation.proximal is '{values['proximal']}'; expected 'ess' or a number") from None
+    for name in ("actor_learning_rate", "critic_learning_rate"):
+        values[name] = values.get(name) or None
+    return values
+
+
+def run(request: AdaptationRequest) -> dict[str, Any]:
+    """Adapt and write the new bundle; returns the result. Raises UserError."""
+    import torch
+
+    from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, adapt
+    from mql_ros.algorithm.experience.replay import Replay
+    from mql_ros.algorithm.experience.session import Session
+    from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
+    from mql_ros.grasping.learning.hindsight import with_hindsight_labels
+    from mql_ros.grasping.learning.transport import transported
+
+    torch.set_num_threads(1)
+    bundle = load_bundle(request.bundle)
+    if bundle.hash != request.hash:
+        raise UserError(f"policy bundle {request.bundle} was changed since it was announced; announce it anew")
+    learner, meta = bundle.make_learner(), bundle.make_replay()
+    sessions = [Session(task=request.task, **columns) for columns in read_sessions(Path(request.sessions))]
+    network, size = bundle.network_config, sum(map(len, sessions))
+    new = Replay(network.observation_size, network.action_size, bundle.history_blocks, capacity=size)
+    for session in sessions:
+        new.add(session)
+    try:
+        config = AdaptationConfig(**config_values(request.settings))
+        found = adapt(learner, meta, with_hindsight_labels(new), config, transported)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    numbers = {
+        "version": request.version,
+        "started_from": bundle.manifest["version"],
+        "new_sessions": len(sessions),
+        "new_trials": request.new_trials,
+        "new_transitions": found.new_transitions,
+        "effective_sample_size": found.effective_sample_size,
+        "proximal_coefficient": found.proximal_coefficient,
+        "classifier_accuracy": found.classifier_accuracy,
+        "overlap": found.overlap,
+        "mean_importance_ratio": found.mean_importance_ratio,
+        "transported_sessions": found.transported_sessions,
+        "new_updates": found.new_updates,
+        "recycling_updates": found.recycling_updates,
+        "parameter_distance": found.parameter_distance,
+        "seconds": found.seconds,
+        "messages": found.reasons,
+        "certificate": None if found.certificate is None else asdict(found.certificate),
+        "rolled_back": found.rolled_back,
+    }
+    numbers = {name: _plain(value) for name, value in numbers.items()}
+    manifest = bundle.manifest
+    extra = {**manifest["extra"], "adaptation": numbers, "adapted_from": bundle.hash}
+    written = save_bundle(
+        request.output,
+        learner,
+        robot=manifest["robot"],
+        task=manifest["task"],
+        replay=meta,
+        training=manifest["training"],
+        seeds=manifest["seeds"],
+        measured=manifest["measured"],
+        training_objects=manifest["training_objects"],
+        version=request.version,
+        extra=extra,
+    )
+    return {**numbers, "bundle": request.output, "hash": written}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: no NaN, no numpy."""
+    if isinstance(value, dict):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _end_with_parent() -> None:
+    """End when standard input does: whoever started this is gone, however that came about."""
+
+    def watch() -> None:
+        os.read(0, 1)  # not through sys.stdin, whose lock would be held while the interpreter ends
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out the request in the file that is named; the exit code."""
+    _end_with_parent()
+    try:
+        request = AdaptationRequest.read(Path(arguments[0]))
+        result = run(request)
+        temporary = Path(request.result + ".partial")
+        temporary.write_text(json.dumps(result, allow_nan=False))
+        temporary.rename(request.result)
+        return 0
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

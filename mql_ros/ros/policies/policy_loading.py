@@ -1,0 +1,153 @@
+"""What `policy` announces, and the policy loaded from it (knows no rclpy, and torch only once a policy is loaded)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mql_ros.core.errors import UserError
+from mql_ros.grasping.task import spaces
+from mql_ros.ros.messages.conversions import MessageError
+
+if TYPE_CHECKING:
+    from mql_ros.algorithm.context import ContextTracker
+    from mql_ros.algorithm.td3 import TD3Learner
+
+BUNDLE_SCHEMA = 1
+"""That of mql_ros.algorithm.policy_bundle, which cannot be imported without torch."""
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """A policy that the nodes shall use."""
+
+    bundle: str
+    """Its directory."""
+    version: int
+    hash: str
+    """SHA-256 of its manifest; a bundle with another one is not loaded."""
+
+    def to_json(self) -> str:
+        """As `policy` carries it."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Announcement:
+        """From what `policy` carries; MessageError when it is something else."""
+        try:
+            data = json.loads(text)
+            return Announcement(str(data["bundle"]), int(data["version"]), str(data["hash"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise MessageError(f"policy is no JSON object with bundle, version and hash: {text[:80]!r}") from error
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy ready to act."""
+
+    version: int
+    hash: str
+    learner: TD3Learner
+    history_blocks: int
+    old_grasps: Callable[[], NDArray[np.float64]]
+    """[n, 3] the successful grasps of old objects that a search starts from."""
+
+    @property
+    def context_size(self) -> int:
+        """Length of the context."""
+        return self.learner.network_config.context_size
+
+    def act(self, observation: NDArray[np.float64], context: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Action [4] for an observation [15] and a context."""
+        return self.learner.act(observation.astype(np.float32), context).astype(np.float64)
+
+    def new_tracker(self) -> ContextTracker:
+        """An empty history of this policy's length, with its encoder."""
+        from mql_ros.algorithm.context import ContextTracker
+
+        return ContextTracker(self.learner.encoder, self.history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE)
+
+
+def load_policy(announcement: Announcement, robot: str, *others: str) -> LoadedPolicy:
+    """Load an announced policy for a robot; UserError says why it cannot be used.
+
+    others: robots whose policies may act on it, too (`policies_from` of its profile).
+    """
+    from mql_ros.algorithm.policy_bundle import load_bundle
+    from mql_ros.grasping.learning.grasp_search import successful_grasps
+
+    bundle = load_bundle(announcement.bundle)
+    if bundle.hash != announcement.hash:
+        raise UserError(
+            f"policy bundle {announcement.bundle} has hash {bundle.hash[:12]}, but {announcement.hash[:12]} was "
+            "announced; it was changed since; announce it anew"
+        )
+    _check_purpose(bundle.path, bundle.manifest, robot, *others)
+    import torch
+
+    torch.set_num_threads(1)  # for one observation at a time, more threads only disturb the other nodes
+
+    @cache
+    def old_grasps() -> NDArray[np.float64]:
+        return successful_grasps(bundle.make_replay().sessions())
+
+    return LoadedPolicy(announcement.version, bundle.hash, bundle.make_learner(), bundle.history_blocks, old_grasps)
+
+
+def check_bundle(path: Path, robot: str, *others: str) -> Announcement:
+    """The announcement of a bundle whose files are as they were saved and that is for this robot; UserError otherwise.
+
+    For a node that passes policies on without using them: it looks at manifest and hashes, and needs no torch.
+    others: robots whose policies may act on this one, too.
+    """
+    try:
+        raw = (path / "manifest.json").read_bytes()
+        manifest = json.loads(raw)
+        schema, version, files = manifest["schema"], int(manifest["version"]), dict(manifest["files"])
+        contents = {name: (path / Path(name).name).read_bytes() for name in files}
+    except OSError as error:
+        raise UserError(
+            f"{path} is not a policy bundle: {Path(str(error.filename)).name} cannot be read ({error.strerror}); "
+            "expected a directory that training or adaptation wrote; check the path"
+        ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"policy bundle {path} is damaged: its manifest.json cannot be used ({type(error).__name__}: {error}); "
+            "copy or train it anew"
+        ) from error
+    if schema != BUNDLE_SCHEMA:
+        raise UserError(f"policy bundle {path} has schema {schema!r}; expected {BUNDLE_SCHEMA}; train it anew")
+    for name, content in contents.items():
+        if hashlib.sha256(content).hexdigest() != files[name]:
+            raise UserError(
+                f"policy bundle {path} is damaged: the contents of {name} do not fit the hash in manifest.json; "
+                "copy or train it anew"
+            )
+    _check_purpose(path, manifest, robot, *others)
+    return Announcement(str(path), version, hashlib.sha256(raw).hexdigest())
+
+
+def _check_purpose(path: Path, manifest: dict[str, Any], robot: str, *others: str) -> None:
+    """Raise UserError when a policy is for another robot or another task."""
+    trained_robot, trained_task = manifest["robot"].get("name"), manifest["task"].get("name")
+    if trained_robot not in (robot, *others):
+        raise UserError(
+            f"policy bundle {path} was trained for robot '{trained_robot}', not for '{robot}'; choose another bundle, "
+            f"or, if both have the same gripper, name '{trained_robot}' under 'policies_from' in the profile"
+        )
+    network = manifest["network"]
+    sizes = network.get("observation_size"), network.get("action_size")
+    if trained_task != spaces.TASK_NAME or sizes != (spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE):
+        raise UserError(
+            f"policy bundle {path} was trained for task '{trained_task}' with {sizes[0]} observations and {sizes[1]} "
+            f"actions; expected '{spaces.TASK_NAME}' with {spaces.OBSERVATION_SIZE} and {spaces.ACTION_SIZE}; "
+            "choose another bundle"
+        )

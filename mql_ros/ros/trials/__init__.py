@@ -1,0 +1,1 @@
+"""The course of a session of trials in the policy server."""

@@ -1,0 +1,1 @@
+"""The simulator behind the topics of an arm driver."""

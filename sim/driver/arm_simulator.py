@@ -1,0 +1,224 @@
+"""The node `arm_simulator`: the PyBullet world behind the topics of an arm driver and of perception."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped, WrenchStamped
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from mql_ros.core.errors import UserError
+from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.ros.base.common import RELIABLE, GraspingNode, answer, run_node
+from mql_ros.ros.messages.conversions import (
+    SECOND,
+    MessageError,
+    image_message,
+    joint_state_message,
+    pose_message,
+    time_message,
+    wrench_message,
+)
+from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, Trajectory, read_gripper, read_trajectory
+from mql_sim.driver import faults
+from mql_sim.driver.simulated_driver import SimulatedDriver
+
+SAY_AGAIN = 1.0
+"""In lockstep the last measurement is repeated when there was none for so long, for whoever came late, s."""
+
+
+class ArmSimulator(GraspingNode):
+    """In lockstep one control period passes for each command that answers the newest measurement, else in wall time."""
+
+    def configure(self) -> None:
+        """Set the world up; its time stands still while the node is not active."""
+        self._profile = profile = load_profile(self.setting("robot"))
+        self._driver = SimulatedDriver(profile, self.setting("object"), self.setting("seed"))
+        self._lockstep = bool(self.setting("lockstep"))
+        self._choose_fault(self.setting("fault"))
+        # Simulated time starts at zero in lockstep, which has its own clock, and now where it follows the wall clock.
+        self._epoch = 0 if self._lockstep else self.get_clock().now().nanoseconds
+        self._commands: dict[str, Trajectory] = {}
+        self._counts = {"periods": 0, "resets": 0, "late_commands": 0, "refused_messages": 0}
+        self._periods_to_picture = 0
+        self._prepared = False
+
+        topics = profile.topics
+        self._wrench = self.create_publisher(WrenchStamped, topics.wrench, RELIABLE)
+        self._pose = self.create_publisher(PoseStamped, topics.object_pose, RELIABLE)
+        self._joints = self.create_publisher(JointState, topics.joint_states, RELIABLE)
+        self._clock_publisher = self.create_publisher(Clock, "clock", RELIABLE) if self._lockstep else None
+        self._camera = self.create_publisher(Image, "camera/image_raw", 5)
+        self.create_subscription(JointTrajectory, topics.arm_command, self._on_arm, RELIABLE)
+        kind, _ = GRIPPER_MESSAGES[profile.gripper_command]
+        self.create_subscription(kind, topics.gripper_command, self._on_gripper, RELIABLE)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self._published_at = 0.0
+        if self._lockstep:
+            self.create_timer(SAY_AGAIN / 2, self._say_again, clock=self.wall_clock)
+        else:
+            self.create_timer(profile.control_period, self._tick, clock=self.wall_clock)
+
+    def activate(self) -> None:
+        """Let time go on from here."""
+        if not self._lockstep:
+            self._epoch += self.get_clock().now().nanoseconds - self._stamp
+
+    def deactivate(self) -> None:
+        """Stand still."""
+        self._prepared = False
+        self._driver.stop()
+        self._commands.clear()
+
+    @property
+    def _stamp(self) -> int:
+        return self._epoch + round(self._driver.measurement.stamp * SECOND)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """The next placement of the object, once: who asks again before anything has moved is answered the same.
+
+        The reply's message is the stamp of the measurement, in nanoseconds.
+        """
+        if (refusal := self.refusal()) is not None:
+            return answer(response, refusal)
+        if self._prepared:
+            return answer(response, None, str(self._stamp))
+        self._driver.reset()
+        self._prepared = True
+        self._commands.clear()
+        self._counts["resets"] += 1
+        self._periods_to_picture = 0
+        self._publish()
+        return answer(response, None, str(self._stamp))
+
+    def _on_arm(self, message: JointTrajectory) -> None:
+        if message.points or self._lockstep:
+            self._take("arm", lambda: read_trajectory(message, self._profile.joint_names))
+        elif self.active:
+            self._driver.stop()
+
+    def _on_gripper(self, message: JointTrajectory | Float64MultiArray) -> None:
+        self._take("gripper", lambda: read_gripper(self._profile, message))
+
+    def _take(self, part: str, read: Callable[[], Trajectory]) -> None:
+        if not self.active:
+            return
+        try:
+            trajectory = read()
+        except MessageError as error:
+            self._counts["refused_messages"] += 1
+            self.warn(f"refused: {error}")
+            return
+        if self._lockstep:
+            self._pair(part, trajectory)
+            return
+        self._prepared = False
+        if part == "arm":
+            self._driver.follow(*self._faults.trajectory(trajectory.times, trajectory.positions, trajectory.velocities))
+        elif not self._faults.gripper_stuck:
+            self._grip(trajectory)
+
+    def _pair(self, part: str, trajectory: Trajectory) -> None:
+        """Advance once both halves of the command that answers the newest measurement are here."""
+        if trajectory.stamp != self._stamp:
+            self._counts["late_commands"] += 1
+            return
+        self._commands[part] = trajectory
+        if len(self._commands) < 2:
+            return
+        self._prepared = False
+        arm, gripper = self._commands.pop("arm"), self._commands.pop("gripper")
+        self._grip(gripper)
+        self._driver.step(arm.positions[0], arm.velocities[0])
+        self._publish()
+
+    def _grip(self, trajectory: Trajectory) -> None:
+        last = trajectory.positions[-1]
+        self._driver.grip(float(sum(last.tolist())), float(trajectory.efforts[-1].mean()))
+
+    def _tick(self) -> None:
+        now, period = self.get_clock().now().nanoseconds, self._profile.control_period * SECOND
+        # A reset took a period of its own, or the tick before was late: an arm that moves on would seem to jump.
+        if not self.active or now < self._stamp + period / 2:
+            return
+        self._driver.tick()
+        behind = now - self._stamp
+        if behind < 0 or behind > period:
+            self._epoch += behind  # ticks were lost: stamps stay with the wall clock
+        self._publish()
+
+    def _publish(self) -> None:
+        self._counts["periods"] += 1
+        stamp = self._stamp
+        if self._clock_publisher is not None:
+            self._clock_publisher.publish(Clock(clock=time_message(stamp)))
+            self._published_at = self.seconds()
+        self._say(stamp)
+        if self.setting("camera_periods") > 0:
+            self._picture(stamp)
+
+    def _say(self, stamp: int) -> None:
+        """The measurement, with what the chosen fault makes of it."""
+        profile, measurement, stamp = self._profile, self._driver.measurement, self._faults.stamp(stamp)
+        # Joint states last: where they are joined with the newest of the others, those are there.
+        self._wrench.publish(wrench_message(profile, measurement, stamp))
+        self._pose.publish(pose_message(profile, measurement, stamp))
+        if not self._faults.joint_states_lost():
+            message = joint_state_message(profile, measurement, stamp, self._driver.finger_speed)
+            self._joints.publish(self._faults.joint_states(message, len(profile.joint_names)))
+
+    def _picture(self, stamp: int) -> None:
+        if self._periods_to_picture <= 0:
+            from mql_sim.world.rendering import picture
+
+            self._periods_to_picture = self.setting("camera_periods")
+            self._camera.publish(image_message(picture(self._driver.world), stamp))
+        self._periods_to_picture -= 1
+
+    def _say_again(self) -> None:
+        if self.active and self.seconds() - self._published_at >= SAY_AGAIN:
+            self._say(self._stamp)
+            self._published_at = self.seconds()
+
+    def _choose_fault(self, name: str) -> None:
+        if self._lockstep and name != faults.NONE:
+            raise UserError(f"fault:={name} needs real time; set lockstep:=false")
+        self._faults = faults.Faults(name, self._profile.control_period)
+
+    def change(self, name: str, value: Any) -> str | None:
+        """Act on a new value of a parameter."""
+        try:
+            if name == "object":
+                self._driver.set_object(value)
+                self._prepared = False
+            elif name == "seed":
+                self._driver.set_seed(value)
+                self._prepared = False
+            elif name == "fault":
+                self._choose_fault(value)
+        except UserError as error:
+            return str(error)
+        return None
+
+    def figures(self) -> dict[str, Any]:
+        """For /diagnostics."""
+        return {"object": self.setting("object"), **self._counts}
+
+    def close(self) -> None:
+        """Release the physics server."""
+        self._driver.close()
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node("arm_simulator", ArmSimulator)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

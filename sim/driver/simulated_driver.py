@@ -1,0 +1,102 @@
+"""The simulated arm behind a driver's interface: resets, trajectories in, measurements out. Knows no ROS."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.grasping.types import Array, Measurement
+from mql_sim.environment import placement
+from mql_sim.objects.catalogue import find_object
+from mql_sim.world.world import World
+
+
+class SimulatedDriver:
+    """Executes trajectories by its own time, one control period at a time.
+
+    A new object or seed takes effect at the next reset, which then is placement 0 of that object and seed: exactly
+    what `GraspTask.set_object` and `begin_trial` do in one process.
+    """
+
+    def __init__(self, profile: RobotProfile, object_name: str, seed: int) -> None:
+        self.profile = profile
+        self._spec = find_object(object_name)
+        self._seed = seed
+        self.world = World(profile)
+        self.world.set_object(self._spec)
+        # Something stands there before the first reset, in the place where that will put it.
+        self.measurement = self.world.reset(*placement(profile, seed, 0))
+        self.finger_speed = 0.0
+        """Of each finger in the last control period, m/s."""
+        self._number = 0
+        self._fresh = True
+        self._rest()
+
+    def set_object(self, name: str) -> None:
+        """Choose another object; UserError when there is none of that name."""
+        self._spec = find_object(name)
+        self._fresh = True
+
+    def set_seed(self, seed: int) -> None:
+        """Choose other placements."""
+        self._seed = seed
+        self._fresh = True
+
+    def reset(self) -> Measurement:
+        """Arm at home, fingers open, the object in its next place."""
+        if self._fresh:
+            self.world.set_object(self._spec)
+            self._number, self._fresh = 0, False
+        self.measurement = self.world.reset(*placement(self.profile, self._seed, self._number))
+        self._number += 1
+        self.finger_speed = 0.0
+        self._rest()
+        return self.measurement
+
+    def _rest(self) -> None:
+        home = self.profile.home
+        self._gripper = self.profile.max_width, self.profile.max_force
+        self._times, self._positions, self._velocities = np.zeros(1), home[None], np.zeros((1, len(home)))
+        self._elapsed = 0
+
+    def follow(self, times: Array, positions: Array, velocities: Array) -> None:
+        """Follow arm points [m, n] that are due `times` [m] seconds from now, starting where the arm is."""
+        start = self.measurement.joint_positions[None]
+        begin = times[0] > 0
+        self._times = np.concatenate([[0.0], times]) if begin else times
+        self._positions = np.concatenate([start, positions]) if begin else positions
+        self._velocities = np.concatenate([np.zeros_like(start), velocities]) if begin else velocities
+        self._elapsed = 0
+
+    def stop(self) -> None:
+        """Stay where the arm is."""
+        here = self.measurement.joint_positions[None]
+        self.follow(np.zeros(1), here, np.zeros_like(here))
+
+    def grip(self, width: float, force: float) -> None:
+        """Move the fingers to an opening (m) with at most a force (N)."""
+        self._gripper = width, min(force, self.profile.max_force)
+
+    def tick(self) -> Measurement:
+        """One control period along what was asked for last."""
+        self._elapsed += 1
+        at = self._elapsed * self.profile.control_period
+        if at >= self._times[-1]:
+            return self.step(self._positions[-1], np.zeros_like(self._positions[-1]))
+        joints = range(self._positions.shape[1])
+        return self.step(
+            np.array([np.interp(at, self._times, self._positions[:, j]) for j in joints]),
+            np.array([np.interp(at, self._times, self._velocities[:, j]) for j in joints]),
+        )
+
+    def step(self, position: Array, velocity: Array) -> Measurement:
+        """One control period towards joint positions [n] (rad) with velocities [n] (rad/s), the fingers as told."""
+        before = self.measurement.finger_width
+        self.measurement = self.world.advance(position, velocity, *self._gripper)
+        fingers = len(self.profile.finger_names)
+        self.finger_speed = (self.measurement.finger_width - before) / fingers / self.profile.control_period
+        return self.measurement
+
+    def close(self) -> None:
+        """Release the physics server."""
+        self.world.close()

@@ -1,0 +1,1 @@
+"""The PyBullet world: physics, robot, pictures."""

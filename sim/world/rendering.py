@@ -1,0 +1,27 @@
+"""Pictures of the simulated scene, by PyBullet's software renderer (no display needed)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mql_sim.world.quiet import pybullet
+from mql_sim.world.world import World
+
+
+def picture(world: World, width: int = 480, height: int = 360) -> NDArray[np.uint8]:
+    """An RGB picture [height, width, 3] of arm, table and object."""
+    client = world.client
+    view = client.computeViewMatrix([1.15, -0.75, 0.55], [0.46, 0.02, 0.16], [0, 0, 1])
+    projection = client.computeProjectionMatrixFOV(38, width / height, 0.05, 4.0)
+    _, _, pixels, _, _ = client.getCameraImage(
+        width,
+        height,
+        view,
+        projection,
+        lightDirection=[1.2, -1.0, 2.5],
+        shadow=1,
+        renderer=pybullet.ER_TINY_RENDERER,
+        flags=pybullet.ER_NO_SEGMENTATION_MASK,
+    )
+    return np.reshape(np.asarray(pixels, dtype=np.uint8), (height, width, 4))[:, :, :3].copy()

@@ -1,0 +1,51 @@
+"""A stand-in for the workers of `mql evaluate`: instant, and as deterministic as they are."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mql_ros.evaluation.methods import Trial
+
+
+def result_of(trial: Trial) -> dict[str, Any]:
+    """What run_trial might say, from the trial alone."""
+    result: dict[str, Any] = {"new": [True] * trial.new_trials}
+    for arm in trial.arms:
+        words = f"{trial.object_name} {trial.seed} {arm} {trial.new_trials}"
+        rng = random.Random(zlib.crc32(words.encode()))
+        found = {"effective_sample_size": rng.random(), "seconds": 0.1, "classifier_accuracy": None}
+        result[arm] = {
+            "successes": [[rng.random() < 0.4 + 0.02 * trial.new_trials for _ in range(trial.test_trials)]],
+            "adaptation": found if arm == "mql" and trial.new_trials else None,
+        }
+    return result
+
+
+class FakeWorkers:
+    """Hands results back in a random order; ends the process, as kill -9 does, after `killed_after` of them."""
+
+    ran: int = 0
+    killed_after: int | None = None
+
+    def __init__(self, robot: str, processes: int) -> None:
+        assert robot == "panda" and processes >= 1
+
+    def __enter__(self) -> FakeWorkers:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def map_unordered(self, function: object, trials: Sequence[Trial]) -> Iterator[tuple[int, dict[str, Any]]]:
+        order = list(range(len(trials)))
+        random.Random(len(trials)).shuffle(order)
+        for count, number in enumerate(order):
+            if count == FakeWorkers.killed_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            FakeWorkers.ran += 1
+            yield number, result_of(trials[number])

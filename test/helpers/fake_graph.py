@@ -1,0 +1,146 @@
+"""The nodes around the policy server, all in one process and at once: what TrialSequence sees, without DDS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mql_ros.core.errors import UserError
+from mql_ros.grasping.task.reward import GraspReward
+from mql_ros.grasping.task.trial import TrialMachine
+from mql_ros.grasping.types import Command, Measurement
+from mql_ros.ros.base.sequence import Runner
+from mql_ros.ros.messages.records import Transition
+from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy
+from mql_ros.ros.policies.session_context import SessionContext
+from mql_ros.ros.trials.trial_ports import Inbox, Reply, TrialSettings
+from mql_ros.ros.trials.trial_sequence import TrialSequence
+from mql_sim.driver.simulated_driver import SimulatedDriver
+
+
+class FakeGraph:
+    """Implements Outlets with a simulator, a monitor and an encoder that answer at once, unless told otherwise."""
+
+    def __init__(self, driver: SimulatedDriver, policies: dict[int, LoadedPolicy]) -> None:
+        self.driver, self.policies = driver, policies
+        self.inbox = Inbox()
+        self.now = 0.0
+        self.sequence = TrialSequence(TrialMachine(driver.profile), self.inbox, self, lambda: self.now)
+        self.ends: list[str | None] = []
+        self.runner = Runner(lambda: self.now, self.ends.append)
+        self.transitions: list[Transition] = []
+        self.reports: list[str] = []
+        self.calls: list[str] = []
+        self.encoder = SessionContext()
+        self.monitor = GraspReward(driver.profile.guard_force)
+        self.rewarded_since: int | None = None
+        self.newest: tuple[int, Measurement] | None = None
+        self.backlog: list[tuple[int, Measurement]] = []
+        # Troubles to make.
+        self.monitor_is_late = 0
+        self.periods_at_begin = 0
+        self.begin_is_asked_again = False
+        self.encoder_is_deaf = False
+        self.monitor_is_mute = False
+        self.silent = ""
+        self.reset_reply: Reply | None = None
+        self.external_reward: float | None = None
+        self.at_transition: dict[int, Callable[[], None]] = {}
+
+    def announce(self, version: int) -> None:
+        self.inbox.announced = Announcement(f"bundle-{version}", version, f"hash-{version}")
+
+    def encode(self, version: int) -> None:
+        """The encoder has loaded a policy."""
+        self.inbox.hear(self.encoder.use(self.policies[version]))
+
+    def run(self, trials: int, settings: TrialSettings, new_session: bool = True) -> list[str | None]:
+        """Run trials to their end; what went wrong in each start."""
+        if new_session:
+            self.sequence.new_session(settings)
+        self.runner.start(self.sequence.run(trials, settings))
+        while self.runner.running:
+            self.runner.poll()
+            self.now += 0.01
+        return self.ends
+
+    # Outlets.
+
+    def call(self, service: str) -> Callable[[], Reply | None]:
+        self.calls.append(service)
+        if service == "reset":
+            self._measured(self.driver.reset())
+            reply = self.reset_reply or Reply(True, str(self.inbox.stamp))
+        elif service == "begin_trial":
+            if not self.backlog and self.newest is None:
+                reply = Reply(False, "no measurement yet")
+            else:
+                reply = self._begin_late()
+        else:
+            self.rewarded_since = None
+            reply = Reply(True, "")
+        return lambda: reply
+
+    def _begin_late(self) -> Reply:
+        """Control periods pass before the reply that counts; the first one may have been lost."""
+        if self.begin_is_asked_again:
+            self._begin()
+        for _ in range(self.periods_at_begin):
+            self._measured(self.driver.tick())
+        return self._begin()
+
+    def _begin(self) -> Reply:
+        assert self.newest is not None
+        stamp, measurement = self.newest
+        self.monitor.begin(measurement)
+        self.rewarded_since = stamp if self.rewarded_since is None else self.rewarded_since
+        begun = Reply(True, f"{stamp} {self.rewarded_since}")
+        # What the monitor had not seen yet arrives after it has begun, and earns rewards that count for nothing.
+        waiting, self.backlog = self.backlog, []
+        for later in waiting:
+            self._monitored(*later)
+        return begun
+
+    def _measured(self, measurement: Measurement) -> None:
+        stamp = round(measurement.stamp * 1e9)
+        self.inbox.put(stamp, measurement)
+        if self.monitor_is_late and self.newest is not None and self.rewarded_since is None:
+            self.monitor_is_late -= 1
+            self.backlog.append((stamp, measurement))
+        else:
+            self._monitored(stamp, measurement)
+
+    def _monitored(self, stamp: int, measurement: Measurement) -> None:
+        self.newest = stamp, measurement
+        if self.rewarded_since is not None and not self.monitor_is_mute:
+            self.inbox.rewards.append(self.monitor.step(measurement))
+
+    def send(self, command: Command, new_plan: bool) -> None:
+        self.driver.grip(command.finger_target, command.finger_force)
+        self._measured(self.driver.step(command.motion.points[0], command.motion.velocities[0]))
+
+    def publish(self, transition: Transition) -> None:
+        self.transitions.append(transition)
+        if self.external_reward is not None:
+            self.inbox.rewards.append(self.external_reward)
+        for answer in self.encoder.add(transition):
+            if not self.encoder_is_deaf:
+                self.inbox.hear(answer)
+        if len(self.transitions) in self.at_transition:
+            self.at_transition[len(self.transitions)]()
+
+    def silence(self) -> str:
+        return self.silent
+
+    def load(self, announcement: Announcement) -> LoadedPolicy:
+        if announcement.version not in self.policies:
+            raise UserError(f"{announcement.bundle} is damaged")
+        return self.policies[announcement.version]
+
+    def report(self, problem: str) -> None:
+        self.reports.append(problem)
+
+    def rows(self) -> np.ndarray:
+        """All that was decided and came of it, in one matrix."""
+        return np.array([[*t.observation, *t.action, t.reward, *t.next_observation] for t in self.transitions])

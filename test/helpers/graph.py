@@ -1,0 +1,108 @@
+"""A policy and a running graph for the tests of the whole system."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+
+from mql_ros.algorithm.experience.replay import Replay
+from mql_ros.algorithm.experience.session import Session
+from mql_ros.algorithm.networks import NetworkConfig
+from mql_ros.algorithm.policy_bundle import save_bundle
+from mql_ros.algorithm.td3 import TD3Learner
+from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.grasping.task import spaces
+from mql_ros.ros.bringup.client import GraphClient
+from mql_ros.ros.bringup.graph import GraphProcesses
+
+HISTORY_BLOCKS = 3
+
+
+def make_bundle(path: Path, robot: str = "panda") -> Path:
+    """A small policy with random weights and a replay of random sessions."""
+    learner = TD3Learner(NetworkConfig(15, 4, context_size=8, hidden_sizes=(32,)), seed=3)
+    replay = Replay(15, 4, HISTORY_BLOCKS, capacity=1000)
+    rng = np.random.default_rng(0)
+    n = 4 * spaces.DECISIONS_PER_TRIAL
+    for number in range(12):
+        done = np.arange(n) % spaces.DECISIONS_PER_TRIAL == spaces.DECISIONS_PER_TRIAL - 1
+        replay.add(
+            Session(
+                task=("mug", "can", "soccer-ball")[number % 3],
+                observation=rng.normal(size=(n, 15)),
+                action=rng.uniform(-1, 1, size=(n, 4)),
+                reward=rng.normal(size=n),
+                next_observation=rng.normal(size=(n, 15)),
+                done=done,
+                terminal=done,
+                block=np.arange(n) // spaces.DECISIONS_PER_TRIAL,
+            )
+        )
+    save_bundle(path, learner, robot={"name": robot}, task={"name": spaces.TASK_NAME}, replay=replay)
+    return path
+
+
+class Graph:
+    """Processes and a client; a context manager."""
+
+    def __init__(self, parameters: dict, logs: Path, namespace: str = "") -> None:
+        self.processes = GraphProcesses(parameters, logs, namespace=namespace)
+        self._namespace, self._profile = namespace, load_profile(parameters.get("robot", "panda"))
+
+    def __enter__(self) -> Graph:
+        self.processes.__enter__()
+        try:
+            self.client = GraphClient(self.processes, namespace=self._namespace, profile=self._profile)
+            self.client.wait_until_ready()
+        except BaseException:
+            self.processes.stop()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.client.close()
+        self.processes.stop()
+
+    def begin(self, name: str, seed: int) -> GraphClient:
+        """Put an object on the table and use the first policy again; the next trials must begin a session."""
+        self.client.hold(False)
+        self.client.restore_initial()
+        self.client.set_parameters("arm_simulator", object=name, seed=seed)
+        self.client.set_parameters("policy_server", exploration_noise=0.0)
+        self.client.set_parameters("adaptation_manager", certificate_trials=0, certificate_margin=0.15)
+        return self.client
+
+
+def change_state(client: GraphClient, node: str, transition: int) -> None:
+    """Activate or deactivate a node."""
+    wanted = {
+        Transition.TRANSITION_ACTIVATE: State.PRIMARY_STATE_ACTIVE,
+        Transition.TRANSITION_DEACTIVATE: State.PRIMARY_STATE_INACTIVE,
+    }
+    # Not its answer counts: that may be lost, and the request, made again, is refused.
+    client._ask(ChangeState, f"{node}/change_state", ChangeState.Request(transition=Transition(id=transition)))
+    assert client._ask(GetState, f"{node}/get_state", GetState.Request()).current_state.id == wanted[transition]
+
+
+def run_node(module: str, arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Start a node that is expected to end by itself."""
+    command = [sys.executable, "-m", module, "--ros-args", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}, check=False
+    )
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

@@ -1,0 +1,129 @@
+"""Who may be moved, and by whom: what the policy server asks before trials begin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mql_ros.grasping.driver_check.checks import POSE_AGE, Verdict
+from mql_ros.grasping.driver_check.report import make_report
+from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.ros.base.parameters import parameter_table
+from mql_ros.ros.bringup.graph import implied_parameters, usual_watchdog
+from mql_ros.ros.driver import arm_ends
+from mql_ros.ros.driver.check_gate import check_refusal
+
+PROFILE = load_profile("panda")
+SIMULATOR, CLIENT, DRIVER = "arm_simulator", "mql_client", "controller_manager"
+
+
+class FakeNode:
+    """A policy server with these nodes at the arm's topics, and these settings."""
+
+    warning = ""
+
+    def __init__(self, takers: str, sources: str, commanders: str = "policy_server", **settings: Any) -> None:
+        self.setting = {"sim": True, "require_check": False, **settings}.get
+        self.ends = {"takers": takers, "sources": sources, "commanders": commanders}
+        self.warnings: list[str] = []
+
+    def get_name(self) -> str:
+        return "policy_server"
+
+    def get_namespace(self) -> str:
+        return "/"
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def get_subscriptions_info_by_topic(self, topic: str) -> list[SimpleNamespace]:
+        assert topic == PROFILE.topics.arm_command
+        return self._infos("takers")
+
+    def get_publishers_info_by_topic(self, topic: str) -> list[SimpleNamespace]:
+        return self._infos("sources" if topic == PROFILE.topics.joint_states else "commanders")
+
+    def _infos(self, end: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(node_name=name, node_namespace="/") for name in self.ends[end].split()]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(arm_ends, "DISCOVERY", 0.0)
+    yield
+
+
+def refusal(*ends: str, **settings: Any) -> str | None:
+    node: Any = FakeNode(*ends, **settings)
+    return check_refusal(node, PROFILE)
+
+
+def test_the_simulator_alone_is_moved_as_a_simulation() -> None:
+    assert refusal(SIMULATOR, SIMULATOR) is None
+    assert refusal(f"{SIMULATOR} {CLIENT}", SIMULATOR) is None
+
+
+@pytest.mark.parametrize(
+    ("takers", "sources", "words"),
+    [
+        (f"{SIMULATOR} {DRIVER}", SIMULATOR, "controller_manager would be commanded too, by arm_controller/joint_traj"),
+        (DRIVER, SIMULATOR, "controller_manager would be commanded too"),
+        (f"{SIMULATOR} _NODE_NAME_UNKNOWN_", SIMULATOR, "a node of unknown name would be commanded too"),
+        (SIMULATOR, f"{SIMULATOR} {DRIVER}", "joint_states is published by controller_manager"),
+        (SIMULATOR, "", "no arm_simulator publishes joint_states"),
+        (CLIENT, SIMULATOR, "no arm_simulator listens on arm_controller/joint_trajectory"),
+        ("", "", "no arm_simulator listens on"),
+    ],
+)
+def test_a_simulation_that_may_move_a_real_arm_is_refused(takers: str, sources: str, words: str) -> None:
+    sentence = refusal(takers, sources)
+    assert sentence is not None and sentence.startswith("sim:=true moves the simulator only, but ")
+    assert words in sentence and "ROS_DOMAIN_ID" in sentence and "\n" not in sentence
+
+
+@pytest.mark.parametrize("other", ["check_robot", "policy_server"])
+def test_nobody_else_may_command_a_real_arm(other: str) -> None:
+    assert refusal(DRIVER, DRIVER, "policy_server", sim=False) is None
+    sentence = refusal(DRIVER, DRIVER, f"policy_server {other}", sim=False)
+    assert sentence == f"arm_controller/joint_trajectory is published by {other} too; stop that before trials begin"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, None),
+        ({"limit_scale": 0.9}, "limit_scale may be at most 0.87; set it"),
+        ({"watchdog": 0.06}, "joint_states came up to 0.06 s apart"),
+        ({"use_wrench": True}, "publishes no wrench; set use_wrench:=false"),
+    ],
+)
+def test_parameters_must_go_with_what_the_check_found(
+    settings: dict[str, Any], words: str | None, tmp_path: Path
+) -> None:
+    found = {"wrench": {"published": False}, "latency": {"limit_scale": 0.87}, "gaps and jitter": {"longest": 0.06}}
+    verdicts = [Verdict(check, True, "", figures) for check, figures in found.items()]
+    report = make_report(PROFILE, "", {"joint_states": [DRIVER]}, verdicts, complete=True)
+    path = tmp_path / "check.json"
+    path.write_text(json.dumps(report))
+    given = {"sim": False, "require_check": True, "check_report": str(path), "robot": "panda", "use_wrench": False}
+    sentence = refusal(DRIVER, DRIVER, **{**given, "limit_scale": 0.8, "watchdog": 0.1, **settings})
+    assert sentence is None if words is None else sentence is not None and words in sentence
+
+
+def test_the_override_is_said_at_every_start_on_hardware() -> None:
+    for sim, warnings in ((False, 2), (True, 0)):
+        name = SIMULATOR if sim else DRIVER
+        node: Any = FakeNode(name, name, sim=sim)
+        assert check_refusal(node, PROFILE) is check_refusal(node, PROFILE) is None
+        assert len(node.warnings) == warnings and all("require_check:=false" in text for text in node.warnings)
+
+
+def test_the_limits_are_those_of_the_policy_server() -> None:
+    defaults = {name: spec.default for name, spec in parameter_table()["policy_server"].items()}
+    assert defaults["stale_after"] == POSE_AGE and defaults["watchdog"] == usual_watchdog(sim=False) == 0.1
+    assert usual_watchdog(sim=True) == implied_parameters("policy_server", sim=True)["watchdog"]

@@ -1,0 +1,121 @@
+"""config/nodes.yaml: every parameter described, in its range, and a mirror of what it configures."""
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from mql_ros.algorithm.adaptation.adapt import AdaptationConfig
+from mql_ros.core.errors import UserError
+from mql_ros.core.resources import share_path
+from mql_ros.ros.base.parameters import (
+    ADAPTATION,
+    ParameterSpec,
+    parameter_table,
+    parameters_from_words,
+    parameters_of,
+    read_table,
+    unknown_parameter,
+)
+from mql_ros.ros.bringup.graph import NODES
+from mql_ros.ros.policies.adaptation_job import config_values
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_each_node_has_its_section_and_each_number_its_range() -> None:
+    assert set(parameter_table()) == {entry.name for entry in NODES}
+    for table in parameter_table().values():
+        for spec in table.values():
+            assert spec.description.endswith("."), spec.name
+            is_number = isinstance(spec.default, int | float) and not isinstance(spec.default, bool)
+            assert (spec.range is not None) == is_number, spec.name
+
+
+@pytest.mark.parametrize("entry", NODES, ids=lambda entry: entry.name)
+def test_each_parameter_is_used_and_each_used_one_exists(entry) -> None:
+    files = {"arm_simulator": "sim/driver/arm_simulator.py"}
+    source = (ROOT / files.get(entry.name, f"mql_ros/nodes/{entry.name}.py")).read_text()
+    if "DriverInputs(" in source:
+        source += (ROOT / "mql_ros/ros/driver/driver_inputs.py").read_text()
+    if "check_refusal(" in source:
+        source += (ROOT / "mql_ros/ros/driver/check_gate.py").read_text()
+    source += (ROOT / "mql_ros/ros/base/common.py").read_text()
+    used = {
+        ast.literal_eval(node.args[0])
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "setting"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    described = {name for name in parameter_table()[entry.name] if not name.startswith(ADAPTATION)}
+    assert used == described
+
+
+def test_the_adaptation_parameters_mirror_the_configuration() -> None:
+    plain = read_table(share_path("config", "nodes.yaml"))["adaptation_manager"]
+    defaults = {n.removeprefix(ADAPTATION): s.default for n, s in plain.items() if n.startswith(ADAPTATION)}
+    assert set(defaults) == {field.name for field in fields(AdaptationConfig)}
+    assert AdaptationConfig(**config_values(defaults)) == AdaptationConfig()
+
+
+def test_config_adaptation_yaml_gives_the_defaults() -> None:
+    import yaml
+
+    tuned = yaml.safe_load(share_path("config", "adaptation.yaml").read_text())
+    tuned = {key: value for key, value in tuned.items() if not key.startswith("exploration_")}
+    manager = parameter_table()["adaptation_manager"]
+    settings = {n.removeprefix(ADAPTATION): s.default for n, s in manager.items() if n.startswith(ADAPTATION)}
+    assert AdaptationConfig(**config_values(settings)) == AdaptationConfig(**tuned)
+
+
+def test_adaptation_settings_as_words() -> None:
+    assert config_values({"proximal": "0.5"})["proximal"] == 0.5
+    assert config_values({"proximal": "ess", "actor_learning_rate": 0.0})["actor_learning_rate"] is None
+    with pytest.raises(UserError, match="'ess' or a number"):
+        config_values({"proximal": "much"})
+
+
+def test_values_are_taken_where_nothing_is_lost_and_refused_otherwise() -> None:
+    share = ParameterSpec("share", 0.5, "A share.", range=(0.0, 1.0))
+    assert share.coerced(1) == 1.0 and isinstance(share.coerced(1), float)
+    assert share.complaint(1.5) == "parameter 'share' is 1.5; expected 0.0 to 1.0"
+    assert share.complaint(float("nan")) is not None
+    assert "expected a number" in (share.complaint("half") or "")
+    count = ParameterSpec("count", 1, "A count.", range=(0, 5))
+    assert count.complaint(2) is None
+    assert "expected an integer" in (count.complaint(2.0) or "")
+    assert "expected an integer" in (count.complaint(True) or "")
+    word = ParameterSpec("word", "a", "A word.", choices=("a", "b"))
+    assert word.complaint("c") == "parameter 'word' is 'c'; expected a or b"
+    assert ParameterSpec("name", "x", "A name.").coerced(7) == "7"
+
+
+def test_a_wrong_name_is_told_with_the_nearest() -> None:
+    assert unknown_parameter(["use_sim_time", "trials", "qos_overrides./tf"]) is None
+    assert unknown_parameter(["trails"]) == "unknown parameter 'trails'; did you mean 'trials'?"
+
+
+def test_a_wrong_table_is_one_sentence(tmp_path: Path) -> None:
+    cases = {
+        "deflaut": "n: {parameters: {a: {deflaut: 1, description: x}}}",
+        "does not fit": "n: {parameters: {a: {default: 7, description: x, range: [0, 5]}}}",
+        "KeyError": "n: {parameters: {a: {default: 7}}}",
+        "cannot be used": "n: [",
+    }
+    for words, text in cases.items():
+        (tmp_path / "nodes.yaml").write_text(text)
+        with pytest.raises(UserError, match=words):
+            read_table(tmp_path / "nodes.yaml")
+
+
+def test_launch_arguments_become_typed_values() -> None:
+    words = {"lockstep": "true", "seed": "7", "object": "7up.urdf", "robot": "panda", "bundle": ""}
+    assert parameters_from_words("arm_simulator", words) == {
+        "robot": "panda", "lockstep": True, "object": "7up.urdf", "seed": 7,
+    }  # fmt: skip
+    with pytest.raises(UserError, match="'seed' is 'abc'; expected an integer"):
+        parameters_from_words("arm_simulator", {"seed": "abc"})
+    assert parameters_of("grasp_monitor", {"stale_after": 1, "seed": 3}) == {"stale_after": 1.0}

@@ -1,0 +1,260 @@
+"""What the policy server does in which order, with the other nodes made up in the same process."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.fake_graph import FakeGraph
+from helpers.ros import CountingPolicy
+
+from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.grasping.types import Command
+from mql_ros.ros.trials.trial_ports import Reply, TrialSettings
+from mql_sim.driver.simulated_driver import SimulatedDriver
+from mql_sim.environment import GraspTask
+from mql_sim.objects.catalogue import find_object
+
+LOCKSTEP = TrialSettings(lockstep=True, has_reset=True, use_monitor=True, stale_after=0.5, context_deadline=0.2)
+REAL_TIME = replace(LOCKSTEP, lockstep=False)
+
+
+@pytest.fixture(scope="module")
+def driver(panda: RobotProfile) -> Iterator[SimulatedDriver]:
+    made = SimulatedDriver(panda, "can", 3)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def graph(driver: SimulatedDriver) -> FakeGraph:
+    driver.set_seed(3)
+    made = FakeGraph(driver, {1: CountingPolicy(1), 2: CountingPolicy(2)})
+    made.announce(1)
+    made.encode(1)
+    return made
+
+
+def in_process(panda: RobotProfile, versions: list[int]) -> np.ndarray:
+    """The same trials by GraspTask, the history encoded by each version from the start."""
+    task, rows, steps = GraspTask(panda), [], 0
+    task.set_object(find_object("can"), 3)
+    for version in versions:
+        policy, observation, done = CountingPolicy(version), task.begin_trial(), False
+        while not done:
+            context = np.full(2, steps * version, dtype=np.float32)
+            action = np.clip(policy.act(observation, context), -1, 1).astype(np.float32).astype(np.float64)
+            following, reward, done = task.decide(action)
+            rows.append([*observation, *action, reward, *following])
+            observation, steps = following, steps + 1
+    task.world.close()
+    return np.array(rows)
+
+
+def test_trials_equal_those_in_one_process_to_the_last_bit(graph: FakeGraph, panda: RobotProfile) -> None:
+    assert graph.run(2, LOCKSTEP) == [None]
+    assert np.array_equal(graph.rows(), in_process(panda, [1, 1]))
+    assert [(t.trial, t.step, t.done, t.sequence) for t in graph.transitions] == [
+        (k // 3, k % 3, k % 3 == 2, k) for k in range(6)
+    ]
+    assert {t.session for t in graph.transitions} == {1}
+
+
+def test_a_monitor_that_sees_the_reset_late_begins_again_and_loses_nothing(
+    graph: FakeGraph, panda: RobotProfile
+) -> None:
+    assert graph.run(1, LOCKSTEP) == [None]
+    graph.monitor_is_late = 1
+    assert graph.run(1, LOCKSTEP, new_session=False) == [None, None]
+    assert graph.calls.count("begin_trial") == 3
+    assert np.array_equal(graph.rows(), in_process(panda, [1, 1]))
+
+
+def test_a_lost_reply_of_the_monitor_changes_no_reward(panda: RobotProfile) -> None:
+    def rows(asked_again: bool) -> np.ndarray:
+        made = SimulatedDriver(panda, "can", 3)
+        graph = FakeGraph(made, {1: CountingPolicy(1)})
+        graph.announce(1)
+        graph.encode(1)
+        graph.periods_at_begin, graph.begin_is_asked_again = 3, asked_again
+        assert graph.run(2, REAL_TIME) == [None]
+        assert graph.sequence.missed_rewards == 0
+        made.close()
+        return graph.rows()
+
+    assert np.array_equal(rows(asked_again=True), rows(asked_again=False))
+
+
+def test_a_policy_is_changed_between_trials_with_the_history_kept(graph: FakeGraph, panda: RobotProfile) -> None:
+    graph.run(1, LOCKSTEP)
+    graph.announce(2)
+    graph.encode(2)
+    assert graph.run(1, LOCKSTEP, new_session=False) == [None, None]
+    assert [t.policy_version for t in graph.transitions] == [1] * 3 + [2] * 3
+    assert np.array_equal(graph.rows(), in_process(panda, [1, 2]))
+
+
+def test_a_policy_that_comes_within_a_trial_waits_for_the_next(graph: FakeGraph, panda: RobotProfile) -> None:
+    def change() -> None:
+        graph.announce(2)
+        graph.encode(2)
+
+    graph.at_transition = {2: change}
+    assert graph.run(2, LOCKSTEP) == [None]
+    assert [t.policy_version for t in graph.transitions] == [1] * 3 + [2] * 3
+    assert np.array_equal(graph.rows(), in_process(panda, [1, 2]))
+
+
+def test_a_new_policy_waits_for_its_encoder(graph: FakeGraph) -> None:
+    graph.run(1, LOCKSTEP)
+    graph.announce(2)
+    assert graph.run(1, LOCKSTEP, new_session=False)[-1] == (
+        "waited 20 s in vain for the context_encoder's context for transition 2 by policy version 2"
+    )
+    assert graph.sequence.policy is graph.policies[1]
+    assert len(graph.transitions) == 3
+
+
+def test_a_policy_that_cannot_be_loaded_leaves_the_old_one_in_place(graph: FakeGraph) -> None:
+    graph.run(1, LOCKSTEP)
+    graph.announce(9)
+    assert graph.run(1, LOCKSTEP, new_session=False) == [None, None]
+    assert graph.reports == ["bundle-9 is damaged"]
+    assert {t.policy_version for t in graph.transitions} == {1}
+
+
+def test_without_any_policy_nothing_starts(driver: SimulatedDriver) -> None:
+    graph = FakeGraph(driver, {})
+    assert "no policy was announced" in str(graph.run(1, LOCKSTEP)[0])
+    graph.announce(9)
+    assert graph.run(1, LOCKSTEP)[-1] == "bundle-9 is damaged"
+
+
+def test_a_missed_context_is_an_error_in_lockstep_and_is_counted_in_real_time(graph: FakeGraph) -> None:
+    graph.encoder_is_deaf = True
+    assert "context for transition 0" in str(graph.run(1, LOCKSTEP)[0])
+    assert graph.run(1, REAL_TIME)[-1] is None
+    assert graph.sequence.missed_contexts == 3
+
+
+def test_where_the_deadline_is_missed_the_context_before_it_counts(graph: FakeGraph) -> None:
+    def deaf(now: bool) -> None:
+        graph.encoder_is_deaf = now
+
+    # Contexts for transitions 1 and 2 are missed; that of transition 3 comes, and holds what was missed.
+    graph.at_transition = {1: lambda: deaf(True), 3: lambda: deaf(False)}
+    assert graph.run(2, REAL_TIME) == [None]
+    assert graph.sequence.missed_contexts == 2
+    for transition, context in zip(graph.transitions, (0, 1, 1, 1, 4, 5), strict=True):
+        wanted = graph.policies[1].act(transition.observation, np.full(2, context, dtype=np.float32))
+        assert np.allclose(transition.action, np.clip(wanted, -1, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [REAL_TIME, LOCKSTEP], ids=["real time", "lockstep"])
+def test_a_decision_is_planned_from_where_the_arm_is_after_the_waits(graph: FakeGraph, settings: TrialSettings) -> None:
+    send, sent = graph.send, []
+
+    def moved() -> None:  # by somebody, while rewards and the context are waited for
+        now = graph.inbox.measurement
+        assert now is not None
+        stamp = now.stamp + 0.1
+        graph.inbox.put(round(stamp * 1e9), replace(now, joint_positions=now.joint_positions + 0.05, stamp=stamp))
+
+    def listen(command: Command, new_plan: bool) -> None:
+        sent.append((new_plan, command.motion, graph.inbox.measurement))
+        send(command, new_plan)
+
+    graph.send = listen  # type: ignore[method-assign]
+    graph.at_transition = {1: moved}
+    graph.run(1, settings)
+    second = [motion for new_plan, motion, _ in sent if new_plan][1]
+    [place] = [measurement.joint_positions for new_plan, _, measurement in sent if new_plan][1:2]
+    assert np.array_equal(second.start.positions, place) == (not settings.lockstep)
+
+
+def test_no_decision_is_begun_on_what_was_measured_long_ago(graph: FakeGraph) -> None:
+    def fall_silent() -> None:
+        graph.silent = "no joint_states for 0.30 s"
+
+    graph.at_transition = {1: fall_silent}
+    [problem] = graph.run(1, REAL_TIME)
+    assert problem == "no decision is begun on what was measured long ago: no joint_states for 0.30 s"
+    assert len(graph.transitions) == 1
+
+
+def test_missed_rewards_are_counted_in_real_time(graph: FakeGraph) -> None:
+    graph.monitor_is_mute = True
+    assert graph.run(1, REAL_TIME) == [None]
+    assert graph.sequence.missed_rewards > 10
+    assert [t.reward for t in graph.transitions] == [0.0] * 3
+
+
+def test_rewards_may_come_from_elsewhere(graph: FakeGraph) -> None:
+    graph.external_reward = 0.25
+    assert graph.run(1, replace(LOCKSTEP, use_monitor=False)) == [None]
+    assert "begin_trial" not in graph.calls
+    assert [t.reward for t in graph.transitions] == [0.0, 0.25, 0.25]
+
+
+def test_a_reward_from_elsewhere_may_come_after_the_lift(graph: FakeGraph) -> None:
+    settings, given = replace(LOCKSTEP, use_monitor=False, reward_wait=5.0), []
+    graph.sequence.new_session(settings)
+    graph.runner.start(graph.sequence.run(1, settings))
+    for _ in range(400):
+        graph.runner.poll()
+        graph.now += 0.01
+        if len(graph.transitions) == 2 and graph.sequence._machine.done and not given:
+            given.append(graph.now)
+            graph.inbox.rewards.append(0.75)
+    assert graph.ends == [None] and [t.reward for t in graph.transitions] == [0.0, 0.0, 0.75]
+    # Where none comes, the trial ends without.
+    assert graph.run(1, settings) == [None, None]
+    assert graph.transitions[-1].reward == 0.0 and graph.sequence.missed_rewards == 1
+
+
+def test_noise_is_that_of_the_policy_in_one_process(graph: FakeGraph) -> None:
+    settings = replace(LOCKSTEP, exploration_noise=0.1, exploration_seed=5)
+    graph.run(1, settings)
+    rng = np.random.default_rng([5, 23])
+    first = graph.transitions[0]
+    clean = CountingPolicy(1).act(first.observation, np.zeros(2, dtype=np.float32))
+    wanted = np.clip(clean + 0.1 * rng.normal(size=4), -1, 1).astype(np.float32)
+    assert np.array_equal(first.action, wanted.astype(np.float64))
+
+
+def test_an_action_that_is_not_finite_is_not_sent(driver: SimulatedDriver) -> None:
+    graph = FakeGraph(driver, {1: CountingPolicy(1, np.array([0.0, np.nan, 0.0, 0.0]))})
+    graph.announce(1)
+    graph.encode(1)
+    assert "not finite" in str(graph.run(1, LOCKSTEP)[0])
+    assert graph.transitions == []
+
+
+def test_a_refused_reset_ends_the_trials(graph: FakeGraph) -> None:
+    graph.reset_reply = Reply(False, "the door is open")
+    assert graph.run(1, LOCKSTEP) == ["the reset service refused: the door is open"]
+
+
+def test_a_measurement_that_does_not_come_ends_the_trials(graph: FakeGraph) -> None:
+    graph.send = lambda command, new_plan: None  # type: ignore[method-assign]
+    assert graph.run(1, REAL_TIME) == ["waited 0.5 s in vain for the next measurement"]
+    # and where a person prepares the trials, one is waited for from the start
+    by_hand = replace(REAL_TIME, has_reset=False)
+    assert "in vain for a measurement" in str(graph.run(1, by_hand)[-1])
+
+
+def test_a_position_that_jumps_ends_the_trials_and_is_not_learned_from(graph: FakeGraph) -> None:
+    measured, sent = graph._measured, []
+
+    def send(command: Command, new_plan: bool) -> None:
+        sent.append(command.motion)
+        graph.driver.grip(command.finger_target, command.finger_force)
+        now = graph.driver.step(command.motion.points[0], command.motion.velocities[0])
+        measured(replace(now, joint_positions=now.joint_positions + 0.5) if len(sent) == 10 else now)
+
+    graph.send = send  # type: ignore[method-assign]
+    [problem] = graph.run(2, LOCKSTEP)
+    assert "the arm was stopped: joint panda_joint" in str(problem) and "was measured to jump by" in str(problem)
+    assert graph.transitions == []
+    assert np.array_equal(sent[10].start.positions, sent[9].points[0]), "it stops where the plan has brought it"
+    assert not sent[-1].velocities.any()
