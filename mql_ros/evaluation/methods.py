@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, AdaptationResult, adapt, control_arms
+from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, AdaptationResult, ablations, adapt
 from mql_ros.algorithm.adaptation.exploration import ExplorationConfig, HistoryLibrary
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session
@@ -36,7 +36,7 @@ ARMS = (
 )  # fmt: skip
 """`reference`: another policy, not adapted; `no-context`: the actor with its context zeroed; `context`: no adaptation;
 `repeat`: no learning, the mean of the new trials' successes over and over, the context's policy where there is none;
-`from-scratch`: single-task TD3 on the new trials; the others: `adaptation.control_arms`."""
+`from-scratch`: single-task TD3 on the new trials; the others: `adaptation.ablations`."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class _Evaluation:
         self.new = find_task(trial.object_name)
         self.base = zlib.crc32(trial.object_name.encode()) % 1_000_000 * 1000 + 2 * trial.seed
         self.library = _library(trial.bundle) if trial.exploration.recall > 0.0 and trial.new_trials else None
-        self.settings = control_arms(trial.adaptation)
+        self.settings = ablations(trial.adaptation)
         self.learner = self.bundle.make_learner()
         shares = trial.adaptations if self.new.one_object else len(self.new.tried)
         self.parts = _parts(trial.new_trials, shares)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.algorithm import A, O, assert_same_state, filled_replay, make_session, small_learner, trials
 
-from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, adapt, control_arms, transition_features
+from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, ablations, adapt, transition_features
 from mql_ros.algorithm.adaptation.certificate import actions_at, certify, keep_aside
 from mql_ros.algorithm.adaptation.frozen_context import FrozenContexts
 from mql_ros.algorithm.experience.replay import Replay
@@ -64,16 +64,16 @@ def test_the_same_seed_gives_the_same_policy():
     assert not torch.equal(states[0]["actor"]["layers.0.weight"], learner.actor.layers[0].weight)
 
 
-@pytest.mark.parametrize("arm", ["context", "fine-tune", "uniform-replay", "replay-only", "mql"])
-def test_every_control_arm_is_a_configuration(arm):
+@pytest.mark.parametrize("method", ["context", "fine-tune", "uniform-replay", "replay-only", "mql"])
+def test_every_ablation_is_a_configuration(method):
     learner, meta, new = case()
     before = learner.state_dict()
-    result = adapt(learner, meta, new, control_arms(SMALL)[arm])
+    result = adapt(learner, meta, new, ablations(SMALL)[method])
     done = result.new_updates, result.recycling_updates
-    expected = {"context": (0, 0), "fine-tune": (9, 0), "replay-only": (0, 9)}.get(arm, (3, 6))
+    expected = {"context": (0, 0), "fine-tune": (9, 0), "replay-only": (0, 9)}.get(method, (3, 6))
     assert done == expected
-    assert (result.mean_importance_ratio != {}) == (arm in ("replay-only", "mql"))
-    if arm == "context":
+    assert (result.mean_importance_ratio != {}) == (method in ("replay-only", "mql"))
+    if method == "context":
         assert_same_state(before, learner.state_dict())
 
 
@@ -126,7 +126,7 @@ def test_self_imitation_moves_towards_successful_trials_only():
     session.reward[:] = np.where(session.block % 2 == 0, 1.0, -1.0)
     session.action[:] = np.where(session.block % 2 == 0, 0.5, -0.9)[:, None]
     new.add(session)
-    config = control_arms(replace(SMALL, new_updates=150, actor_learning_rate=3e-3))["fine-tune"]
+    config = ablations(replace(SMALL, new_updates=150, actor_learning_rate=3e-3))["fine-tune"]
     learner.config = replace(learner.config, actor_q_weight=0.0)
     batch = new.gather(new.transition_indices())
 
@@ -221,16 +221,16 @@ def test_somebody_must_know_how_to_move_old_sessions():
     with pytest.raises(ValueError, match="transported_sessions"):
         adapt(learner, meta, new, replace(SMALL, transported_sessions=1))
     assert_same_state(before, learner.state_dict())
-    # An arm that recycles nothing needs nobody.
+    # Without recycling no symmetry is needed.
     adapt(learner, meta, new, replace(SMALL, transported_sessions=1, use_recycling=False))
 
 
-def test_the_papers_control_arms_recycle_old_data_as_they_are():
-    arms = control_arms(replace(SMALL, transported_sessions=5))
-    moved = {name for name, arm in arms.items() if arm.transported_sessions and arm.use_recycling}
+def test_the_papers_ablations_recycle_old_data_as_they_are():
+    methods = ablations(replace(SMALL, transported_sessions=5))
+    moved = {name for name, one in methods.items() if one.transported_sessions and one.use_recycling}
     assert moved == {"mql", "unweighted"}
-    assert replace(arms["untransported"], transported_sessions=5) == arms["mql"]
-    alike = control_arms(SMALL)
+    assert replace(methods["untransported"], transported_sessions=5) == methods["mql"]
+    alike = ablations(SMALL)
     assert alike["untransported"] == alike["mql"] and alike["unweighted"] == alike["uniform-replay"]
 
 
@@ -244,7 +244,7 @@ def test_resampled_histories_teach_success_after_successes_too():
     session.action[:] = np.where(session.block == 2, 0.5, -0.9)[:, None]
     session.observation[:] = np.tile(session.observation[:3], (8, 1))
     new.add(session)
-    config = control_arms(replace(SMALL, new_updates=240, actor_learning_rate=3e-3, learn_context=False))["fine-tune"]
+    config = ablations(replace(SMALL, new_updates=240, actor_learning_rate=3e-3, learn_context=False))["fine-tune"]
     config = replace(config, self_imitation_weight=5.0)
     learner.config = replace(learner.config, actor_q_weight=0.0)
     # What the adapted policy will see: successes only.
@@ -330,7 +330,7 @@ def test_a_policy_that_is_not_better_is_rolled_back_exactly(misled):
     session.reward[:] = np.where(won, 1.0, -1.0)
     new.add(session)
     before = learner.state_dict()
-    config = control_arms(replace(SMALL, new_updates=60, actor_learning_rate=3e-3))["fine-tune"]
+    config = ablations(replace(SMALL, new_updates=60, actor_learning_rate=3e-3))["fine-tune"]
     learner.config = replace(learner.config, actor_q_weight=0.0)
     result = adapt(learner, meta, new, replace(config, self_imitation_weight=5.0, certificate_share=0.25))
     assert result.rolled_back is misled

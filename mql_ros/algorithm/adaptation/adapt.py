@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mql_ros.algorithm.adaptation.certificate import CertificateResult, actions_at, certify, keep_aside
-from mql_ros.algorithm.adaptation.config import AdaptationConfig, control_arms
+from mql_ros.algorithm.adaptation.config import AdaptationConfig, ablations
 from mql_ros.algorithm.adaptation.frozen_context import FrozenContexts
 from mql_ros.algorithm.adaptation.propensity import (
     PropensityConfig,
@@ -24,7 +24,7 @@ from mql_ros.algorithm.experience.session import resampled
 from mql_ros.algorithm.networks import ContextEncoder
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 
-__all__ = ["AdaptationConfig", "AdaptationResult", "Transport", "adapt", "control_arms", "transition_features"]
+__all__ = ["AdaptationConfig", "AdaptationResult", "Transport", "ablations", "adapt", "transition_features"]
 
 
 class Transport(Protocol):

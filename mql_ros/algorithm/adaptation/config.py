@@ -1,4 +1,4 @@
-"""Settings of an adaptation, and the control arms that it is compared with."""
+"""Settings of an adaptation, and the ablations that it is compared with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class AdaptationConfig:
-    """Settings of one adaptation; every control arm is a setting of this, see `control_arms`."""
+    """Settings of one adaptation; every ablation is a setting of this, see `ablations`."""
 
     new_updates: int = 10
     """Updates of step one, on the new task's data only."""
@@ -91,10 +91,10 @@ class AdaptationConfig:
             raise ValueError(f"recycling is {self.recycling!r}; expected 'proportional' or 'weighted'.")
 
 
-def control_arms(config: AdaptationConfig) -> dict[str, AdaptationConfig]:
-    """The arms that adaptation is compared with, at the same number of updates, learning rates and imitation.
+def ablations(config: AdaptationConfig) -> dict[str, AdaptationConfig]:
+    """The methods that adaptation is compared with, at the same number of updates, learning rates and imitation.
 
-    The paper's control arms recycle old data as they are, and so does `untransported`; `unweighted` lacks propensity
+    The paper's ablations recycle old data as they are, and so does `untransported`; `unweighted` lacks propensity
     and proximal term only. Where nothing is transported they are `mql` and `uniform-replay` once more.
     """
     total = config.new_updates + config.recycling_updates
