@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,9 @@ def test_each_node_has_its_section_and_each_number_its_range() -> None:
 
 @pytest.mark.parametrize("entry", NODES, ids=lambda entry: entry.name)
 def test_each_parameter_is_used_and_each_used_one_exists(entry) -> None:
-    files = {"arm_simulator": "sim/driver/arm_simulator.py"}
-    source = (ROOT / files.get(entry.name, f"mql_ros/nodes/{entry.name}.py")).read_text()
+    spec = find_spec(entry.module)
+    assert spec is not None and spec.origin is not None
+    source = Path(spec.origin).read_text()
     if "DriverInputs(" in source:
         source += (ROOT / "mql_ros/ros/driver/driver_inputs.py").read_text()
     if "check_refusal(" in source:
