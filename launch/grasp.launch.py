@@ -19,7 +19,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.ros_adapters import get_ros_node
 
 from launch import Action, LaunchContext, LaunchDescription
-from mql_ros.core.errors import UserError
+from mql_ros.core.errors import EXIT_USER_ERROR, UserError
 from mql_ros.core.resources import share_path
 from mql_ros.grasping.robot.profile import RobotProfile, load_profile
 from mql_ros.ros.base.parameters import contradiction, parameter_table, parameters_from_words, parameters_of_file
@@ -28,8 +28,6 @@ from mql_ros.ros.bringup.graph import OWN_GRAPH, PACKAGE, implied_parameters, no
 
 RESPAWN_DELAY = 2.0
 """Time before a node that died is started again, s."""
-USER_ERROR = 2
-"""Exit code of a node that was started wrongly: to start it again would not help."""
 REMAPPINGS = list(OWN_GRAPH.items())
 
 PARAMETERS = {"robot": "policy_server", "object": "arm_simulator", "bundle": "adaptation_manager",
@@ -133,7 +131,7 @@ def _kept_up(context: LaunchContext, namespace: str, nodes: dict[str, LifecycleN
         context.add_completion_future(context.asyncio_loop.create_task(carry_out(name)))
 
     def exited(context: LaunchContext, name: str) -> None:
-        if context.locals.event.returncode == USER_ERROR:
+        if context.locals.event.returncode == EXIT_USER_ERROR:  # starting it again would not help
             reason = f"{name} was started wrongly; what it printed says why"
             context.add_completion_future(context.asyncio_loop.create_task(end(reason)))
 

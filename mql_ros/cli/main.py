@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from mql_ros import __version__
-from mql_ros.core.errors import UserError
+from mql_ros.core.errors import EXIT_USER_ERROR, UserError
 
 # Each verb is a module mql_ros/cli/<verb>.py, with `_` for `-`. The summaries stand here because a verb's module is
 # imported only when it is chosen: torch alone takes seconds.
@@ -21,7 +21,6 @@ VERBS = {
     "results": "write the page of results from the JSON files that were measured",
 }
 
-EXIT_USER_ERROR = 2  # as argparse does
 EXIT_INTERRUPTED = 130  # as shells do: 128 + SIGINT
 
 

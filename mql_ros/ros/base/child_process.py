@@ -8,8 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-EXIT_USER_ERROR = 2
-"""Exit code of a process whose last words are meant for the user."""
+from mql_ros.core.errors import EXIT_USER_ERROR
 
 
 class ChildProcess:

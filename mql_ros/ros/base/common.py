@@ -20,12 +20,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool, Trigger
 
-from mql_ros.core.errors import UserError
+from mql_ros.core.errors import EXIT_USER_ERROR, UserError
 from mql_ros.ros.base.managed_node import ManagedNode
 from mql_ros.ros.base.parameters import ParameterSpec, parameter_table, unknown_parameter
 from mql_ros.ros.bringup.graph import EXIT_WITH_PARENT
 
-EXIT_USER_ERROR = 2
 SIGNAL_SECONDS = 0.05
 """Longest time until a node heeds a signal, s."""
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mql_ros.core.errors import UserError
+from mql_ros.core.errors import EXIT_USER_ERROR, UserError
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def main(arguments: list[str]) -> int:
         return 0
     except UserError as error:
         print(error, file=sys.stderr)
-        return 2
+        return EXIT_USER_ERROR
 
 
 if __name__ == "__main__":
