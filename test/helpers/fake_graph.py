@@ -13,7 +13,7 @@ from mql_ros.grasping.types import Command, Measurement
 from mql_ros.ros.base.sequence import Runner
 from mql_ros.ros.messages.records import Transition
 from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy
-from mql_ros.ros.policies.session_context import SessionContext
+from mql_ros.ros.policies.session_contexts import SessionContexts
 from mql_ros.ros.trials.trial_ports import Inbox, Reply, TrialSettings
 from mql_ros.ros.trials.trial_sequence import TrialSequence
 from mql_sim.driver.simulated_driver import SimulatedDriver
@@ -32,7 +32,7 @@ class FakeGraph:
         self.transitions: list[Transition] = []
         self.reports: list[str] = []
         self.calls: list[str] = []
-        self.encoder = SessionContext()
+        self.encoder = SessionContexts()
         self.monitor = GraspReward(driver.profile.guard_force)
         self.rewarded_since: int | None = None
         self.newest: tuple[int, Measurement] | None = None

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from mql_ros.algorithm.experience.session_files import read_sessions, write_sessions
 from mql_ros.algorithm.policy_bundle import load_bundle
 from mql_ros.core.errors import UserError
 from mql_ros.training.grasping.config import TrainingConfig, load_training_config
 from mql_ros.training.grasping.meta_training import Training
-from mql_ros.training.grasping.session_files import read_sessions, write_sessions
 from mql_sim.objects.catalogue import HELD_OUT_NAMED, beyond_names, development_names, training_names
 
 TINY = TrainingConfig(

@@ -12,6 +12,7 @@ from typing import Any
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 
+from mql_ros.algorithm.experience.session_files import write_sessions
 from mql_ros.core.errors import UserError
 from mql_ros.core.resources import share_path
 from mql_ros.grasping.robot.profile import load_profile
@@ -20,10 +21,10 @@ from mql_ros.ros.base.common import KEPT, LATCHED, GraspingNode, answer, run_nod
 from mql_ros.ros.base.parameters import ADAPTATION
 from mql_ros.ros.messages.conversions import MessageError
 from mql_ros.ros.messages.records import read_transition
-from mql_ros.ros.policies.adaptation_job import AdaptationRequest, config_values, write_sessions
+from mql_ros.ros.policies.adaptation_job import AdaptationRequest, config_values
 from mql_ros.ros.policies.policy_history import Certificate, PolicyHistory
 from mql_ros.ros.policies.policy_loading import Announcement, check_bundle
-from mql_ros.ros.policies.session_memory import SessionMemory
+from mql_ros.ros.policies.session_log import SessionLog
 
 CHECK_PERIOD = 0.1
 """Time between two looks at the process that adapts, s."""
@@ -37,7 +38,7 @@ class AdaptationManager(GraspingNode):
         profile = load_profile(self.setting("robot"))
         bundle = Path(self.setting("bundle") or share_path("models", "grasp")).absolute()
         self._policies = PolicyHistory(check_bundle(bundle, profile.name, *profile.policies_from))
-        self._memory = SessionMemory()
+        self._log = SessionLog()
         self._child: ChildProcess | None = None
         self._request: AdaptationRequest | None = None
         self._certificate: Certificate | None = None
@@ -85,15 +86,15 @@ class AdaptationManager(GraspingNode):
             self._counts["refused_messages"] += 1
             self.warn(f"refused: {error}")
             return
-        if self._memory.add(transition) and transition.done and self._certificate is not None:
+        if self._log.add(transition) and transition.done and self._certificate is not None:
             self._judge(self._certificate)
 
     def _judge(self, certificate: Certificate) -> None:
         """Roll an adapted policy back when its trials are worse than those before."""
-        if self._memory.session != certificate.session:
+        if self._log.session != certificate.session:
             self._certificate = None
             return
-        verdict = certificate.verdict(self._memory.trial_returns())
+        verdict = certificate.verdict(self._log.trial_returns())
         if verdict is None:
             return
         self._certificate = None
@@ -115,13 +116,13 @@ class AdaptationManager(GraspingNode):
             return answer(response, refusal)
         if self._child is not None:
             return answer(response, "an adaptation is under way; wait for its outcome on the topic adaptation")
-        if self._memory.trials == 0:
+        if self._log.trials == 0:
             return answer(response, "there are no transitions of this session; run at least one trial first")
         settings = {name: self.setting(ADAPTATION + name) for name in self._adaptation_names()}
         try:
             config_values(settings)
             self._start(settings)
-        except (UserError, OSError) as error:
+        except (UserError, ValueError, OSError) as error:
             return answer(response, f"the adaptation cannot be started: {error}")
         assert self._request is not None
         return answer(response, None, f"adapting to {self._request.new_trials} trials: version {self._request.version}")
@@ -137,15 +138,14 @@ class AdaptationManager(GraspingNode):
         for leftover in (files["result"], output):
             if leftover.exists():
                 raise UserError(f"{leftover} exists already; choose another work_directory or empty it")
-        trials = min(self._memory.trials, self.setting("first_trials") or self._memory.trials)
-        sessions = [*self._memory.earlier(self.setting("sessions") - 1), self._memory.arrays(trials)]
+        trials = min(self._log.trials, self.setting("first_trials") or self._log.trials)
+        sessions = self._log.sessions(earlier=self.setting("sessions") - 1, trials=trials)
         write_sessions(files["npz"], sessions)
         request = AdaptationRequest(
             bundle=start.bundle,
             hash=start.hash,
-            task=f"session-{self._memory.session}",
             sessions=str(files["npz"]),
-            new_trials=sum(int(columns["done"].sum()) for columns in sessions),
+            new_trials=sum(int(session.done.sum()) for session in sessions),
             output=str(output),
             version=version,
             result=str(files["result"]),
@@ -168,7 +168,7 @@ class AdaptationManager(GraspingNode):
         assert self._child is not None and self._request is not None
         self._child.kill()
         request, self._child = self._request, None
-        self._result = {"version": request.version, "session": self._memory.session, "rolled_back": False, "reason": ""}
+        self._result = {"version": request.version, "session": self._log.session, "rolled_back": False, "reason": ""}
         if problem:
             self._counts["failed_adaptations"] += 1
             self.fail(f"adaptation failed: {problem}")
@@ -186,7 +186,7 @@ class AdaptationManager(GraspingNode):
         self._policies.push(Announcement(request.output, request.version, self._result["hash"]))
         if self.setting("certificate_trials"):
             trials, margin = self.setting("certificate_trials"), self.setting("certificate_margin")
-            self._certificate = Certificate(before.version, request.version, self._memory.session, trials, margin)
+            self._certificate = Certificate(before.version, request.version, self._log.session, trials, margin)
         self._announce()
         self._tell(failed=False)
 
@@ -216,9 +216,9 @@ class AdaptationManager(GraspingNode):
         return {
             "policy_version": self._policies.present.version,
             "adapting": self._child is not None,
-            "session": self._memory.session,
-            "transitions": len(self._memory),
-            "missing_transitions": self._memory.missing,
+            "session": self._log.session,
+            "transitions": len(self._log.transitions),
+            "missing_transitions": self._log.missing,
             **self._counts,
         }
 

@@ -13,7 +13,7 @@ from mql_ros.ros.base.common import KEPT, LATCHED, LATCHED_FEW, GraspingNode, ru
 from mql_ros.ros.messages.conversions import MessageError
 from mql_ros.ros.messages.records import ContextAnswer, context_message, read_transition
 from mql_ros.ros.policies.policy_loading import Announcement, load_policy
-from mql_ros.ros.policies.session_context import SessionContext
+from mql_ros.ros.policies.session_contexts import SessionContexts
 
 
 class ContextEncoder(GraspingNode):
@@ -22,7 +22,7 @@ class ContextEncoder(GraspingNode):
     def configure(self) -> None:
         """Listen to transitions and policies."""
         self._profile = load_profile(self.setting("robot"))
-        self._session = SessionContext()
+        self._session = SessionContexts()
         self._answers = 0
         self._refused = 0
         self._contexts = self.create_publisher(Float64MultiArray, "context", LATCHED_FEW)
@@ -67,10 +67,10 @@ class ContextEncoder(GraspingNode):
         """For /diagnostics."""
         return {
             "policy_version": self._session.version or "none",
-            "history": self._session.length,
+            "history": len(self._session.log.transitions),
             "answers": self._answers,
             "refused_messages": self._refused,
-            "missing_transitions": self._session.missing,
+            "missing_transitions": self._session.log.missing,
         }
 
 

@@ -13,13 +13,11 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mql_ros.core.errors import EXIT_USER_ERROR, UserError
 
@@ -31,10 +29,8 @@ class AdaptationRequest:
     bundle: str
     hash: str
     """Of the bundle, which must not have changed."""
-    task: str
-    """A name for the new task."""
     sessions: str
-    """File with the sessions' columns (`write_sessions`)."""
+    """File with the new sessions (`session_files.write_sessions`)."""
     new_trials: int
     output: str
     """Directory of the new bundle, which must not exist."""
@@ -53,22 +49,6 @@ class AdaptationRequest:
     def read(path: Path) -> AdaptationRequest:
         """What `write` has written."""
         return AdaptationRequest(**json.loads(path.read_text()))
-
-
-def write_sessions(path: Path, sessions: Sequence[Mapping[str, NDArray]]) -> None:
-    """The columns of each session, in order, as the job reads them (.npz)."""
-    columns = {f"{number}.{name}": column for number, one in enumerate(sessions) for name, column in one.items()}
-    np.savez(path, **columns)  # type: ignore[arg-type]
-
-
-def read_sessions(path: Path) -> list[dict[str, NDArray]]:
-    """What `write_sessions` has written."""
-    sessions: dict[int, dict[str, NDArray]] = {}
-    with np.load(path) as columns:
-        for key in columns.files:
-            number, _, name = key.partition(".")
-            sessions.setdefault(int(number), {})[name] = columns[key]
-    return [sessions[number] for number in sorted(sessions)]
 
 
 def config_values(settings: dict[str, Any]) -> dict[str, Any]:
@@ -90,9 +70,9 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
 
     from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, adapt
     from mql_ros.algorithm.experience.replay import Replay
-    from mql_ros.algorithm.experience.session import Session
+    from mql_ros.algorithm.experience.session_files import read_sessions
     from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
-    from mql_ros.grasping.learning.hindsight import with_hindsight_labels
+    from mql_ros.grasping.learning.hindsight import labelled
     from mql_ros.grasping.learning.transport import transported
 
     torch.set_num_threads(1)
@@ -100,14 +80,14 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
     if bundle.hash != request.hash:
         raise UserError(f"policy bundle {request.bundle} was changed since it was announced; announce it anew")
     learner, meta = bundle.make_learner(), bundle.make_replay()
-    sessions = [Session(task=request.task, **columns) for columns in read_sessions(Path(request.sessions))]
+    sessions = [labelled(session) for session in read_sessions(Path(request.sessions))]
     network, size = bundle.network_config, sum(map(len, sessions))
     new = Replay(network.observation_size, network.action_size, bundle.history_blocks, capacity=size)
     for session in sessions:
         new.add(session)
     try:
         config = AdaptationConfig(**config_values(request.settings))
-        found = adapt(learner, meta, with_hindsight_labels(new), config, transported)
+        found = adapt(learner, meta, new, config, transported)
     except ValueError as error:
         raise UserError(str(error)) from error
     numbers = {

@@ -22,6 +22,7 @@ import numpy as np
 
 from mql_ros.algorithm.experience.replay import Batch, Replay, concatenate
 from mql_ros.algorithm.experience.session import Session
+from mql_ros.algorithm.experience.session_files import read_sessions, write_sessions
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.policy_bundle import load_bundle, recover_bundle, save_bundle
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
@@ -32,7 +33,6 @@ from mql_ros.grasping.task import spaces
 from mql_ros.rollouts.rollout import successes
 from mql_ros.rollouts.workers import Job, Policy, Workers
 from mql_ros.training.grasping.config import TrainingConfig
-from mql_ros.training.grasping.session_files import read_sessions, write_sessions
 from mql_ros.training.grasping.validation import Score, evaluate_policy
 from mql_sim.objects.catalogue import HELD_OUT_NAMED, development_names, training_names
 
