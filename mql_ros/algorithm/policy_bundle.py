@@ -1,22 +1,12 @@
-"""A policy on disk: a directory that training writes, the nodes load, and adaptation needs. No pickle anywhere.
-
-    manifest.json           schema, specifications, configurations, seeds, measurements, SHA-256 of every other file
-    weights.safetensors     actor, critics, encoder and targets
-    optimizer.safetensors   moments of the optimisers and the generator; their settings in optimizer.json
-    replay.safetensors      compact meta-training transitions
-
-It is written to a temporary sibling, flushed and renamed, so that it exists as a whole or not at all.
-"""
+"""Policy bundles, which training writes and the nodes load: learner and replay, to and from `bundle_files`."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import os
 import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -29,36 +19,32 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from mql_ros.algorithm.bundle_files import (
+    OPTIMIZER,
+    OPTIMIZER_SETTINGS,
+    REPLAY,
+    WEIGHTS,
+    BundleFiles,
+    broken,
+    read_bundle,
+    write_bundle,
+)
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.core.errors import UserError
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
-WEIGHTS = "weights.safetensors"
-OPTIMIZER = "optimizer.safetensors"
-OPTIMIZER_SETTINGS = "optimizer.json"
-REPLAY = "replay.safetensors"
-
 _OPTIMIZERS = ("actor_optimizer", "critic_optimizer")
-_REQUIRED = ("network", "td3", "files", "history_blocks", "robot", "task", "version", "training_objects")
 _Config = TypeVar("_Config")
 
 
 @dataclass(frozen=True)
-class PolicyBundle:
-    """A loaded bundle whose every hash was right."""
+class PolicyBundle(BundleFiles):
+    """A checked bundle whose configurations can be used."""
 
-    path: Path
-    manifest: dict[str, Any]
-    hash: str
-    """SHA-256 of the manifest, which holds those of all other files: the identity of the policy."""
     network_config: NetworkConfig
     td3_config: TD3Config
     history_blocks: int
-    files: dict[str, bytes]
-    """Contents of the files as they were checked."""
 
     def make_learner(self, device: torch.device | str = "cpu") -> TD3Learner:
         """The learner as it was saved; with fresh optimisers where the bundle has none. Raises UserError."""
@@ -133,7 +119,6 @@ def save_bundle(
     if replay is not None:
         files[REPLAY] = safetensors.numpy.save(replay.state(float16=replay_float16))
     manifest = {
-        "schema": SCHEMA,
         "version": int(version),
         "created": created or datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "robot": dict(robot),
@@ -147,71 +132,19 @@ def save_bundle(
         "training_objects": list(training_objects),
         "extra": dict(extra or {}),
         "versions": _versions(),
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }
-    files[MANIFEST] = (json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-    try:
-        _write_directory(target, files)
-    except OSError as error:
-        raise UserError(
-            f"Policy bundle {target} cannot be written ({error.strerror or error}); "
-            "expected a writable place with room for it; choose another."
-        ) from error
-    return hashlib.sha256(files[MANIFEST]).hexdigest()
+    return write_bundle(target, manifest, files)
 
 
 def load_bundle(path: str | os.PathLike[str]) -> PolicyBundle:
-    """Read a bundle and check its schema and every hash. Raises UserError with one sentence on what is wrong."""
-    folder = Path(path)
-    try:
-        raw = (folder / MANIFEST).read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{folder} is not a policy bundle: {MANIFEST} cannot be read ({error.strerror}); "
-            "expected a directory that training or adaptation wrote; check the path."
-        ) from error
-    try:
-        manifest = json.loads(raw)
-    except ValueError as error:
-        raise _broken(folder, f"{MANIFEST} is not valid JSON") from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        schema = manifest.get("schema") if isinstance(manifest, dict) else None
-        raise UserError(
-            f"Policy bundle {folder} has schema {schema!r}; expected {SCHEMA}; "
-            "train it anew with this version, or use the version that wrote it."
-        )
-    missing = [name for name in _REQUIRED if name not in manifest]
-    if missing or not isinstance(manifest["files"], dict) or WEIGHTS not in manifest["files"]:
-        raise _broken(folder, f"{MANIFEST} lacks {', '.join(missing) or 'the list of files'}")
-    files: dict[str, bytes] = {}
-    for name, wanted in manifest["files"].items():
-        if Path(name).name != name:
-            raise _broken(folder, f"{MANIFEST} names {name!r}, which is not a plain file name")
-        try:
-            files[name] = (folder / name).read_bytes()
-        except OSError as error:
-            raise _broken(folder, f"{name} cannot be read ({error.strerror})") from error
-        if hashlib.sha256(files[name]).hexdigest() != wanted:
-            raise _broken(folder, f"the contents of {name} do not fit the hash in {MANIFEST}")
+    """Read a bundle; check manifest, hashes and configurations. Raises UserError with one sentence on what is wrong."""
+    found = read_bundle(path)
     return PolicyBundle(
-        path=folder,
-        manifest=manifest,
-        hash=hashlib.sha256(raw).hexdigest(),
-        network_config=_config(NetworkConfig, manifest["network"], folder),
-        td3_config=_config(TD3Config, manifest["td3"], folder),
-        history_blocks=int(manifest["history_blocks"]),
-        files=files,
+        **vars(found),
+        network_config=_config(NetworkConfig, found.manifest["network"], found.path),
+        td3_config=_config(TD3Config, found.manifest["td3"], found.path),
+        history_blocks=int(found.manifest["history_blocks"]),
     )
-
-
-def bundle_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a bundle's manifest, and so of all that it names."""
-    try:
-        return hashlib.sha256((Path(path) / MANIFEST).read_bytes()).hexdigest()
-    except OSError as error:
-        raise UserError(
-            f"{path} is not a policy bundle: {MANIFEST} cannot be read ({error.strerror}); check the path."
-        ) from error
 
 
 def _learner_files(learner: TD3Learner, optimizer: bool) -> dict[str, bytes]:
@@ -251,11 +184,7 @@ def _config(kind: type[_Config], values: Any, folder: Path) -> _Config:
     try:
         return kind(**values)
     except (TypeError, ValueError) as error:
-        raise _broken(folder, f"its {kind.__name__} cannot be used ({_first_line(error)})") from error
-
-
-def _broken(folder: Path, what: str) -> UserError:
-    return UserError(f"Policy bundle {folder} is damaged: {what}; expected it as it was saved; copy or train it anew.")
+        raise broken(folder, f"its {kind.__name__} cannot be used ({_first_line(error)})") from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -269,64 +198,3 @@ def _versions() -> dict[str, str]:
     except importlib.metadata.PackageNotFoundError:
         versions["mql_ros"] = "not installed"
     return versions
-
-
-def _write_directory(target: Path, files: Mapping[str, bytes]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.parent / f".{target.name}.partial-{os.getpid()}"
-    replaced = target.parent / f".{target.name}.replaced-{os.getpid()}"
-    recover_bundle(target)
-    try:
-        partial.mkdir()
-        for name, content in files.items():
-            with open(partial / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        _sync_directory(partial)
-        if target.exists():
-            # A directory cannot be renamed over a full one: the old bundle steps aside, and back should that fail.
-            os.rename(target, replaced)
-            try:
-                os.rename(partial, target)
-            except BaseException:
-                os.rename(replaced, target)
-                raise
-        else:
-            os.rename(partial, target)
-        _sync_directory(target.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if target.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-
-
-def recover_bundle(target: Path) -> None:
-    """Clear away what a killed process left of the bundle; bring the old one back if it died between two renames."""
-    for kind in ("replaced", "partial"):
-        for leftover in target.parent.glob(f".{target.name}.{kind}-*"):
-            process = leftover.name.rpartition("-")[2]
-            if process.isdigit() and int(process) != os.getpid() and _alive(int(process)):
-                continue
-            if kind == "replaced" and not target.exists():
-                os.rename(leftover, target)
-            else:
-                shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from helpers.algorithm import A, O, assert_same_state, filled_replay, small_learner
 
-from mql_ros.algorithm import policy_bundle
-from mql_ros.algorithm.policy_bundle import bundle_hash, load_bundle, save_bundle
+from mql_ros.algorithm.bundle_files import read_bundle, recover_bundle
+from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
 from mql_ros.core.errors import UserError
 
 
@@ -37,7 +37,7 @@ def test_round_trip_of_everything(tmp_path):
     learner, replay = trained()
     identity = save(tmp_path / "policy", learner, replay, measured={"success": 0.9}, version=3, extra={"step": 5})
     bundle = load_bundle(tmp_path / "policy")
-    assert bundle.hash == identity == bundle_hash(tmp_path / "policy")
+    assert bundle.hash == identity == read_bundle(tmp_path / "policy").hash
     assert_same_state(learner.state_dict(), bundle.make_learner().state_dict())
     assert bundle.network_config == learner.network_config
     assert bundle.td3_config == learner.config
@@ -116,7 +116,7 @@ def test_what_is_no_bundle_is_refused(tmp_path):
     with pytest.raises(UserError, match="not a policy bundle"):
         load_bundle(tmp_path / "nothing")
     with pytest.raises(UserError, match="not a policy bundle"):
-        bundle_hash(tmp_path)
+        read_bundle(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):
         load_bundle(tmp_path)
@@ -148,9 +148,9 @@ def test_an_existing_path_is_kept_unless_told_otherwise(tmp_path):
     first = save(tmp_path / "policy")
     with pytest.raises(UserError, match="exists already"):
         save(tmp_path / "policy")
-    assert bundle_hash(tmp_path / "policy") == first
+    assert read_bundle(tmp_path / "policy").hash == first
     second = save(tmp_path / "policy", version=2, overwrite=True)
-    assert bundle_hash(tmp_path / "policy") == second != first
+    assert read_bundle(tmp_path / "policy").hash == second != first
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
 
 
@@ -168,7 +168,7 @@ def test_an_interrupted_save_leaves_nothing(tmp_path, monkeypatch, fails, existi
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr(policy_bundle.os, fails, interrupted)
+    monkeypatch.setattr(os, fails, interrupted)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path / "policy", overwrite=True, version=2)
     monkeypatch.undo()
@@ -181,7 +181,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(policy_bundle.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left"):
         save(tmp_path / "policy")
     monkeypatch.undo()
@@ -194,7 +194,7 @@ def test_leftovers_of_a_killed_save_are_cleared_by_the_next(tmp_path):
     save(tmp_path / "policy")
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
     (tmp_path / "policy").rename(tmp_path / f".policy.replaced-{dead}")
-    policy_bundle.recover_bundle(tmp_path / "policy")
+    recover_bundle(tmp_path / "policy")
     assert load_bundle(tmp_path / "policy").manifest["version"] == 1
 
 

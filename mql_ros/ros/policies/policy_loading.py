@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mql_ros.algorithm.bundle_files import read_bundle
 from mql_ros.core.errors import UserError
 from mql_ros.grasping.task import spaces
 from mql_ros.ros.messages.conversions import MessageError
@@ -20,9 +20,6 @@ from mql_ros.ros.messages.conversions import MessageError
 if TYPE_CHECKING:
     from mql_ros.algorithm.context import ContextTracker
     from mql_ros.algorithm.td3 import TD3Learner
-
-BUNDLE_SCHEMA = 1
-"""That of mql_ros.algorithm.policy_bundle, which cannot be imported without torch."""
 
 
 @dataclass(frozen=True)
@@ -103,36 +100,13 @@ def load_policy(announcement: Announcement, robot: str, *others: str) -> LoadedP
 
 
 def check_bundle(path: Path, robot: str, *others: str) -> Announcement:
-    """The announcement of a bundle whose files are as they were saved and that is for this robot; UserError otherwise.
+    """Return the announcement of a bundle that is undamaged and for this robot; UserError otherwise. Needs no torch.
 
-    For a node that passes policies on without using them: it looks at manifest and hashes, and needs no torch.
     others: robots whose policies may act on this one, too.
     """
-    try:
-        raw = (path / "manifest.json").read_bytes()
-        manifest = json.loads(raw)
-        schema, version, files = manifest["schema"], int(manifest["version"]), dict(manifest["files"])
-        contents = {name: (path / Path(name).name).read_bytes() for name in files}
-    except OSError as error:
-        raise UserError(
-            f"{path} is not a policy bundle: {Path(str(error.filename)).name} cannot be read ({error.strerror}); "
-            "expected a directory that training or adaptation wrote; check the path"
-        ) from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"policy bundle {path} is damaged: its manifest.json cannot be used ({type(error).__name__}: {error}); "
-            "copy or train it anew"
-        ) from error
-    if schema != BUNDLE_SCHEMA:
-        raise UserError(f"policy bundle {path} has schema {schema!r}; expected {BUNDLE_SCHEMA}; train it anew")
-    for name, content in contents.items():
-        if hashlib.sha256(content).hexdigest() != files[name]:
-            raise UserError(
-                f"policy bundle {path} is damaged: the contents of {name} do not fit the hash in manifest.json; "
-                "copy or train it anew"
-            )
-    _check_purpose(path, manifest, robot, *others)
-    return Announcement(str(path), version, hashlib.sha256(raw).hexdigest())
+    bundle = read_bundle(path)
+    _check_purpose(path, bundle.manifest, robot, *others)
+    return Announcement(str(path), int(bundle.manifest["version"]), bundle.hash)
 
 
 def _check_purpose(path: Path, manifest: dict[str, Any], robot: str, *others: str) -> None:

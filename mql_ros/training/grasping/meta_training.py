@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from mql_ros.algorithm.bundle_files import recover_bundle
 from mql_ros.algorithm.experience.replay import Batch, Replay, concatenate
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.algorithm.experience.session_files import read_sessions, write_sessions
 from mql_ros.algorithm.networks import NetworkConfig
-from mql_ros.algorithm.policy_bundle import load_bundle, recover_bundle, save_bundle
+from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.core.errors import UserError
 from mql_ros.core.hardware import hardware
