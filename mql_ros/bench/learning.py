@@ -42,7 +42,7 @@ def update_published_sizes(_subject: object, pairs: int = 12) -> list[Measuremen
     """A TD3 update with drawing its batch, the mean of one without and one with an actor's step."""
     rng, blocks = np.random.default_rng(0), -(-BATCH // BLOCK)
     sessions = [_session(rng, f"task {k}", 200, BLOCK) for k in range(50)]
-    replay, learner = _replay(sessions, PAST_BLOCKS), _learner()
+    replay, learner = Replay.of(sessions, OBSERVATION, ACTION, PAST_BLOCKS), _learner()
     naive_replay, naive = _naive_replay(sessions), NaiveLearner(NaiveConfig())
     times = _alternate(
         {
@@ -71,7 +71,7 @@ def adaptation_published_sizes(_subject: object) -> list[Measurement]:
         new_fraction=0.0,
         overlap_threshold=1.0,  # nothing is skipped
     )
-    meta_replay, new_replay = _replay(old, PAST_BLOCKS), _replay(new, PAST_BLOCKS)
+    meta_replay, new_replay = (Replay.of(part, OBSERVATION, ACTION, PAST_BLOCKS) for part in (old, new))
     ours = _seconds(lambda: adapt(_learner(), meta_replay, new_replay, settings))
     naive_meta, naive_new = _naive_replay(old), _naive_replay(new)
 
@@ -155,7 +155,7 @@ def scaling(_subject: object, pairs: int = 10) -> list[Measurement]:
     draws, updates = {}, {}
     for name, (tasks, items) in cases.items():
         sessions = [_session(rng, f"task {k}", 160, SCALING_BLOCK) for k in range(tasks)]
-        draw = partial(_replay(sessions, items // SCALING_BLOCK).sample, blocks, rng)
+        draw = partial(Replay.of(sessions, OBSERVATION, ACTION, items // SCALING_BLOCK).sample, blocks, rng)
         draws[name], updates[name] = draw, partial(_update, learner, draw)
     drawing, updating = _alternate(draws, 5 * pairs), _alternate(updates, pairs)
     results = []
@@ -201,13 +201,6 @@ def _session(rng: np.random.Generator, task: str, length: int, block: int) -> Se
         terminal=np.zeros(length, dtype=np.bool_),
         block=block_numbers(done, block),
     )
-
-
-def _replay(sessions: list[Session], history_blocks: int) -> Replay:
-    replay = Replay(OBSERVATION, ACTION, history_blocks)
-    for session in sessions:
-        replay.add(session)
-    return replay
 
 
 def _naive_replay(sessions: list[Session]) -> NaiveReplay:

@@ -209,15 +209,14 @@ def test_numbers_too_large_for_float16_are_kept_finite():
     assert Replay.from_state(replay.state(float16=True)).session(0).reward[0] == 65504.0
 
 
-def test_subset_takes_whole_sessions_evenly_over_tasks():
+def test_a_replay_of_sessions_holds_just_these_in_order():
     rng = np.random.default_rng(0)
-    replay = Replay(O, A, 2)
-    for number in range(40):
-        replay.add(trials(rng, "much" if number % 10 else "little", count=2))
-    small = replay.subset(50, rng)
-    assert len(small) == 48
-    assert small.task_of(small.transition_indices()).count("little") == 4 * 6
-    assert len(replay.subset(10**6, rng)) == len(replay)
+    sessions = [trials(rng, task) for task in ("mug", "ball", "mug")]
+    replay = Replay.of(sessions, O, A, 2)
+    assert replay.sizes == (O, A, 2) and replay.capacity == len(replay) == sum(map(len, sessions))
+    for one, two in zip(sessions, replay.sessions(), strict=True):
+        assert one.task == two.task and np.array_equal(one.observation, two.observation)
+    assert len(Replay.of([], O, A, 2)) == 0
 
 
 def test_teacher_actions_are_masked_where_there_is_none():

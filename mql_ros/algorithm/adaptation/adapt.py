@@ -269,10 +269,7 @@ class _Adaptation:
         sessions = list(self.new.sessions())
         copies, won = self.config.resampled_histories, self.config.success_return
         sessions += [resampled(session, self.rng, won) for session in sessions for _ in range(copies)]
-        more = Replay(self.new.observation_size, self.new.action_size, self.new.history_blocks, sum(map(len, sessions)))
-        for session in sessions:
-            more.add(session)
-        return more
+        return Replay.of(sessions, *self.new.sizes)
 
     def _freeze_contexts(self, recycles: bool) -> None:
         """Where the encoder does not move, encode everything that batches may hold once, of each replay."""

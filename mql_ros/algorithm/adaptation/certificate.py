@@ -39,15 +39,14 @@ def keep_aside(replay: Replay, share: float) -> tuple[Replay, NDArray[np.int64]]
     Too few blocks for one to be kept aside leave everything as it is.
     """
     every = round(1.0 / share)
-    smaller = Replay(replay.observation_size, replay.action_size, replay.history_blocks, max(len(replay), 1))
-    aside = []
+    kept, aside = [], []
     for identifier in replay.identifiers:
         session = replay.session(identifier)
         numbers = np.unique(session.block, return_inverse=True)[1]
         out = numbers % every == every - 1
         aside.append(replay.indices_of(identifier)[out])
-        smaller.add(taken(session, ~out, session.block[~out]))
-    return smaller, np.concatenate(aside)
+        kept.append(taken(session, ~out, session.block[~out]))
+    return Replay.of(kept, *replay.sizes), np.concatenate(aside)
 
 
 def certify(

@@ -7,6 +7,8 @@ gives the context of every step of the block, and the hidden state can be carrie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +23,14 @@ __all__ = ["Batch", "Replay", "Session", "block_numbers", "concatenate"]
 class Replay(SessionStorage):
     """Stored sessions, sampled evenly over tasks, in proportion to weights, or by index. All in vectorised numpy."""
 
+    @classmethod
+    def of(cls, sessions: Sequence[Session], observation_size: int, action_size: int, history_blocks: int) -> Replay:
+        """Return a replay that holds exactly these sessions, in order, with no room for more; it may be empty."""
+        replay = cls(observation_size, action_size, history_blocks, capacity=max(1, sum(map(len, sessions))))
+        for session in sessions:
+            replay.add(session)
+        return replay
+
     def transition_indices(self) -> NDArray[np.int64]:
         """[len] index of every stored transition, tasks together, each session in order."""
         self._refresh()
@@ -34,25 +44,6 @@ class Replay(SessionStorage):
     def block_of(self, indices: ArrayLike) -> NDArray[np.int64]:
         """[m] identifier of the block of each transition index, for instance to keep trials together in folds."""
         return self._block[np.asarray(indices)].astype(np.int64)
-
-    def subset(self, limit: int, rng: np.random.Generator) -> Replay:
-        """A replay of at most `limit` transitions: whole sessions, drawn evenly over tasks. For a compact bundle."""
-        turns: dict[int, int] = {}
-        order = []
-        for identifier in rng.permutation(self.identifiers).tolist():
-            task = self._sessions[identifier].task
-            turns[task] = turns.get(task, 0) + 1
-            order.append((turns[task], identifier))
-        kept, total = [], 0
-        for _, identifier in sorted(order, key=lambda turn: turn[0]):
-            length = self._sessions[identifier].length
-            if total + length <= limit:
-                kept.append(identifier)
-                total += length
-        smaller = Replay(self.observation_size, self.action_size, self.history_blocks, max(limit, 1))
-        for identifier in sorted(kept):
-            smaller.add(self.session(identifier))
-        return smaller
 
     def block_return(self, indices: ArrayLike) -> NDArray[np.float64]:
         """[m] sum of the rewards of the block that each transition index belongs to."""

@@ -61,6 +61,11 @@ class SessionStorage:
         return self._length
 
     @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Observation size O, action size A and number K of history blocks."""
+        return self.observation_size, self.action_size, self.history_blocks
+
+    @property
     def tasks(self) -> list[str]:
         """Names of the tasks that have data, in the order of first appearance."""
         live = {record.task for record in self._sessions.values()}
@@ -272,7 +277,7 @@ class SessionStorage:
         slots = np.concatenate([slots for slots, _ in parts] or [empty])
         numbers = np.concatenate([numbers for _, numbers in parts] or [empty])
         header = dict(
-            sizes=[self.observation_size, self.action_size, self.history_blocks, self.capacity],
+            sizes=[*self.sizes, self.capacity],
             tasks=self._tasks,
             session_tasks=[record.task for record in self._sessions.values()],
             session_identifiers=list(self._sessions),
