@@ -16,30 +16,29 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mql_ros import __version__
 from mql_ros.core.errors import UserError
+from mql_ros.evaluation.suites import find_task
 from mql_ros.grasping.robot.profile import load_profile
 
 if TYPE_CHECKING:
-    from mql_ros.evaluation.methods import Trial
+    from mql_ros.evaluation.cases import Case
 
 LINE_EVERY = 30.0
 """Seconds between two lines of progress where they do not overwrite each other."""
 
 
-def trial_key(trial: Trial, bundle_hash: str) -> str:
-    """What a result depends on, as one hash: the trial's settings, the contents of bundle and object, the version."""
-    from mql_sim.objects.catalogue import find_task
-
-    facts = dataclasses.asdict(trial) | {
+def case_key(case: Case, bundle_hash: str) -> str:
+    """What a result depends on, as one hash: the case's settings, the contents of bundle and object, the version."""
+    facts = dataclasses.asdict(case) | {
         "bundle": bundle_hash,  # not where it lies
-        "object": repr(find_task(trial.object_name)),
-        "robot": load_profile(trial.robot).sha256,
+        "object": repr(find_task(case.object_name)),
+        "robot": load_profile(case.robot).sha256,
         "program": __version__,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class PartialResults:
-    """Results of finished trials, one JSON line each, in FILE.partial.jsonl; without a FILE, in memory only."""
+    """Results of finished cases, one JSON line each, in FILE.partial.jsonl; without a FILE, in memory only."""
 
     def __init__(self, json_file: str | None) -> None:
         self.path = None if json_file is None else Path(f"{json_file}.partial.jsonl")
@@ -59,15 +58,15 @@ class PartialResults:
             row = json.loads(line)
             self._results[row["key"]] = row["result"]
         except (ValueError, TypeError, KeyError):
-            return  # cut off when the run was killed: that trial is run again
+            return  # cut off when the run was killed: that case is run again
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The result of a trial that is finished already."""
+        """The result of a case that is finished already."""
         return self._results.get(key)
 
-    def add(self, key: str, trial: Trial, result: dict[str, Any]) -> dict[str, Any]:
+    def add(self, key: str, case: Case, result: dict[str, Any]) -> dict[str, Any]:
         """Keep a result; returns it as it will be read back. Raises UserError when it cannot be written."""
-        row = {"object": trial.object_name, "seed": trial.seed, "new_trials": trial.new_trials}
+        row = {"object": case.object_name, "seed": case.seed, "new_trials": case.new_trials}
         line = json.dumps({"key": key, **row, "result": result})
         self._take(line)
         if self.path is not None:
@@ -99,7 +98,7 @@ class Progress:
         self.finished = finished
 
     def seconds_left(self) -> float | None:
-        """Estimate from the trials finished in this run; None before the first."""
+        """Estimate from the cases finished in this run; None before the first."""
         done, rest = self.finished - self._before, self._total - self.finished
         # One worker has just begun anew; what the others are at is half done on average.
         halves = min(self._workers - 1, rest) / 2
@@ -128,28 +127,28 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def run_trials(
-    trials: Sequence[Trial], bundle_hash: str, processes: int, partial: PartialResults
+def run_cases(
+    cases: Sequence[Case], bundle_hash: str, processes: int, partial: PartialResults
 ) -> tuple[list[dict[str, Any]], int]:
-    """Results of all trials of a robot, in their order, however they were spread; and how many are of a run before."""
-    from mql_ros.evaluation.methods import run_trial
+    """Results of all cases of a robot, in their order, however they were spread; and how many are of a run before."""
+    from mql_ros.evaluation.cases import run_case
     from mql_ros.rollouts.workers import Workers
 
-    keys = [trial_key(trial, bundle_hash) for trial in trials]
+    keys = [case_key(case, bundle_hash) for case in cases]
     results = {key: found for key in keys if (found := partial.get(key)) is not None}
     resumed = len(results)
     if resumed:
         print(f"going on: {resumed} of {len(keys)} sessions are in {partial.path}", file=sys.stderr)
-    missing = [(key, trial) for key, trial in zip(keys, trials, strict=True) if key not in results]
+    missing = [(key, case) for key, case in zip(keys, cases, strict=True) if key not in results]
     if missing:
         processes = min(processes, len(missing))
         progress = Progress(len(keys), processes, sys.stderr, finished=resumed)
         with _left_to_this_process(signal.SIGINT):
-            pool = Workers(trials[0].robot, processes)
+            pool = Workers(cases[0].robot, processes)
         with pool as workers:
-            for number, result in workers.map_unordered(run_trial, [trial for _, trial in missing]):
-                key, trial = missing[number]
-                results[key] = partial.add(key, trial, result)
+            for number, result in workers.map_unordered(run_case, [case for _, case in missing]):
+                key, case = missing[number]
+                results[key] = partial.add(key, case, result)
                 progress.step()
     return [results[key] for key in keys], resumed
 

@@ -1,4 +1,4 @@
-"""What `mql evaluate` says: success rates with intervals and paired differences, by arm and number of new trials."""
+"""What `mql evaluate` says: success rates and paired differences with intervals, by method and new trials."""
 
 from __future__ import annotations
 
@@ -12,50 +12,53 @@ from mql_ros.core.output import table
 from mql_ros.evaluation.statistics import paired_difference, rate_interval
 
 ADAPTATION_FIGURES = ("effective_sample_size", "proximal_coefficient", "classifier_accuracy", "seconds")
-"""Means over an arm's adaptations that stand beside its success."""
+"""Means over a method's adaptations that stand beside its success."""
 
 
-def summarize(trials: Sequence[Any], results: Sequence[dict[str, Any]], arms: Sequence[str]) -> dict[str, Any]:
-    """The JSON report of `run_trial`'s results [len(trials)]; every object and number of new trials has all the seeds.
+def summarize(cases: Sequence[Any], results: Sequence[dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:
+    """The JSON report of `run_case`'s results [len(cases)]; every object and number of new trials has all the seeds.
 
-    `arms`, `paired` and `objects` are about the largest number of new trials, `by_new_trials` (also within an object)
-    and `paired_by_new_trials` about each. `success_rate` is that of the last third of the test trials, `by_trial` has
-    every one of them. Nothing depends on the order in which sessions were finished.
+    `methods`, `paired` and `objects` are about the largest number of new trials. `by_new_trials`, which an object has
+    too, and `paired_by_new_trials` are about each number. `success_rate` is that of the last third of the test trials,
+    `by_trial` has every one of them. Nothing depends on the order in which sessions were finished.
     """
-    names = list(dict.fromkeys(trial.object_name for trial in trials))
-    steps = sorted({trial.new_trials for trial in trials})
+    names = list(dict.fromkeys(case.object_name for case in cases))
+    steps = sorted({case.new_trials for case in cases})
     found: dict[tuple[int, str], list[tuple[int, dict[str, Any]]]] = {}
-    for trial, result in zip(trials, results, strict=True):
-        found.setdefault((trial.new_trials, trial.object_name), []).append((trial.seed, result))
+    for case, result in zip(cases, results, strict=True):
+        found.setdefault((case.new_trials, case.object_name), []).append((case.seed, result))
     ordered = {key: [row for _, row in sorted(rows, key=lambda pair: pair[0])] for key, rows in found.items()}
 
     by_step: dict[str, dict[str, Any]] = {}
     paired: dict[str, dict[str, Any]] = {}
-    objects: dict[str, Any] = {name: {arm: {"by_new_trials": {}} for arm in arms} for name in names}
+    objects: dict[str, Any] = {name: {method: {"by_new_trials": {}} for method in methods} for name in names}
     for step in steps:
         won = {
             # Each object that a session tests is a row, as each seed is.
-            arm: np.array([[o for row in ordered[step, name] for o in row[arm]["successes"]] for name in names], float)
-            for arm in arms
+            method: np.array(
+                [[o for row in ordered[step, name] for o in row[method]["successes"]] for name in names], float
+            )
+            for method in methods
         }
         by_step[str(step)] = {
-            arm: _of_arm(won[arm]) | _of_adaptations([row[arm] for name in names for row in ordered[step, name]])
-            for arm in arms
+            method: _of_method(won[method])
+            | _of_adaptations([row[method] for name in names for row in ordered[step, name]])
+            for method in methods
         }
         paired[str(step)] = _differences(won)
-        for arm in arms:
-            for name, outcomes in zip(names, won[arm], strict=True):
-                objects[name][arm]["by_new_trials"][str(step)] = {
+        for method in methods:
+            for name, outcomes in zip(names, won[method], strict=True):
+                objects[name][method]["by_new_trials"][str(step)] = {
                     "successes": int(outcomes.sum()), "trials": int(outcomes.size),
                     "success_rate": float(_last_third(outcomes).mean()),
                 }  # fmt: skip
     largest = str(steps[-1])
     explored = {name: [int(sum(row["new"])) for row in ordered[steps[-1], name]] for name in names}
-    for arms_of_object in objects.values():
-        for arm, entry in arms_of_object.items():
-            arms_of_object[arm] = entry["by_new_trials"][largest] | entry
+    for by_method in objects.values():
+        for method, entry in by_method.items():
+            by_method[method] = entry["by_new_trials"][largest] | entry
     return {
-        "schema": 1, "arms": by_step[largest], "paired": paired[largest], "objects": objects,
+        "schema": 1, "methods": by_step[largest], "paired": paired[largest], "objects": objects,
         "by_new_trials": by_step, "paired_by_new_trials": paired,
         "exploration": {
             "successes_by_object": explored, "sessions": sum(len(counts) for counts in explored.values()),
@@ -68,7 +71,7 @@ def _last_third(won: NDArray) -> NDArray:
     return won[..., -max(1, won.shape[-1] // 3) :]
 
 
-def _of_arm(won: NDArray) -> dict[str, Any]:
+def _of_method(won: NDArray) -> dict[str, Any]:
     """Of outcomes [objects or kinds, tested sessions, test trials]."""
     tail = _last_third(won)
     interval = rate_interval(tail.reshape(len(tail), -1))
@@ -93,15 +96,15 @@ def _of_adaptations(rows: list[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def _differences(won: dict[str, NDArray]) -> dict[str, Any]:
-    """Of each arm to those before it, over all test trials; the object is the unit: its seeds depend on each other."""
+    """Of each method to those before it, over all test trials; the object is the unit: its seeds are dependent."""
     paired: dict[str, Any] = {}
-    arms = list(won)
-    for place, arm in enumerate(arms):
-        for other in arms[:place]:
-            if len(won[arm]) > 1:
-                first, second = won[arm].mean(axis=(1, 2)), won[other].mean(axis=(1, 2))
+    methods = list(won)
+    for place, method in enumerate(methods):
+        for other in methods[:place]:
+            if len(won[method]) > 1:
+                first, second = won[method].mean(axis=(1, 2)), won[other].mean(axis=(1, 2))
                 estimate = paired_difference(first, second, seed=0)
-                paired[f"{arm} - {other}"] = {
+                paired[f"{method} - {other}"] = {
                     "difference": estimate.mean, "interval": [estimate.low, estimate.high],
                 }  # fmt: skip
     return paired
@@ -109,20 +112,20 @@ def _differences(won: dict[str, NDArray]) -> dict[str, Any]:
 
 def print_report(report: dict[str, Any]) -> None:
     """The report as tables."""
-    rows = [["new trials", "arm", "last third", "95 % interval", "interval kind", "all", "by test trial"]]
-    for step, arms in report["by_new_trials"].items():
-        for arm, row in arms.items():
+    rows = [["new trials", "method", "last third", "95 % interval", "interval kind", "all", "by test trial"]]
+    for step, methods in report["by_new_trials"].items():
+        for method, row in methods.items():
             low, high = row["interval"]
             by_trial = " ".join(f"{value:.2f}" for value in row["by_trial"])
             rows.append(
-                [step, arm, f"{row['success_rate']:.3f}", f"[{low:.3f}, {high:.3f}]", row["interval_kind"],
+                [step, method, f"{row['success_rate']:.3f}", f"[{low:.3f}, {high:.3f}]", row["interval_kind"],
                  f"{row['all_trials']:.3f}", by_trial]
             )  # fmt: skip
     print(table(rows))
-    for arm, row in report["arms"].items():
+    for method, row in report["methods"].items():
         if len(row["by_trial"]) >= 3:
             low, high = row["by_trial_interval"][2]
-            print(f"{arm}: third trial {row['by_trial'][2]:.3f}, 95 % interval [{low:.3f}, {high:.3f}]")
+            print(f"{method}: third trial {row['by_trial'][2]:.3f}, 95 % interval [{low:.3f}, {high:.3f}]")
     found = report["exploration"]
     if steps := max(map(int, report["by_new_trials"])):
         mean = np.mean([count for counts in found["successes_by_object"].values() for count in counts])
@@ -138,4 +141,4 @@ def print_report(report: dict[str, Any]) -> None:
     if len(rows) > 1:
         print("\n" + table(rows))
     else:
-        print("\nno paired differences: they take two arms and two objects")
+        print("\nno paired differences: they take two methods and two objects")

@@ -1,4 +1,4 @@
-"""The figure of `mql evaluate`: success over the number of new trials, or over the test trials, one line an arm."""
+"""The figure of `mql evaluate`: success over the number of new trials, or over the test trials, one line a method."""
 
 from __future__ import annotations
 
@@ -9,20 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from mql_ros.core.errors import UserError
 from mql_ros.core.output import check_writable
+from mql_ros.evaluation.methods import METHODS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg")
-STYLES = {
-    "reference": ("#444444", "P"),
-    "no-context": ("#8a8f98", "v"), "context": ("#0072b2", "o"), "fine-tune": ("#e69f00", "s"),
-    "repeat": ("#009e73", "p"),
-    "uniform-replay": ("#56b4e9", "^"), "replay-only": ("#cc79a7", "P"), "mql": ("#d55e00", "D"),
-    "from-scratch": ("#000000", "X"), "untransported": ("#f0a884", "D"), "unweighted": ("#f0e442", "^"),
-}  # fmt: skip
-"""Colour and marker of each arm, the same in every figure; colours that colour-blind people can tell apart (Okabe and
-Ito 2008)."""
 
 
 def check_figure(path: str | None) -> None:
@@ -40,37 +32,38 @@ def evaluation_figure(report: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     axes = figure.add_subplot()
     steps = [int(step) for step in report["by_new_trials"]]
-    arms = list(report["arms"])
+    methods = list(report["methods"])
     tests = int(settings["test_trials"])
     if len(steps) > 1:
         positions = steps
         spacing = min(after - before for before, after in pairwise(steps))
-        rows = {arm: [report["by_new_trials"][str(step)][arm] for step in steps] for arm in arms}
-        series = {arm: [(row["success_rate"], *row["interval"]) for row in rows[arm]] for arm in arms}
+        rows = {method: [report["by_new_trials"][str(step)][method] for step in steps] for method in methods}
+        series = {method: [(row["success_rate"], *row["interval"]) for row in rows[method]] for method in methods}
         axes.set_xlabel("new trials before the test")
         last = f"last {tests // 3}" if tests >= 6 else "last"
         axes.set_ylabel(f"success rate, {last} of {tests} test trials" if tests > 1 else "success rate, one test trial")
     else:
         positions, spacing = list(range(1, tests + 1)), 1
-        by_trial = {arm: report["arms"][arm] for arm in arms}
+        by_trial = {method: report["methods"][method] for method in methods}
         series = {
-            arm: [(rate, *span) for rate, span in zip(row["by_trial"], row["by_trial_interval"], strict=True)]
-            for arm, row in by_trial.items()
+            method: [(rate, *span) for rate, span in zip(row["by_trial"], row["by_trial_interval"], strict=True)]
+            for method, row in by_trial.items()
         }
         axes.set_xlabel(f"test trial (after {steps[0]} new trials)")
         axes.set_ylabel("success rate")
-    for place, arm in enumerate(arms):
-        color, marker = STYLES.get(arm, ("#444444", "."))
+    for place, method in enumerate(methods):
+        style = METHODS.get(method)
+        color, marker = (style.color, style.marker) if style else ("#444444", ".")
         # Side by side, so that no error bar hides another.
-        shift = (place - (len(arms) - 1) / 2) * 0.035 * spacing
-        rates = [rate for rate, _, _ in series[arm]]
+        shift = (place - (len(methods) - 1) / 2) * 0.035 * spacing
+        rates = [rate for rate, _, _ in series[method]]
         errors = [
-            [max(0.0, rate - low) for rate, low, _ in series[arm]],
-            [max(0.0, high - rate) for rate, _, high in series[arm]],
+            [max(0.0, rate - low) for rate, low, _ in series[method]],
+            [max(0.0, high - rate) for rate, _, high in series[method]],
         ]
         _, caps, bars = axes.errorbar(
             [position + shift for position in positions], rates, yerr=errors, color=color, marker=marker, markersize=6,
-            linewidth=1.8, elinewidth=1.2, capsize=2.5, label=arm, clip_on=False,
+            linewidth=1.8, elinewidth=1.2, capsize=2.5, label=method, clip_on=False,
         )  # fmt: skip
         for part in (*caps, *bars):
             part.set_alpha(0.55)
@@ -80,7 +73,7 @@ def evaluation_figure(report: dict[str, Any]) -> Figure:
     axes.grid(axis="y", alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), title="arm")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), title="method")
     axes.set_title(_title(report), fontsize=10, loc="left")
     return figure
 
@@ -90,7 +83,7 @@ def _title(report: dict[str, Any]) -> str:
     words = [Path(word).name or word for word in settings["objects"]]
     shown = ", ".join(words[:4]) + (f" and {len(words) - 4} more" if len(words) > 4 else "")
     count, seeds = len(report["objects"]), int(settings["seeds"])
-    kinds = {row["interval_kind"] for arms in report["by_new_trials"].values() for row in arms.values()}
+    kinds = {row["interval_kind"] for methods in report["by_new_trials"].values() for row in methods.values()}
     return (
         f"{shown}: {count} object{'s' * (count != 1)} × {seeds} seed{'s' * (seeds != 1)}\n"
         f"policy {settings['policy']} ({settings['bundle_hash'][:8]}); 95 % intervals: {', '.join(sorted(kinds))}"

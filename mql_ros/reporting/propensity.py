@@ -16,14 +16,14 @@ NAMED = ("mug", "soccer-ball", "can", "kettle")
 MARKERS = {"top": "o", "handle": "s", "narrow": "^"}
 
 
-def mean_ratios(trials: Sequence[Any], results: Sequence[dict[str, Any]], arm: str = "mql") -> dict[str, Any]:
+def mean_ratios(cases: Sequence[Any], results: Sequence[dict[str, Any]], method: str = "mql") -> dict[str, Any]:
     """{new object: {training object: mean importance ratio}} over the sessions with the most new trials."""
-    most = max(trial.new_trials for trial in trials)
+    most = max(case.new_trials for case in cases)
     found: dict[str, list[dict[str, float]]] = {}
-    for trial, result in zip(trials, results, strict=True):
-        ratios = ((result.get(arm) or {}).get("adaptation") or {}).get("mean_importance_ratio")
-        if trial.new_trials == most and ratios:
-            found.setdefault(trial.object_name, []).append(ratios)
+    for case, result in zip(cases, results, strict=True):
+        ratios = ((result.get(method) or {}).get("adaptation") or {}).get("mean_importance_ratio")
+        if case.new_trials == most and ratios:
+            found.setdefault(case.object_name, []).append(ratios)
     # Not every session recycles from every training object.
     return {
         name: {old: float(np.mean([row[old] for row in rows if old in row])) for old in sorted(set().union(*rows))}
@@ -33,7 +33,8 @@ def mean_ratios(trials: Sequence[Any], results: Sequence[dict[str, Any]], arm: s
 
 def propensity_summary(ratios: dict[str, dict[str, float]]) -> dict[str, Any]:
     """For each new object: mean ratio by class of old object, of the named ones, and near or far from its grasp."""
-    from mql_sim.objects.catalogue import find_object, find_task
+    from mql_ros.evaluation.suites import find_task
+    from mql_sim.objects.catalogue import find_object
 
     summary: dict[str, Any] = {}
     for name, by_old in ratios.items():
@@ -57,7 +58,8 @@ def propensity_figure(ratios: dict[str, dict[str, float]]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from mql_sim.objects.catalogue import find_object, find_task
+    from mql_ros.evaluation.suites import find_task
+    from mql_sim.objects.catalogue import find_object
 
     names = list(ratios)[:SHOWN]
     columns = min(3, len(names))

@@ -49,7 +49,9 @@ def figure(page: Page, words: Sequence[str]) -> str:
         page.figures[name], caption = benchmark_figure(page, files), "Return over environment steps"
     elif "by_new_trials" in first:
         page.figures[name], caption = _evaluation(files), "Success over new trials"
-        note = "Every arm starts from the policy bundle and its meta-training data; from-scratch starts from neither."
+        note = (
+            "Every method starts from the policy bundle and its meta-training data; from-scratch starts from neither."
+        )
         missing = paragraphs(note, missing)
     elif any(key.startswith("update_tasks_") for key in first):
         page.figures[name], caption = _scaling(files), "Cost of an update"

@@ -111,7 +111,7 @@ def by_trial(rates: Sequence[float]) -> str:
     return " ".join(f"{rate:.2f}".removeprefix("0") for rate in rates)
 
 
-def arm_label(name: str, files: Files) -> str:
+def file_label(name: str, files: Files) -> str:
     """A file's name where several stand in one table."""
     return name.removesuffix(".json") if len(files) > 1 else ""
 

@@ -13,9 +13,9 @@ from mql_ros.reporting.evaluation import ADAPTATION_FIGURES
 from mql_ros.reporting.results_page import (
     Files,
     Page,
-    arm_label,
     by_trial,
     command_text,
+    file_label,
     form_of,
     hardware_text,
     interval,
@@ -30,24 +30,24 @@ MANY_OBJECTS = 20
 
 
 def evaluation(page: Page, words: Sequence[str]) -> str:
-    """Success of each arm, by number of new trials where there are several, and where the numbers are from."""
+    """Success of each method, by number of new trials where there are several, and where the numbers are from."""
     files, missing = page.read(words)
     if not files:
         return missing
-    rows = [["file", "new trials", "arm", "success rate", "95 % interval", "interval kind", "all test trials",
+    rows = [["file", "new trials", "method", "success rate", "95 % interval", "interval kind", "all test trials",
              "by test trial"]]  # fmt: skip
     notes = []
     for name, report in files:
         with form_of(name, EVALUATION):
-            steps = _steps(report, "by_new_trials", "arms")
-            for step, arms in steps.items():
-                for arm, row in arms.items():
+            steps = _steps(report, "by_new_trials", "methods")
+            for step, methods in steps.items():
+                for method, row in methods.items():
                     every = f"{row['all_trials']:.3f}" if "all_trials" in row else ""
                     trials = by_trial(row.get("by_trial", ()))
                     number = step if len(steps) > 1 else ""
                     rows.append(
-                        [arm_label(name, files), number, arm, f"{row['success_rate']:.3f}", interval(row["interval"]),
-                         row.get("interval_kind", ""), every, trials]
+                        [file_label(name, files), number, method, f"{row['success_rate']:.3f}",
+                         interval(row["interval"]), row.get("interval_kind", ""), every, trials]
                     )  # fmt: skip
             notes += _notes(report)
     return paragraphs(markdown_table(rows), "\n".join(dict.fromkeys(notes)), provenance(files), missing)
@@ -64,15 +64,15 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
     if tests and "by_new_trials" in report:
         last = f"the last {tests // 3}" if tests >= 6 else "the last"
         notes.append(f"Success rate: {last} of {tests} test trials.")
-    for arm, row in report["arms"].items():
+    for method, row in report["methods"].items():
         found = [f"{key.replace('_', ' ')} {row[key]:.3g}" for key in ADAPTATION_FIGURES if row.get(key) is not None]
         if found:
-            notes.append(f"Adaptations of {arm}, mean: {', '.join(found)}.")
+            notes.append(f"Adaptations of {method}, mean: {', '.join(found)}.")
     return notes
 
 
 def paired(page: Page, words: Sequence[str]) -> str:
-    """Differences between arms on the same objects; bold where the interval excludes zero."""
+    """Differences between methods on the same objects; bold where the interval excludes zero."""
     files, missing = page.read(words)
     rows = [["file", "new trials", "difference over all test trials", "mean", "95 % interval"]]
     for name, report in files:
@@ -81,10 +81,10 @@ def paired(page: Page, words: Sequence[str]) -> str:
             for step, differences in steps.items():
                 for pair, row in differences.items():
                     number = step if len(steps) > 1 else ""
-                    rows.append([arm_label(name, files), number, pair, *_marked(row["difference"], *row["interval"])])
+                    rows.append([file_label(name, files), number, pair, *_marked(row["difference"], *row["interval"])])
     rows += _mean_of_runs(files)
     if files and len(rows) == 1:
-        return paragraphs("No paired differences: they take two arms and two objects.", missing)
+        return paragraphs("No paired differences: they take two methods and two objects.", missing)
     note = "Bold: the interval excludes zero."
     return paragraphs(markdown_table(rows), note, missing) if files else missing
 
@@ -100,8 +100,8 @@ def _mean_of_runs(files: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[A
     rows: list[list[Any]] = []
     for pair in reports[0]["paired"]:
         if all(pair in report["paired"] for report in reports):
-            arm, other = pair.split(" - ")
-            rates = [[_rate(r, thing, arm) - _rate(r, thing, other) for thing in things] for r in reports]
+            method, other = pair.split(" - ")
+            rates = [[_rate(r, thing, method) - _rate(r, thing, other) for thing in things] for r in reports]
             found = bootstrap_mean(np.mean(rates, axis=0), seed=0)
             rows.append([f"mean of the {len(reports)} runs", "", pair, *_marked(found.mean, found.low, found.high)])
     return rows
@@ -113,13 +113,13 @@ def _marked(difference: float, low: float, high: float) -> list[str]:
     return [f"{mark}{cell}{mark}" for cell in (f"{difference:+.3f}", interval([low, high], "+"))]
 
 
-def _rate(report: Mapping[str, Any], thing: str, arm: str) -> float:
-    counts = report["objects"][thing][arm]
+def _rate(report: Mapping[str, Any], thing: str, method: str) -> float:
+    counts = report["objects"][thing][method]
     return float(counts["successes"] / counts["trials"])
 
 
 def objects(page: Page, words: Sequence[str]) -> str:
-    """Successes of each arm with each object, after the largest number of new trials."""
+    """Successes of each method with each object, after the largest number of new trials."""
     files, missing = page.read(words)
     return paragraphs(*(_objects(name, report) for name, report in files), missing)
 
@@ -127,15 +127,15 @@ def objects(page: Page, words: Sequence[str]) -> str:
 def _objects(name: str, report: Mapping[str, Any]) -> str:
     with form_of(name, EVALUATION):
         entries = report["objects"]
-        arms = list(report["arms"])
-        trials = {entry[arm]["trials"] for entry in entries.values() for arm in arms}
+        methods = list(report["methods"])
+        trials = {entry[method]["trials"] for entry in entries.values() for method in methods}
         same = f" of {min(trials)}" if len(trials) == 1 else ""
-        rows = [["object", *(arm + same for arm in arms)]]
+        rows = [["object", *(method + same for method in methods)]]
         for thing, entry in entries.items():
-            counts = [entry[arm] for arm in arms]
+            counts = [entry[method] for method in methods]
             cells = [f"{c['successes']}" if same else f"{c['successes']} of {c['trials']}" for c in counts]
             rows.append([thing, *cells])
-        text = f"Successes, `{name}`:" if "" in _steps(report, "by_new_trials", "arms") else (
+        text = f"Successes, `{name}`:" if "" in _steps(report, "by_new_trials", "methods") else (
             f"Successes after {max(map(int, report['by_new_trials']))} new trials, `{name}`:"
         )  # fmt: skip
     if len(entries) > MANY_OBJECTS:

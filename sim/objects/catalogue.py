@@ -1,12 +1,10 @@
-"""Named objects, the procedural training family, and the suites of objects that are kept apart from training."""
+"""Named objects, the procedural training family, and families of objects past its range."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -17,21 +15,6 @@ PROCEDURAL_TRAINING = 400
 """Procedural training objects are `procedural-0000` and up; numbers from 10,000 are never trained on."""
 DEVELOPMENT_FIRST, DEVELOPMENT_COUNT = 10_000, 60
 """Procedural objects for choosing between policies and settings: never trained on, but looked at."""
-
-BEYOND_COUNT = 30
-"""Development objects just past the training range are `beyond-0000` and up; numbers from 1,000 stay untouched."""
-
-# The two held-out suites, 40 objects each, were written down before anything was tuned: nobody trains or tunes on them.
-IN_DISTRIBUTION_FIRST, IN_DISTRIBUTION_COUNT = 20_000, 39
-"""Fresh procedural objects; the fortieth is the seed article's bottle."""
-OUT_OF_DISTRIBUTION_FIRST, OUT_OF_DISTRIBUTION_COUNT = 1_000, 40
-"""Members of the `beyond` family."""
-
-KINDS_COUNT = 60
-"""Development kinds of objects are `kind-0000` and up; numbers from 1,000 stay untouched."""
-HELD_OUT_KINDS_FIRST, HELD_OUT_KINDS_COUNT = 1_000, 40
-KIND_TRIED, KIND_TESTED = 4, 3
-"""Members of a kind that are tried before an adaptation, and others that the adapted policy is tested on."""
 
 
 def _mug() -> ObjectSpec:
@@ -244,89 +227,7 @@ def development_names() -> list[str]:
     return [f"procedural-{n:04d}" for n in range(DEVELOPMENT_FIRST, DEVELOPMENT_FIRST + DEVELOPMENT_COUNT)]
 
 
-def beyond_names() -> list[str]:
-    """Objects just past the training range on which adaptation is developed; never trained on."""
-    return [f"beyond-{n:04d}" for n in range(BEYOND_COUNT)]
-
-
-def in_distribution_names() -> list[str]:
-    """Held-out suite of objects like those of training: measured on, never trained or tuned on."""
-    first, count = IN_DISTRIBUTION_FIRST, IN_DISTRIBUTION_COUNT
-    return [*(f"procedural-{n:04d}" for n in range(first, first + count)), "bottle"]
-
-
-def out_of_distribution_names() -> list[str]:
-    """Held-out suite of objects past the training range: measured on, never trained or tuned on."""
-    first, count = OUT_OF_DISTRIBUTION_FIRST, OUT_OF_DISTRIBUTION_COUNT
-    return [f"beyond-{n:04d}" for n in range(first, first + count)]
-
-
-def kind_names() -> list[str]:
-    """Kinds of objects past the training range on which adaptation is developed; never trained on."""
-    return [f"kind-{n:04d}" for n in range(KINDS_COUNT)]
-
-
-def held_out_kind_names() -> list[str]:
-    """Held-out suite of kinds of objects: measured on, never trained or tuned on."""
-    return [f"kind-{n:04d}" for n in range(HELD_OUT_KINDS_FIRST, HELD_OUT_KINDS_FIRST + HELD_OUT_KINDS_COUNT)]
-
-
-SUITES: dict[str, Callable[[], list[str]]] = {
-    "training": training_names, "development": development_names, "beyond": beyond_names,
-    "held-out": lambda: list(HELD_OUT_NAMED), "in-distribution": in_distribution_names,
-    "out-of-distribution": out_of_distribution_names, "kinds": kind_names,
-    "out-of-distribution-kinds": held_out_kind_names,
-}  # fmt: skip
-"""Sets of objects, or of kinds of objects, by name."""
 _KIND, _MEMBER = re.compile(r"kind-(\d+)"), re.compile(r"kind-(\d+)-(\d+)")
-
-
-@dataclass(frozen=True)
-class NewTask:
-    """Which objects are tried before an adaptation, and which the adapted policy is tested on."""
-
-    tried: tuple[ObjectSpec, ...]
-    tested: tuple[ObjectSpec, ...]
-
-    @property
-    def one_object(self) -> bool:
-        """Whether one object is both; else those tested have not been tried."""
-        return self.tried == self.tested
-
-    @property
-    def members(self) -> tuple[ObjectSpec, ...]:
-        """All objects, each once."""
-        return self.tried if self.one_object else (*self.tried, *self.tested)
-
-
-def task_name(name: str) -> str:
-    """The one name by which a task goes: kind-7 is kind-0007, mug+beyond-7 mug+beyond-0007; files go by their path."""
-    if kind := _KIND.fullmatch(name):
-        return f"kind-{int(kind[1]):04d}"
-    parts = _parts(name)
-    return "+".join(part if part.endswith(".urdf") else find_object(part).name for part in parts)
-
-
-def _parts(name: str) -> list[str]:
-    return [name] if Path(name).is_file() else name.split("+")
-
-
-def find_task(name: str) -> NewTask:
-    """The task of a name: a kind (`kind-NNNN`), objects of one kind (`A+B+C`: the last is tested), or one object.
-
-    Raises UserError for what is none of these.
-    """
-    if kind := _KIND.fullmatch(name):
-        number = int(kind[1])
-        first_tested = 100  # far from those tried, so that more can be tried without testing others
-        tested = range(first_tested, first_tested + KIND_TESTED)
-        tried = range(KIND_TRIED)
-        return NewTask(tuple(kind_member(number, m) for m in tried), tuple(kind_member(number, m) for m in tested))
-    parts = _parts(name)
-    if "" in parts or len(set(parts)) < len(parts):
-        raise UserError(f"'{name}': expected different objects joined by +, the last of which is tested")
-    specs = tuple(find_object(part) for part in parts)
-    return NewTask(specs[:-1] or specs, specs[-1:])
 
 
 def find_object(name: str) -> ObjectSpec:

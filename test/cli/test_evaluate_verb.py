@@ -7,6 +7,7 @@ import io
 import json
 import multiprocessing
 import random
+import re
 import shlex
 import signal
 from pathlib import Path
@@ -15,14 +16,13 @@ from typing import Any
 import pytest
 from helpers.evaluation import FakeWorkers
 
-from mql_ros.cli import evaluate
 from mql_ros.cli import main as cli
-from mql_ros.evaluation import methods as evaluation
+from mql_ros.evaluation.methods import METHODS
 from mql_ros.evaluation.runner import PartialResults, Progress, duration
-from mql_sim.objects import catalogue
+from mql_ros.evaluation.suites import SUITES
 
 COMMAND = ["evaluate", "--objects", "mug", "bottle", "procedural-3", "beyond-1000", "can", "procedural-20000",
-           "--arms", "context,mql", "--trials", "5,0,20", "--test-trials", "6", "--seeds", "2"]  # fmt: skip
+           "--methods", "context,mql", "--trials", "5,0,20", "--test-trials", "6", "--seeds", "2"]  # fmt: skip
 SESSIONS = 6 * 3 * 2
 
 
@@ -58,7 +58,7 @@ def killed(file: Path, after: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--arms", "magic"], "unknown arm 'magic'; known arms are reference, no-context"),
+        (["--methods", "magic"], "unknown method 'magic'; known methods are reference, no-context"),
         (["--objects", "botle"], "did you mean 'bottle'"),
         (["--objects", "bottle", "--seeds", "0"], "at least 1"),
         (["--objects", "bottle", "kind-0001"], "measure kinds and objects apart"),
@@ -86,19 +86,11 @@ def test_numbers_of_trials_are_numbers(numbers: str, capsys: pytest.CaptureFixtu
     assert "--trials" in capsys.readouterr().err
 
 
-def test_the_help_names_every_suite_and_arm() -> None:
-    assert tuple(catalogue.SUITES) == evaluate.SUITES
-    assert evaluation.ARMS == evaluate.ARMS
-
-
-def test_objects_are_found_once(tmp_path: Path) -> None:
-    for name in ("b", "a"):
-        (tmp_path / f"{name}.urdf").write_text(catalogue.find_object("can").urdf())
-    files = [str(tmp_path / "a.urdf"), str(tmp_path / "b.urdf")]
-    assert evaluate.find_objects([str(tmp_path), "procedural-7", "mug", "procedural-0007", files[0]]) == [
-        *files, "procedural-0007", "mug",
-    ]  # fmt: skip
-    assert evaluate.find_objects(["in-distribution", "bottle"]) == catalogue.in_distribution_names()
+def test_the_help_names_every_suite_and_method(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "--help"])
+    words = set(re.sub(r"-\n +", "-", capsys.readouterr().out).replace(",", " ").split())  # argparse breaks at hyphens
+    assert {*SUITES, *METHODS} <= words
 
 
 def test_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,16 +99,16 @@ def test_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     printed = capsys.readouterr()
     assert report["schema"] == 1
     assert list(report["by_new_trials"]) == ["0", "5", "20"]
-    assert report["arms"] == report["by_new_trials"]["20"]
+    assert report["methods"] == report["by_new_trials"]["20"]
     assert report["paired"] == report["paired_by_new_trials"]["20"]
     assert len(report["objects"]) == 6
-    for arm in ("context", "mql"):
-        row = report["arms"][arm]
+    for method in ("context", "mql"):
+        row = report["methods"][method]
         assert row["interval"][0] <= row["success_rate"] <= row["interval"][1]
         assert row["interval_kind"] == "bootstrap over objects" and row["interval_kind"] in printed.out
         assert len(row["by_trial"]) == 6
         for entry in report["objects"].values():
-            assert entry[arm]["trials"] == 12 and list(entry[arm]["by_new_trials"]) == ["0", "5", "20"]
+            assert entry[method]["trials"] == 12 and list(entry[method]["by_new_trials"]) == ["0", "5", "20"]
     settings = report["settings"]
     assert settings["trained_on"] == 3
     assert "warning: 3 of these 6 objects were trained on" in printed.err

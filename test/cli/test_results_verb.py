@@ -15,14 +15,14 @@ from mql_ros.algorithm.adaptation.exploration import ExplorationConfig
 from mql_ros.cli import main as cli
 from mql_ros.cli.results import DIRECTIVES
 from mql_ros.evaluation.adaptation_settings import load_adaptation
-from mql_ros.evaluation.methods import Trial
+from mql_ros.evaluation.cases import Case
 from mql_ros.reporting.evaluation import summarize
 from mql_ros.reporting.results_curves import reference_points
 from mql_ros.reporting.results_page import command_text
 
 ROOT = Path(__file__).resolve().parents[2]
 HARDWARE = {"cpus": 2, "platform": "Linux-6", "machine": "x86_64", "python": "3.11.7", "torch": "2.13.0"}
-ARMS = ("context", "mql")
+METHODS = ("context", "mql")
 MOST_BYTES = 150_000
 EVERYTHING = """\
 # Results
@@ -48,11 +48,11 @@ Prose stays | as it is.
 
 def evaluation(steps: tuple[int, ...] = (0, 5, 20), **settings: Any) -> dict[str, Any]:
     explorer, config = ExplorationConfig(), load_adaptation()[0]
-    trials = [
-        Trial("b", f"object-{name}", seed, ARMS, step, 1, 6, explorer, config)
+    cases = [
+        Case("b", f"object-{name}", seed, METHODS, step, 1, 6, explorer, config)
         for seed, name, step in itertools.product(range(3), range(5), steps)
     ]
-    report = summarize(trials, [result_of(trial) for trial in trials], ARMS)
+    report = summarize(cases, [result_of(case) for case in cases], METHODS)
     report["settings"] = {
         "command": "mql evaluate --objects held-out", "policy": "grasp", "bundle_hash": "0123456789abcdef" * 4,
         "objects": ["held-out"], "new_trials": max(steps), "test_trials": 6, "seeds": 3, "seconds": 3725.0,
@@ -62,10 +62,10 @@ def evaluation(steps: tuple[int, ...] = (0, 5, 20), **settings: Any) -> dict[str
 
 
 def clone_and_td3(interval: list[float]) -> dict[str, Any]:
-    arm = {"success_rate": 0.7, "interval": [0.6, 0.8]}
+    method = {"success_rate": 0.7, "interval": [0.6, 0.8]}
     return {
         "schema": 1, "paired": {"td3 - clone": {"difference": 0.05, "interval": interval}},
-        "arms": {"clone": arm, "td3": arm | {"success_rate": 0.75}}, "settings": {"seed": 1, "seconds": 5.0},
+        "methods": {"clone": method, "td3": method | {"success_rate": 0.75}}, "settings": {"seed": 1, "seconds": 5.0},
     }  # fmt: skip
 
 

@@ -9,19 +9,19 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mql_ros.evaluation.methods import Trial
+from mql_ros.evaluation.cases import Case
 
 
-def result_of(trial: Trial) -> dict[str, Any]:
-    """What run_trial might say, from the trial alone."""
-    result: dict[str, Any] = {"new": [True] * trial.new_trials}
-    for arm in trial.arms:
-        words = f"{trial.object_name} {trial.seed} {arm} {trial.new_trials}"
+def result_of(case: Case) -> dict[str, Any]:
+    """What run_case might say, from the case alone."""
+    result: dict[str, Any] = {"new": [True] * case.new_trials}
+    for method in case.methods:
+        words = f"{case.object_name} {case.seed} {method} {case.new_trials}"
         rng = random.Random(zlib.crc32(words.encode()))
         found = {"effective_sample_size": rng.random(), "seconds": 0.1, "classifier_accuracy": None}
-        result[arm] = {
-            "successes": [[rng.random() < 0.4 + 0.02 * trial.new_trials for _ in range(trial.test_trials)]],
-            "adaptation": found if arm == "mql" and trial.new_trials else None,
+        result[method] = {
+            "successes": [[rng.random() < 0.4 + 0.02 * case.new_trials for _ in range(case.test_trials)]],
+            "adaptation": found if method == "mql" and case.new_trials else None,
         }
     return result
 
@@ -41,11 +41,11 @@ class FakeWorkers:
     def __exit__(self, *_: Any) -> None:
         pass
 
-    def map_unordered(self, function: object, trials: Sequence[Trial]) -> Iterator[tuple[int, dict[str, Any]]]:
-        order = list(range(len(trials)))
-        random.Random(len(trials)).shuffle(order)
+    def map_unordered(self, function: object, cases: Sequence[Case]) -> Iterator[tuple[int, dict[str, Any]]]:
+        order = list(range(len(cases)))
+        random.Random(len(cases)).shuffle(order)
         for count, number in enumerate(order):
             if count == FakeWorkers.killed_after:
                 os.kill(os.getpid(), signal.SIGKILL)
             FakeWorkers.ran += 1
-            yield number, result_of(trials[number])
+            yield number, result_of(cases[number])

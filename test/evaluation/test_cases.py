@@ -1,4 +1,4 @@
-"""The arms of `mql evaluate` in the simulator, with the shipped policy and few updates."""
+"""The methods of `mql evaluate` in the simulator, with the shipped policy and few updates."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Config
-from mql_ros.evaluation import methods as evaluation
+from mql_ros.evaluation import cases, from_scratch
 from mql_ros.evaluation.adaptation_settings import load_adaptation
+from mql_ros.evaluation.cases import Case, run_case
 from mql_ros.evaluation.from_scratch import train_from_scratch
-from mql_ros.evaluation.methods import Trial, run_trial
+from mql_ros.evaluation.methods import METHODS
+from mql_ros.evaluation.suites import find_task
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.task import spaces
 from mql_ros.rollouts.rollout import Demonstrator, run_session
 from mql_sim.environment import GraspTask
-from mql_sim.objects.catalogue import find_object, find_task, training_names
+from mql_sim.objects.catalogue import find_object, training_names
 
 BUNDLE = str(Path(__file__).resolve().parents[2] / "models" / "grasp")
 SMALL = NetworkConfig(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, context_size=8, hidden_sizes=(32, 32))
@@ -82,19 +84,19 @@ def test_without_new_trials_the_networks_stay_untrained() -> None:
     assert same(*(train_from_scratch(SMALL, TD3Config(), empty, updates, 1) for updates in (0, 5)))
 
 
-def test_every_arm_runs_and_fewer_new_trials_are_a_prefix_of_more(
+def test_every_method_runs_and_fewer_new_trials_are_a_prefix_of_more(
     task: GraspTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "FROM_SCRATCH_UPDATES", 2)
+    monkeypatch.setattr(from_scratch, "FROM_SCRATCH_UPDATES", 2)
     settings, exploration = load_adaptation(
         ["new_updates=1", "recycling_updates=1", "batch_blocks=8", "pool_blocks=50"]
     )
-    trial = Trial(BUNDLE, "bottle", 3, evaluation.ARMS, 2, 1, 1, exploration, settings, reference=BUNDLE)
-    few = run_trial(task, trial)
-    assert all(np.shape(few[arm]["successes"]) == (1, 1) for arm in evaluation.ARMS)
-    nothing = run_trial(task, replace(trial, new_trials=0, arms=("context", "mql", "from-scratch")))
+    case = Case(BUNDLE, "bottle", 3, tuple(METHODS), 2, 1, 1, exploration, settings, reference=BUNDLE)
+    few = run_case(task, case)
+    assert all(np.shape(few[method]["successes"]) == (1, 1) for method in METHODS)
+    nothing = run_case(task, replace(case, new_trials=0, methods=("context", "mql", "from-scratch")))
     assert nothing["mql"] == nothing["context"], "nothing to adapt to"
-    more = run_trial(task, replace(trial, new_trials=4, arms=("context",)))
+    more = run_case(task, replace(case, new_trials=4, methods=("context",)))
     assert more["new"][:2] == few["new"] and len(more["new"]) == 4
 
 
@@ -112,19 +114,19 @@ def test_of_a_kind_some_are_tried_and_others_tested(task: GraspTask, monkeypatch
         assert all(np.isfinite(session.teacher_action).all() for session in new.sessions()), "each has its own labels"
         return adapt(learner, meta, new, config, transport)
 
-    monkeypatch.setattr(evaluation, "run_session", watched)
-    monkeypatch.setattr(evaluation, "adapt", adapted)
+    monkeypatch.setattr(cases, "run_session", watched)
+    monkeypatch.setattr(cases, "adapt", adapted)
     settings, exploration = load_adaptation(
         ["new_updates=1", "recycling_updates=1", "batch_blocks=8", "pool_blocks=50", "transported_sessions=20"]
     )
     kind = find_task("kind-0002")
-    trial = Trial(BUNDLE, "kind-0002", 0, ("context", "repeat", "mql"), 5, 1, 2, exploration, settings)
-    found = run_trial(task, trial)
+    case = Case(BUNDLE, "kind-0002", 0, ("context", "repeat", "mql"), 5, 1, 2, exploration, settings)
+    found = run_case(task, case)
     assert len(found["new"]) == 5
     assert tried[:4] == [(spec.name, count) for spec, count in zip(kind.tried, (1, 1, 1, 2), strict=True)]
     assert tried[4:] == [(spec.name, 2) for spec in kind.tested] * 3
     assert remembered == [spec.name for spec in kind.tried]
-    for arm in trial.arms:
-        assert np.shape(found[arm]["successes"]) == (len(kind.tested), 2)
-        assert found[arm]["new"] == found["new"], "all arms share the new trials"
+    for method in case.methods:
+        assert np.shape(found[method]["successes"]) == (len(kind.tested), 2)
+        assert found[method]["new"] == found["new"], "all methods share the new trials"
     assert set(found["mql"]["adaptation"]["mean_importance_ratio"]) <= set(training_names())
