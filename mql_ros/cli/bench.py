@@ -283,7 +283,7 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     from mql_ros.evaluation.adaptation_settings import load_adaptation
     from mql_ros.grasping.learning.grasp_search import GraspSearch, successful_grasps
     from mql_ros.grasping.learning.hindsight import with_hindsight_labels
-    from mql_ros.grasping.learning.transport import transported
+    from mql_ros.grasping.learning.symmetry import shifted_sessions
     from mql_ros.grasping.task import spaces
     from mql_ros.rollouts.rollout import PolicyBehaviour, run_session
     from mql_sim.objects.catalogue import find_object
@@ -298,7 +298,7 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     # Without overlap most of the work would be skipped: measure all of it.
     settings = replace(settings, overlap_threshold=1.0)
     start = time.process_time()
-    adapt(learner, meta, with_hindsight_labels(new), settings, transported)
+    adapt(learner, meta, with_hindsight_labels(new), settings, shifted_sessions)
     return [Measurement("adaptation", time.process_time() - start, "CPU s", ADAPTATION_GOAL, "goal")]
 
 

@@ -241,7 +241,7 @@ class Demo:
             info = run.adaptation
             names = (
                 "new_trials", "new_transitions", "effective_sample_size", "proximal_coefficient", "classifier_accuracy",
-                "seconds", "mean_importance_ratio", "transported_sessions",
+                "seconds", "mean_importance_ratio", "symmetry_sessions",
             )  # fmt: skip
             objects.append(
                 {

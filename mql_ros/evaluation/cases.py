@@ -22,7 +22,7 @@ from mql_ros.evaluation.methods import METHODS, Acting
 from mql_ros.evaluation.suites import find_task
 from mql_ros.grasping.learning.grasp_search import GraspSearch, successful_grasps
 from mql_ros.grasping.learning.hindsight import with_hindsight_labels
-from mql_ros.grasping.learning.transport import transported
+from mql_ros.grasping.learning.symmetry import shifted_sessions
 from mql_ros.grasping.task import spaces
 from mql_ros.grasping.task.reward import SUCCESS_RETURN
 from mql_ros.grasping.types import Array
@@ -119,7 +119,7 @@ class CaseRun:
             return run_session(self.task, self.new.tried[0], self.base, trials, explorer, first_trial=done)
         if guide is not None:
             for session in past:
-                guide.remember_kin(session)
+                guide.remember_related(session)
         return run_session(self.task, self.new.tried[len(past)], seed, trials, explorer)
 
     def adapted(self, settings: AdaptationConfig) -> Acting:
@@ -133,7 +133,7 @@ class CaseRun:
             for count in self.parts[len(history) : mark]:
                 history = [*history, self._explore(acting, history, count)]
             acting = self.bundle.make_learner()
-            found = adapt(acting, self.meta_replay(), self.replay_of(history), settings, transported)
+            found = adapt(acting, self.meta_replay(), self.replay_of(history), settings, shifted_sessions)
         return Acting(acting, history, found)
 
     def test(self, acting: Acting) -> list[list[bool]]:
@@ -184,7 +184,7 @@ def summary(found: Any) -> dict[str, Any]:
         "overlap": found.overlap,
         "new_transitions": found.new_transitions,
         "rolled_back": found.rolled_back,
-        "transported_sessions": found.transported_sessions,
+        "symmetry_sessions": found.symmetry_sessions,
         "mean_importance_ratio": {name: round(ratio, 5) for name, ratio in found.mean_importance_ratio.items()},
         "reasons": list(found.reasons),
     }

@@ -96,7 +96,7 @@ METHODS = {
     "fine-tune": Method(ablation("fine-tune"), "#e69f00", "s"),
     "uniform-replay": Method(ablation("uniform-replay"), "#56b4e9", "^"),
     "replay-only": Method(ablation("replay-only"), "#cc79a7", "P"),
-    "untransported": Method(ablation("untransported"), "#f0a884", "D"),
+    "no-symmetry": Method(ablation("no-symmetry"), "#f0a884", "D"),
     "unweighted": Method(ablation("unweighted"), "#f0e442", "^"),
     "mql": Method(ablation("mql"), "#d55e00", "D"),
     "from-scratch": Method(from_scratch, "#000000", "X"),

@@ -78,8 +78,8 @@ def _section(run: ObjectRun, classes: dict[str, str]) -> str:
     notes = "".join(f"<p class='note'>{html.escape(str(text))}</p>" for text in info.get("messages", []))
     ratios = info.get("mean_importance_ratio") or {}
     moved = (
-        f" They are {info['transported_sessions']} old sessions, moved beforehand to where this object was lifted."
-        if info.get("transported_sessions")
+        f" They are {info['symmetry_sessions']} old sessions, moved beforehand to where this object was lifted."
+        if info.get("symmetry_sessions")
         else ""
     )
     bars = _svg(_bars(ratios, classes)) if ratios else "<p>No adaptation took place.</p>"

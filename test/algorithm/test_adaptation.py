@@ -195,11 +195,11 @@ def test_old_sessions_are_recycled_as_whoever_knows_the_task_moves_them():
         seen.append((len(list(new.sessions())), count))
         return filled_replay(seed=int(rng.integers(1000)), tasks=2)
 
-    config = replace(SMALL, transported_sessions=7)
+    config = replace(SMALL, symmetry_sessions=7)
     learner, meta, new = case()
     result = adapt(learner, meta, new, config, moved)
     assert seen == [(1, 7)]
-    assert result.transported_sessions == len(list(filled_replay(tasks=2).sessions()))
+    assert result.symmetry_sessions == len(list(filled_replay(tasks=2).sessions()))
     assert set(result.mean_importance_ratio) == set(filled_replay(tasks=2).tasks) != set(meta.tasks)
     again = case()[0]
     adapt(again, meta, new, config, moved)
@@ -207,10 +207,10 @@ def test_old_sessions_are_recycled_as_whoever_knows_the_task_moves_them():
     # Where nothing can be moved, and where nothing is to be, the old data are recycled as they are.
     plain = case()[0]
     adapt(plain, meta, new, SMALL)
-    for setting, transport in ((config, lambda *_: None), (SMALL, moved)):
+    for setting, symmetry in ((config, lambda *_: None), (SMALL, moved)):
         other = case()[0]
-        found = adapt(other, meta, new, setting, transport)
-        assert set(found.mean_importance_ratio) == set(meta.tasks) and found.transported_sessions == 0
+        found = adapt(other, meta, new, setting, symmetry)
+        assert set(found.mean_importance_ratio) == set(meta.tasks) and found.symmetry_sessions == 0
         assert_same_state(plain.state_dict(), other.state_dict())
     assert len(seen) == 2
 
@@ -218,20 +218,20 @@ def test_old_sessions_are_recycled_as_whoever_knows_the_task_moves_them():
 def test_somebody_must_know_how_to_move_old_sessions():
     learner, meta, new = case()
     before = learner.state_dict()
-    with pytest.raises(ValueError, match="transported_sessions"):
-        adapt(learner, meta, new, replace(SMALL, transported_sessions=1))
+    with pytest.raises(ValueError, match="symmetry_sessions"):
+        adapt(learner, meta, new, replace(SMALL, symmetry_sessions=1))
     assert_same_state(before, learner.state_dict())
     # Without recycling no symmetry is needed.
-    adapt(learner, meta, new, replace(SMALL, transported_sessions=1, use_recycling=False))
+    adapt(learner, meta, new, replace(SMALL, symmetry_sessions=1, use_recycling=False))
 
 
 def test_the_papers_ablations_recycle_old_data_as_they_are():
-    methods = ablations(replace(SMALL, transported_sessions=5))
-    moved = {name for name, one in methods.items() if one.transported_sessions and one.use_recycling}
+    methods = ablations(replace(SMALL, symmetry_sessions=5))
+    moved = {name for name, one in methods.items() if one.symmetry_sessions and one.use_recycling}
     assert moved == {"mql", "unweighted"}
-    assert replace(methods["untransported"], transported_sessions=5) == methods["mql"]
+    assert replace(methods["no-symmetry"], symmetry_sessions=5) == methods["mql"]
     alike = ablations(SMALL)
-    assert alike["untransported"] == alike["mql"] and alike["unweighted"] == alike["uniform-replay"]
+    assert alike["no-symmetry"] == alike["mql"] and alike["unweighted"] == alike["uniform-replay"]
 
 
 def test_resampled_histories_teach_success_after_successes_too():

@@ -56,7 +56,7 @@ def test_the_report_is_one_page_with_everything() -> None:
     run.adaptation |= {
         "mean_importance_ratio": {"mug": 1.5, "procedural-0001": 0.1},
         "messages": ["nothing skipped"],
-        "transported_sessions": 7,
+        "symmetry_sessions": 7,
     }
     run.pictures.append(("closed", b"\x89PNG"))
     page = build_report([run], {"policy": "grasp"}, {"mug": "handle", "procedural-0001": "top"})

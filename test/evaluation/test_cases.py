@@ -109,15 +109,15 @@ def test_of_a_kind_some_are_tried_and_others_tested(task: GraspTask, monkeypatch
         session = run_session(task, spec, seed, trials, behaviour, **more)
         return Session(**{**vars(session), "reward": np.where(session.terminal, 0.9, session.reward)})
 
-    def adapted(learner, meta, new: Replay, config, transport):
+    def adapted(learner, meta, new: Replay, config, symmetry):
         remembered.extend(session.task for session in new.sessions())
         assert all(np.isfinite(session.teacher_action).all() for session in new.sessions()), "each has its own labels"
-        return adapt(learner, meta, new, config, transport)
+        return adapt(learner, meta, new, config, symmetry)
 
     monkeypatch.setattr(cases, "run_session", watched)
     monkeypatch.setattr(cases, "adapt", adapted)
     settings, exploration = load_adaptation(
-        ["new_updates=1", "recycling_updates=1", "batch_blocks=8", "pool_blocks=50", "transported_sessions=20"]
+        ["new_updates=1", "recycling_updates=1", "batch_blocks=8", "pool_blocks=50", "symmetry_sessions=20"]
     )
     kind = find_task("kind-0002")
     case = Case(BUNDLE, "kind-0002", 0, ("context", "repeat", "mql"), 5, 1, 2, exploration, settings)

@@ -105,36 +105,36 @@ def test_the_policy_leads_before_failures_and_its_action_is_left_alone() -> None
         assert search.propose(observation(phase), POLICY, action) is action
 
 
-def kin_session(place: tuple[float, float], lifted: bool) -> Session:
+def related_session(place: tuple[float, float], lifted: bool) -> Session:
     """Three trials at one place with another object of the kind: held and lifted, or nothing there."""
     seen = [observation(phase, *(place if phase else (0.0, 0.0))) for _ in range(3) for phase in range(3)]
     after = [observation(phase, *place, 0.0 if lifted else -1.0) for _ in range(3) for phase in (1, 2, 2)]
     action = np.tile(np.array([[*place, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0], [0.0, 0.0, 0.5, 0.0]]), (3, 1))
     reward = np.tile([-0.03, 0.09, 0.9] if lifted else [-0.03, -0.01, -0.02], 3)
     done = np.arange(9) % 3 == 2
-    return Session("kin", np.array(seen), action, reward, np.array(after), done, done, np.arange(9) // 3)
+    return Session("related", np.array(seen), action, reward, np.array(after), done, done, np.arange(9) // 3)
 
 
-def test_where_kin_was_lifted_it_looks_at_once() -> None:
+def test_grasp_search_first_tries_where_a_related_object_was_lifted() -> None:
     place = np.array([-0.9, 0.7])  # where neither old grasps nor the policy are
     first = {}
     for known in (False, True):
         searches = [GraspSearch(OLD, seed, GraspSearchConfig(share=1.0)) for seed in range(10)]
         for search in searches if known else ():
             for _ in range(3):
-                search.remember_kin(kin_session((-0.9, 0.7), lifted=True))
+                search.remember_related(related_session((-0.9, 0.7), lifted=True))
         proposed = [search.propose(observation(0), POLICY, POLICY)[:2] for search in searches]
         first[known] = np.mean([np.abs(at - place).max() < 0.3 for at in proposed])
     assert first[True] > 0.7 and first[False] == 0.0
 
 
-def test_where_nothing_of_kin_was_it_does_not_look_again() -> None:
+def test_grasp_search_avoids_where_a_related_object_was_missed() -> None:
     near = {}
     for known in (False, True):
         searches = [GraspSearch(OLD, seed, GraspSearchConfig(share=1.0, after_failures=0)) for seed in range(30)]
         for search in searches if known else ():
             for x in (-0.2, 0.0):
-                search.remember_kin(kin_session((x, 0.1), lifted=False))
+                search.remember_related(related_session((x, 0.1), lifted=False))
         proposed = np.array([search.propose(observation(0), POLICY, POLICY)[:2] for search in searches])
         near[known] = np.mean(np.abs(proposed - (-0.1, 0.1)).max(axis=1) < 0.15)
     assert near[False] > 0.4 and near[True] < 0.1

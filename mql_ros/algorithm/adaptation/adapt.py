@@ -24,10 +24,10 @@ from mql_ros.algorithm.experience.session import resampled
 from mql_ros.algorithm.networks import ContextEncoder
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 
-__all__ = ["AdaptationConfig", "AdaptationResult", "Transport", "ablations", "adapt", "transition_features"]
+__all__ = ["AdaptationConfig", "AdaptationResult", "Symmetry", "ablations", "adapt", "transition_features"]
 
 
-class Transport(Protocol):
+class Symmetry(Protocol):
     """Knows the task's symmetries: what old sessions would have been, had they been with the new task."""
 
     def __call__(self, old: Replay, new: Replay, count: int, rng: np.random.Generator) -> Replay | None:
@@ -66,7 +66,7 @@ class AdaptationResult:
     """The learner's state before."""
     certificate: CertificateResult | None = None
     """The comparison with the policy before, where trials were kept aside."""
-    transported_sessions: int = 0
+    symmetry_sessions: int = 0
     """Old sessions, moved to the new task, that stood in for the old data as they are."""
 
     @property
@@ -100,20 +100,20 @@ def adapt(
     meta_replay: Replay,
     new_replay: Replay,
     config: AdaptationConfig | None = None,
-    transport: Transport | None = None,
+    symmetry: Symmetry | None = None,
 ) -> AdaptationResult:
     """Adapt the learner, in place, to the task of `new_replay`. Should anything fail, the learner is as before.
 
     Raises ValueError when there are no new transitions, when old data are needed and there are none, when they are to
-    be transported and there is no `transport`, or when the updates end in numbers that are not finite.
+    be shifted and there is no `symmetry`, or when the updates end in numbers that are not finite.
     """
     config = config or AdaptationConfig()
     if len(new_replay) == 0:
         raise ValueError("There are no new transitions to adapt to; run at least one trial with the new object first.")
     if len(meta_replay) == 0 and (config.use_recycling or config.use_propensity):
         raise ValueError("The meta-training replay is empty, nothing can be recycled; use a policy bundle with replay.")
-    if config.use_recycling and config.transported_sessions and transport is None:
-        raise ValueError("Old sessions are to be transported, and nobody says how; set transported_sessions to 0.")
+    if config.use_recycling and config.symmetry_sessions and symmetry is None:
+        raise ValueError("symmetry_sessions is set but no symmetry was given; pass one or set symmetry_sessions to 0.")
     snapshot, settings = learner.state_dict(), learner.config
     try:
         seen, aside = new_replay, None
@@ -121,11 +121,11 @@ def adapt(
             seen, aside = keep_aside(new_replay, config.certificate_share)
             before = actions_at(learner, new_replay, aside) if len(aside) else None
         old = meta_replay
-        if config.use_recycling and config.transported_sessions and transport is not None:
-            moved = transport(meta_replay, seen, config.transported_sessions, np.random.default_rng([config.seed, 53]))
+        if config.use_recycling and config.symmetry_sessions and symmetry is not None:
+            moved = symmetry(meta_replay, seen, config.symmetry_sessions, np.random.default_rng([config.seed, 53]))
             old = meta_replay if moved is None else moved
         result = _Adaptation(learner, old, seen, config, snapshot).run()
-        result.transported_sessions = 0 if old is meta_replay else sum(1 for _ in old.sessions())
+        result.symmetry_sessions = 0 if old is meta_replay else sum(1 for _ in old.sessions())
         if aside is not None and before is not None:
             result.certificate = certify(learner, before, new_replay, aside, config.certificate_noise)
         if result.rolled_back:

@@ -58,8 +58,8 @@ class AdaptationConfig:
     """Beyond the paper: so many copies of each new session, its blocks drawn anew with replacement, join the new data.
     Trials with one object are exchangeable, so what succeeded once is right after every history: after that of the new
     trials, and after one of successes only, which the adapted policy will see."""
-    transported_sessions: int = 0
-    """Beyond the paper: so many old sessions, moved to the new task by somebody who knows its symmetries (`Transport`),
+    symmetry_sessions: int = 0
+    """Beyond the paper: so many old sessions, moved to the new task by somebody who knows its symmetries (`Symmetry`),
     are recycled in place of the old data as they are."""
     learn_context: bool = True
     """False freezes the encoder while adapting."""
@@ -74,9 +74,9 @@ class AdaptationConfig:
     """Seed of the draws from both replays."""
 
     def __post_init__(self) -> None:
-        counts = (self.new_updates, self.recycling_updates, self.critic_first_updates, self.transported_sessions)
+        counts = (self.new_updates, self.recycling_updates, self.critic_first_updates, self.symmetry_sessions)
         if min(counts) < 0:
-            raise ValueError("The numbers of updates and transported_sessions must not be negative.")
+            raise ValueError("The numbers of updates and symmetry_sessions must not be negative.")
         if self.batch_blocks < 1 or self.pool_blocks < 1 or not 0.0 <= self.new_fraction <= 1.0:
             raise ValueError("batch_blocks and pool_blocks must be at least 1, and new_fraction in [0, 1].")
         if not self.proximal_scale >= 0.0:
@@ -94,19 +94,17 @@ class AdaptationConfig:
 def ablations(config: AdaptationConfig) -> dict[str, AdaptationConfig]:
     """The methods that adaptation is compared with, at the same number of updates, learning rates and imitation.
 
-    The paper's ablations recycle old data as they are, and so does `untransported`; `unweighted` lacks propensity
-    and proximal term only. Where nothing is transported they are `mql` and `uniform-replay` once more.
+    The paper's ablations recycle old data as they are, and so does `no-symmetry`; `unweighted` lacks propensity
+    and proximal term only. Where nothing is shifted they are `mql` and `uniform-replay` once more.
     """
     total = config.new_updates + config.recycling_updates
-    plain = replace(config, use_propensity=False, use_proximal=False, transported_sessions=0)
+    plain = replace(config, use_propensity=False, use_proximal=False, symmetry_sessions=0)
     return {
         "context": replace(plain, new_updates=0, recycling_updates=0, use_recycling=False),
         "fine-tune": replace(plain, new_updates=total, recycling_updates=0, use_recycling=False),
         "uniform-replay": plain,
-        "replay-only": replace(
-            config, new_updates=0, recycling_updates=total, new_fraction=0.0, transported_sessions=0
-        ),
-        "untransported": replace(config, transported_sessions=0),
+        "replay-only": replace(config, new_updates=0, recycling_updates=total, new_fraction=0.0, symmetry_sessions=0),
+        "no-symmetry": replace(config, symmetry_sessions=0),
         "unweighted": replace(config, use_propensity=False, use_proximal=False),
         "mql": config,
     }

@@ -54,7 +54,7 @@ class GraspSearchConfig:
     """The same around each old grasp: how far a new object may lie from old ones."""
     old_share: float = 0.5
     """Part of the prior that comes from old grasps."""
-    kin_share: float = 1.0
+    related_share: float = 1.0
     """Weight of the successes with one object of the same kind, where that of all old grasps is 1."""
     anywhere_share: float = 0.1
     """Part of the prior that is even over all actions; the rest is around the policy's proposal."""
@@ -87,7 +87,7 @@ class GraspSearch:
         if len(old_grasps) == 0:
             raise ValueError("No old grasp succeeded, so there is no prior to search by; explore by noise alone.")
         self._old, self._config = old_grasps, config or GraspSearchConfig()
-        self._knows_kin, self._kin_copies = False, max(1, round(self._config.kin_share * len(old_grasps)))
+        self._knows_related, self._related_copies = False, max(1, round(self._config.related_share * len(old_grasps)))
         self._rng = np.random.default_rng([seed, 29])
         self._felt: list[tuple[Array, Felt]] = []
         """Each trial's grasp [3] and how it ended."""
@@ -100,16 +100,16 @@ class GraspSearch:
         """[3] what the present trial tries, None where it follows the policy."""
         self._total = 0.0
 
-    def remember_kin(self, session: Session) -> None:
+    def remember_related(self, session: Session) -> None:
         """Take in, before the first trial, a session with another object of the same kind.
 
         Where it succeeded the prior follows it, and its failures are forgotten. Where it did not, they count as though
-        they had been this object's. The search begins at once: kin differ less than a kind does from old objects.
+        they had been this object's. The search begins at once: related objects differ less than old ones do.
         """
-        self._knows_kin = True
+        self._knows_related = True
         grasps = successful_grasps([session])
         if len(grasps):
-            copies = np.repeat(grasps, self._kin_copies, axis=0)
+            copies = np.repeat(grasps, self._related_copies, axis=0)
             self._old = np.concatenate([self._old, copies])
             return
         for row in range(len(session)):
@@ -161,7 +161,7 @@ class GraspSearch:
 
     def _searches(self) -> bool:
         lifted = any(felt is Felt.LIFTED for _, felt in self._felt)
-        begins = lifted or self._knows_kin or len(self._felt) >= self._config.after_failures
+        begins = lifted or self._knows_related or len(self._felt) >= self._config.after_failures
         return begins and bool(self._rng.random() < self._config.share)
 
     def _choose_aim(self, policy_action: Array) -> Array:

@@ -73,7 +73,7 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
     from mql_ros.algorithm.experience.session_files import read_sessions
     from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
     from mql_ros.grasping.learning.hindsight import labelled
-    from mql_ros.grasping.learning.transport import transported
+    from mql_ros.grasping.learning.symmetry import shifted_sessions
 
     torch.set_num_threads(1)
     bundle = load_bundle(request.bundle)
@@ -87,7 +87,7 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
         new.add(session)
     try:
         config = AdaptationConfig(**config_values(request.settings))
-        found = adapt(learner, meta, new, config, transported)
+        found = adapt(learner, meta, new, config, shifted_sessions)
     except ValueError as error:
         raise UserError(str(error)) from error
     numbers = {
@@ -101,7 +101,7 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
         "classifier_accuracy": found.classifier_accuracy,
         "overlap": found.overlap,
         "mean_importance_ratio": found.mean_importance_ratio,
-        "transported_sessions": found.transported_sessions,
+        "symmetry_sessions": found.symmetry_sessions,
         "new_updates": found.new_updates,
         "recycling_updates": found.recycling_updates,
         "parameter_distance": found.parameter_distance,

@@ -6,7 +6,7 @@ import pytest
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.grasping.learning.hindsight import labelled, successful_grasp
-from mql_ros.grasping.learning.transport import move, transported
+from mql_ros.grasping.learning.symmetry import move, shifted_sessions
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.task import spaces
 from mql_ros.grasping.types import Array
@@ -99,7 +99,7 @@ def test_old_sessions_go_where_the_new_ones_succeeded(sessions: tuple[Session, S
     target = successful_grasp(new)
     assert target is not None
     two = replay_of(new, new)
-    made = [transported(replay_of(old), two, 30, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    made = [shifted_sessions(replay_of(old), two, 30, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert made[0] is not None and made[1] is not None and made[2] is not None
     first, again, other = (list(replay.sessions()) for replay in made)
     assert len(first) == 30
@@ -117,7 +117,7 @@ def test_old_sessions_go_where_the_new_ones_succeeded(sessions: tuple[Session, S
 def test_with_one_new_object_they_go_right_there(sessions: tuple[Session, Session, Session]) -> None:
     old, _, new = sessions
     target = successful_grasp(new)
-    made = transported(replay_of(old), replay_of(new), 3, np.random.default_rng(0))
+    made = shifted_sessions(replay_of(old), replay_of(new), 3, np.random.default_rng(0))
     assert made is not None and target is not None
     for session in made.sessions():
         grasp = successful_grasp(session)
@@ -128,5 +128,5 @@ def test_without_a_success_there_is_nowhere_to_go(sessions: tuple[Session, Sessi
     old, _, new = sessions
     failed = Session(**{**vars(new), "reward": np.minimum(new.reward, 0.0)})
     rng = np.random.default_rng(0)
-    assert transported(replay_of(old), replay_of(failed), 5, rng) is None
-    assert transported(replay_of(failed), replay_of(new), 5, rng) is None
+    assert shifted_sessions(replay_of(old), replay_of(failed), 5, rng) is None
+    assert shifted_sessions(replay_of(failed), replay_of(new), 5, rng) is None

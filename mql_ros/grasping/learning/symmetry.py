@@ -6,8 +6,8 @@ its grasp, is moved as a whole until that grasp is one that has succeeded with t
 session still holds what its policy did not know at first and how it found out, which is what a policy for new objects
 of the kind has to know, and what no few new trials show. Propensity then tells which of the moved sessions resemble the
 new ones. Beyond Meta-Q-Learning, which recycles old data as they are: past the training range these say what to do
-with other objects. Near kin: experience relabelled by symmetry (Y. Lin et al., Invariant Transform Experience Replay,
-IEEE Robotics and Automation Letters 2020).
+with other objects. Related work: experience relabelled by symmetry (Y. Lin et al., Invariant Transform Experience
+Replay, IEEE Robotics and Automation Letters 2020).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LEAST_TRIALS = 2
 
 
 @dataclass(frozen=True)
-class TransportConfig:
+class SymmetryConfig:
     """How far around the new successes old sessions are moved: standard deviations.
 
     Other objects of a kind differ from those tried. One new session alone is taken for one object that is wanted again,
@@ -50,8 +50,8 @@ class TransportConfig:
     """Of the logarithm: a factor of 1.2."""
 
 
-def transported(
-    old: Replay, new: Replay, count: int, rng: np.random.Generator, config: TransportConfig | None = None
+def shifted_sessions(
+    old: Replay, new: Replay, count: int, rng: np.random.Generator, config: SymmetryConfig | None = None
 ) -> Replay | None:
     """Up to `count` old sessions, drawn evenly over tasks, moved to the new successes and labelled with their own.
 
@@ -59,7 +59,7 @@ def transported(
 
     None where no new trial succeeded, or no old session can be moved.
     """
-    config = config or TransportConfig()
+    config = config or SymmetryConfig()
     tried = list(new.sessions())
     targets = [grasp for session in tried if (grasp := _grasp(session)) is not None]
     spread = np.array([*config.place, config.force, config.weight]) * (len(tried) > 1)
