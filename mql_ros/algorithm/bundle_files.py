@@ -13,13 +13,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mql_ros.core.errors import UserError
+from mql_ros.core.files import new_directory, write_synced
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -91,7 +91,9 @@ def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, by
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     text = json.dumps({**manifest, "schema": SCHEMA, "files": hashes}, indent=1, sort_keys=True, allow_nan=False) + "\n"
     try:
-        _write_directory(path, {**files, MANIFEST: text.encode()})
+        with new_directory(path) as folder:
+            for name, content in {**files, MANIFEST: text.encode()}.items():
+                write_synced(folder / name, content)
     except OSError as error:
         raise UserError(
             f"Policy bundle {path} cannot be written ({error.strerror or error}); "
@@ -103,64 +105,3 @@ def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, by
 def broken(folder: Path, what: str) -> UserError:
     """Return the error that says what is damaged."""
     return UserError(f"Policy bundle {folder} is damaged: {what}; expected it as it was saved; copy or train it anew.")
-
-
-def _write_directory(target: Path, files: Mapping[str, bytes]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.parent / f".{target.name}.partial-{os.getpid()}"
-    replaced = target.parent / f".{target.name}.replaced-{os.getpid()}"
-    recover_bundle(target)
-    try:
-        partial.mkdir()
-        for name, content in files.items():
-            with open(partial / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        _sync_directory(partial)
-        if target.exists():
-            # A directory cannot be renamed over a full one: the old bundle steps aside, and back should that fail.
-            os.rename(target, replaced)
-            try:
-                os.rename(partial, target)
-            except BaseException:
-                os.rename(replaced, target)
-                raise
-        else:
-            os.rename(partial, target)
-        _sync_directory(target.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if target.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-
-
-def recover_bundle(target: Path) -> None:
-    """Clear away what a killed process left of the bundle; bring the old one back if it died between two renames."""
-    for kind in ("replaced", "partial"):
-        for leftover in target.parent.glob(f".{target.name}.{kind}-*"):
-            process = leftover.name.rpartition("-")[2]
-            if process.isdigit() and int(process) != os.getpid() and _alive(int(process)):
-                continue
-            if kind == "replaced" and not target.exists():
-                os.rename(leftover, target)
-            else:
-                shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,10 +20,11 @@ import numpy as np
 
 from mql_ros.bench.measurement import Measurement
 from mql_ros.core.errors import UserError
+from mql_ros.core.files import check_writable, write_json
 from mql_ros.core.hardware import hardware
-from mql_ros.core.output import check_writable, table, write_json
 from mql_ros.core.resources import share_path
 from mql_ros.reporting.figures import check_figure, save_figure
+from mql_ros.reporting.text_table import table
 
 if TYPE_CHECKING:
     from mql_ros.algorithm.experience.replay import Replay

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mql_ros.core.errors import UserError
-from mql_ros.core.output import check_writable, write_json
+from mql_ros.core.files import check_writable, write_json
 
 if TYPE_CHECKING:
     from mql_ros.grasping.driver_check.checks import Verdict

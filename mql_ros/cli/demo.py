@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -47,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from mql_ros.core.errors import UserError
+    from mql_ros.core.files import new_directory
     from mql_ros.core.resources import share_path
     from mql_ros.grasping.robot.profile import load_profile
     from mql_ros.ros.bringup.graph import check_ros
@@ -72,19 +72,12 @@ def main(arguments: argparse.Namespace) -> int:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out} cannot be made ({error.strerror}); choose another directory") from error
-    # Everything is written beside the place and renamed at the end: a demo that fails leaves nothing half-written.
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    os.chmod(work, 0o755)
-    try:
-        Demo(names, arguments.trials, arguments.seed, policy, arguments.robot, work, started).run()
-        if out.exists():
-            out.rmdir()
-        work.rename(out)
-    except UserError as error:
-        # What the nodes said is all that explains such an error: it is kept, but not where results are expected.
-        raise UserError(_keep_logs(str(error), work)) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with new_directory(out) as work:
+        try:
+            Demo(names, arguments.trials, arguments.seed, policy, arguments.robot, work, started).run()
+        except UserError as error:
+            # What the nodes said is all that explains such an error: it is kept, but not where results are expected.
+            raise UserError(_keep_logs(str(error), work)) from error
     print(f"report: {out / 'report.html'}   numbers: {out / 'result.json'}")
     return 0
 

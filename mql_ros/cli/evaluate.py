@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    from mql_ros.core.output import check_writable, write_json
+    from mql_ros.core.files import check_writable, write_json
     from mql_ros.core.resources import share_path
     from mql_ros.evaluation.adaptation_settings import load_adaptation
     from mql_ros.evaluation.runner import PartialResults, run_cases

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mql_ros.core.errors import UserError
-from mql_ros.core.output import check_writable, table, write_json
+from mql_ros.core.files import check_writable, write_json
 from mql_ros.evaluation.statistics import wilson_interval
+from mql_ros.reporting.text_table import table
 
 if TYPE_CHECKING:
     from mql_sim.environment import GraspTask

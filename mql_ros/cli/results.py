@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mql_ros.core.errors import UserError
-from mql_ros.core.output import check_writable
+from mql_ros.core.files import check_writable, write_text
 from mql_ros.reporting import results_curves, results_figures, results_tables
 from mql_ros.reporting.results_page import Page
 
@@ -56,7 +56,7 @@ def main(arguments: argparse.Namespace) -> int:
             raise UserError(f"{page.images} cannot be made ({error.strerror}); choose another --out") from error
     for name, picture in page.figures.items():
         results_figures.save_small(picture, page.images / name)
-    _write(page.out, text)
+    write_text(page.out, text)
     print(f"wrote {page.out}" + "".join(f", {page.images / name}" for name in page.figures))
     for line in dict.fromkeys(re.findall(r"^not measured yet: .*$", text, re.MULTILINE)):
         print(line)
@@ -105,13 +105,3 @@ def _line(page: Page, line: str, place: str) -> str:
         return DIRECTIVES[words[0]](page, words[1:])
     except UserError as error:
         raise UserError(f"{place}: {{{{{' '.join(words)}}}}}: {error}") from error
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written ({error.strerror}); choose another place") from error

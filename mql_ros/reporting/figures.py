@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import io
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mql_ros.core.errors import UserError
-from mql_ros.core.output import check_writable
+from mql_ros.core.files import check_writable, write_bytes
 from mql_ros.evaluation.methods import METHODS
 
 if TYPE_CHECKING:
@@ -94,13 +94,8 @@ def save_figure(figure: Figure, path: str) -> None:
     """Write it as a whole or not at all, the same bytes for the same figure; UserError says why it cannot be."""
     from matplotlib import rc_context
 
-    file = Path(path)
-    partial = file.with_name(f".{file.name}.partial-{os.getpid()}{file.suffix}")
-    kind = file.suffix.lower().removeprefix(".")
-    try:
-        with rc_context({"svg.hashsalt": "mql"}):
-            figure.savefig(partial, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-        os.replace(partial, file)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written ({error.strerror}); choose another place") from error
+    kind = Path(path).suffix.lower().removeprefix(".")
+    content = io.BytesIO()
+    with rc_context({"svg.hashsalt": "mql"}):
+        figure.savefig(content, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    write_bytes(path, content.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mql_ros.core.errors import UserError
+from mql_ros.core.files import write_bytes
 from mql_ros.reporting.figures import evaluation_figure, save_figure
 from mql_ros.reporting.results_curves import (
     TRAINING,
@@ -65,14 +67,10 @@ def save_small(picture: Figure, path: Path) -> None:
     from PIL import Image
 
     save_figure(picture, str(path))
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with Image.open(path) as whole:
-            whole.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(partial, format="PNG", optimize=True)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written ({error.strerror}); choose another place") from error
+    content = io.BytesIO()
+    with Image.open(path) as whole:
+        whole.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(content, format="PNG", optimize=True)
+    write_bytes(path, content.getvalue())
 
 
 def _there_already(page: Page, name: str) -> str:

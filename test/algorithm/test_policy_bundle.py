@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from helpers.algorithm import A, O, assert_same_state, filled_replay, small_learner
 
-from mql_ros.algorithm.bundle_files import read_bundle, recover_bundle
+from mql_ros.algorithm.bundle_files import read_bundle
 from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
 from mql_ros.core.errors import UserError
+from mql_ros.core.files import recover_directory
 
 
 def trained():
@@ -194,7 +195,7 @@ def test_leftovers_of_a_killed_save_are_cleared_by_the_next(tmp_path):
     save(tmp_path / "policy")
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
     (tmp_path / "policy").rename(tmp_path / f".policy.replaced-{dead}")
-    recover_bundle(tmp_path / "policy")
+    recover_directory(tmp_path / "policy")
     assert load_bundle(tmp_path / "policy").manifest["version"] == 1
 
 

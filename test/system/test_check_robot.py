@@ -17,7 +17,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.cli import check_robot
 from mql_ros.core.errors import UserError
-from mql_ros.core.output import write_json
+from mql_ros.core.files import write_json
 from mql_ros.grasping.driver_check.checks import Verdict
 from mql_ros.grasping.driver_check.report import SIMULATOR, content_hash, default_path, load_report, make_report
 from mql_ros.grasping.robot.profile import load_profile

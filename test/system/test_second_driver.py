@@ -14,7 +14,7 @@ from helpers import first_order_driver
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from mql_ros.core.output import write_json
+from mql_ros.core.files import write_json
 from mql_ros.core.resources import share_path
 from mql_ros.grasping.driver_check.report import load_report, make_report
 from mql_ros.grasping.robot.profile import load_profile

@@ -1,14 +1,15 @@
-"""Sessions on disk: one .npz file for a number of sessions, written under a temporary name and renamed."""
+"""Sessions on disk: one .npz file for a number of sessions, written as a whole or not at all."""
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mql_ros.algorithm.experience.session import Session
+from mql_ros.core.files import write_bytes
 
 _FIELDS = ("observation", "action", "reward", "next_observation", "done", "terminal", "block")
 
@@ -21,12 +22,9 @@ def write_sessions(path: Path, sessions: Sequence[Session]) -> None:
     arrays = {name: np.concatenate([getattr(s, name) for s in sessions]) for name in names}
     arrays["length"] = np.array([len(s) for s in sessions])
     arrays["task"] = np.array([s.task for s in sessions])
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, content.getvalue())
 
 
 def read_sessions(path: Path) -> list[Session]:

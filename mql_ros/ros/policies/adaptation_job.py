@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from mql_ros.core.errors import EXIT_USER_ERROR, UserError
+from mql_ros.core.files import write_json
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,7 @@ def main(arguments: list[str]) -> int:
     try:
         request = AdaptationRequest.read(Path(arguments[0]))
         result = run(request)
-        temporary = Path(request.result + ".partial")
-        temporary.write_text(json.dumps(result, allow_nan=False))
-        temporary.rename(request.result)
+        write_json(request.result, result)
         return 0
     except UserError as error:
         print(error, file=sys.stderr)

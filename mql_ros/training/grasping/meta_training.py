@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from mql_ros.algorithm.bundle_files import recover_bundle
 from mql_ros.algorithm.experience.replay import Batch, Replay, concatenate
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.algorithm.experience.session_files import read_sessions, write_sessions
@@ -28,6 +27,7 @@ from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.core.errors import UserError
+from mql_ros.core.files import recover_directory, write_json, write_text
 from mql_ros.core.hardware import hardware
 from mql_ros.grasping.learning.hindsight import labelled
 from mql_ros.grasping.task import spaces
@@ -73,7 +73,7 @@ class Training:
             raise UserError(
                 f"{self.folder} holds a training run with another configuration; choose another --out or remove it"
             )
-        record.write_text(text)
+        write_text(record, text)
 
     def run(self) -> Path:
         """Train to the end; returns the path of the finished bundle."""
@@ -129,7 +129,7 @@ class Training:
         config = self.config
         newest = self.folder / "newest"
         for checkpoint in (newest, self.folder / "best"):
-            recover_bundle(checkpoint)
+            recover_directory(checkpoint)
         best = self.folder / "cloned"
         best_score = float(load_bundle(best).manifest["extra"]["score"])
         learner, done = cloned, 0
@@ -173,7 +173,7 @@ class Training:
     def _average(self, learner: TD3Learner, number: int) -> None:
         """Take a round's actor and encoder into the mean of the last rounds' (Izmailov et al. 2018)."""
         path, before = self.folder / "averaged", number - (self.config.rounds - self.config.averaged_rounds)
-        recover_bundle(path)
+        recover_directory(path)
         if path.exists() and load_bundle(path).manifest["extra"]["round"] > number:
             return  # an interrupted run had got this far
         mean = TD3Learner(learner.network_config, learner.config, device=self.device)
@@ -270,7 +270,7 @@ class Training:
         }
         # An interrupted run may have got beyond the checkpoint that this one goes on from.
         rows = [row for row in self._validations() if row["round"] < finished] + [line]
-        _write_text(self.folder / "validation.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self.folder / "validation.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         return score
 
     def _score(self, learner: TD3Learner) -> Score:
@@ -332,7 +332,7 @@ class Training:
             "checkpoint": checkpoint, "validations": self._validations(), "measured": measured,
             "seconds": round(time.monotonic() - self._started, 1), "hardware": hardware() | {"device": self.device},
         }  # fmt: skip
-        _write_text(self.folder / "training_result.json", json.dumps(result, indent=1) + "\n")
+        write_json(self.folder / "training_result.json", result)
         self._say(f"wrote {path} ({stage})")
         return path
 
@@ -368,13 +368,6 @@ class Training:
         print(stamp, flush=True)
         with open(self.folder / "log.txt", "a", encoding="utf-8") as log:
             log.write(stamp + os.linesep)
-
-
-def _write_text(path: Path, text: str) -> None:
-    """As a whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def task_specification() -> dict[str, Any]:

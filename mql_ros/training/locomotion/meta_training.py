@@ -24,6 +24,7 @@ from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.core.errors import UserError
+from mql_ros.core.files import write_text
 from mql_ros.training.locomotion.acting import Behaviour, EpisodeRecorder, act, evaluate
 from mql_ros.training.locomotion.config import BenchmarkConfig
 from mql_ros.training.locomotion.families import HORIZON, TaskEnvironment, find_family
@@ -141,7 +142,7 @@ class BenchmarkTraining:
             raise UserError(
                 f"{self.folder} holds a training run with another configuration; choose another --out or remove it"
             )
-        record.write_text(text)
+        write_text(record, text)
 
     def _start(self, device: str) -> tuple[TD3Learner, Replay]:
         """From the newest checkpoint, or from the seed. The log goes back to where the checkpoint was written."""
@@ -160,7 +161,7 @@ class BenchmarkTraining:
             learner = TD3Learner(network, TD3Config(**config.td3), seed=config.seed, device=device)
             replay = Replay(*sizes, config.history_blocks, capacity=1_000_000)
         lines = "".join(json.dumps(line) + "\n" for line in self._log)
-        (self.folder / "log.jsonl").write_text(lines, encoding="utf-8")
+        write_text(self.folder / "log.jsonl", lines)
         return learner, replay
 
     def _checkpoint(self) -> None:
@@ -206,9 +207,7 @@ class BenchmarkTraining:
             "curve": self._log,
         }
         self._save(self.folder / "bundle", measured={"final_return": result["final_return"]})
-        partial = self.folder / "result.json.partial"
-        partial.write_text(_json(result), encoding="utf-8")
-        os.replace(partial, self.folder / "result.json")
+        write_text(self.folder / "result.json", _json(result))
         return result
 
 
