@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mql_ros.algorithm.policy_bundle import load_bundle
 from mql_ros.core.errors import UserError
 from mql_ros.training.grasping.config import TrainingConfig, load_training_config
 from mql_ros.training.grasping.meta_training import Training
+from mql_ros.training.run_folder import RunFolder
 from mql_sim.objects.catalogue import HELD_OUT_NAMED, development_names, training_names
 
 TINY = TrainingConfig(
@@ -28,23 +30,22 @@ class KilledError(Exception):
     """Stands for a killed process."""
 
 
-class InterruptedTraining(Training):
-    """Stops right after the checkpoint of the first round."""
-
-    def _say(self, line: str) -> None:
-        super()._say(line)
-        if line.startswith("round 1/"):
-            raise KilledError
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Training(TINY, tmp_path_factory.mktemp("run") / "a", processes=1).run()
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(KilledError):
-        InterruptedTraining(TINY, tmp_path / "b", processes=1).run()
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def say_and_stop(folder: RunFolder, line: str, say: Callable[[RunFolder, str], None] = RunFolder.say) -> None:
+        say(folder, line)
+        if line.startswith("round 1/"):  # right after the checkpoint of the first round
+            raise KilledError
+
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(RunFolder, "say", say_and_stop)
+        Training(TINY, tmp_path / "b", processes=1).run()
     first = load_bundle(tmp_path / "b" / "newest").make_learner()
     resumed = Training(TINY, tmp_path / "b", processes=1).run()
     last, mean = (load_bundle(tmp_path / "b" / name).make_learner() for name in ("newest", "averaged"))
@@ -53,6 +54,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(finished: Path, t
     one, two = load_bundle(finished), load_bundle(resumed)
     assert one.manifest["files"] == two.manifest["files"]
     assert one.manifest["measured"] == two.manifest["measured"]
+    curves = [(bundle.path.parent / "curve.jsonl").read_text() for bundle in (one, two)]
+    assert curves[0] == curves[1]
 
 
 def test_the_bundle_says_where_it_comes_from(finished: Path) -> None:

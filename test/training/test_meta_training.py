@@ -17,6 +17,7 @@ from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.policy_bundle import load_bundle
 from mql_ros.algorithm.td3 import TD3Config
 from mql_ros.cli import main as cli
+from mql_ros.core.files import recover_directory
 from mql_ros.training.locomotion.config import load_benchmark_config
 from mql_ros.training.locomotion.families import FAMILIES
 
@@ -56,7 +57,7 @@ def test_a_killed_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, capsys):
     )
     try:
         deadline = time.monotonic() + 60.0
-        while not list(killed.glob("checkpoints/[0-9]*")):
+        while not (killed / "newest").exists():
             assert process.poll() is None
             assert time.monotonic() < deadline, "no checkpoint within 60 s"
             time.sleep(0.01)
@@ -64,17 +65,17 @@ def test_a_killed_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, capsys):
     finally:
         process.kill()
         process.wait()
-    reached = int(max(path.name for path in killed.glob("checkpoints/[0-9]*")))
-    steps = str(reached + 400)
+    recover_directory(killed / "newest")
+    steps = str(load_bundle(killed / "newest").manifest["extra"]["steps"] + 400)
     assert cli.main(words(killed, config, "--steps", steps)) == 0
     assert cli.main(words(whole, config, "--steps", steps)) == 0
     capsys.readouterr()
     one, other = (json.loads((folder / "result.json").read_text()) for folder in (whole, killed))
     assert [without_times(line) for line in one["curve"]] == [without_times(line) for line in other["curve"]]
     assert [line["steps"] for line in one["curve"]] == list(range(400, int(steps) + 1, 400))
-    log = [json.loads(line) for line in (killed / "log.jsonl").read_text().splitlines()]
-    assert log == other["curve"]
-    bundles = [load_bundle(next(folder.glob("checkpoints/[0-9]*"))) for folder in (whole, killed)]
+    drawn = [json.loads(line) for line in (killed / "curve.jsonl").read_text().splitlines()]
+    assert drawn == other["curve"]
+    bundles = [load_bundle(folder / "newest") for folder in (whole, killed)]
     assert bundles[0].files == bundles[1].files
     assert one["updates"] == (int(steps) - 400) * 0.05
 

@@ -1,18 +1,15 @@
 """Meta-training on grasping: demonstrations, cloning, then TD3 with context; the better of the two becomes the bundle.
 
 Everything is derived from the seed, so an interrupted run goes on where its last finished piece left it: files of
-sessions, and checkpoints that are policy bundles with optimiser state.
+sessions, and checkpoints with optimiser state.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import re
 import shlex
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +21,10 @@ from mql_ros.algorithm.experience.replay import Batch, Replay, concatenate
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.algorithm.experience.session_files import read_sessions, write_sessions
 from mql_ros.algorithm.networks import NetworkConfig
-from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
+from mql_ros.algorithm.policy_bundle import PolicyBundle
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.core.errors import UserError
-from mql_ros.core.files import recover_directory, write_json, write_text
+from mql_ros.core.files import write_json
 from mql_ros.core.hardware import hardware
 from mql_ros.grasping.learning.hindsight import labelled
 from mql_ros.grasping.task import spaces
@@ -35,6 +32,7 @@ from mql_ros.rollouts.rollout import successes
 from mql_ros.rollouts.workers import Job, Policy, Workers
 from mql_ros.training.grasping.config import TrainingConfig
 from mql_ros.training.grasping.validation import Score, evaluate_policy
+from mql_ros.training.run_folder import RunFolder
 from mql_sim.objects.catalogue import HELD_OUT_NAMED, development_names, training_names
 
 CHUNK = 50
@@ -43,14 +41,12 @@ VALIDATION_TRIALS = 5
 
 
 class Training:
-    """One run of `mql train` in a folder."""
+    """One run of `mql train` in a folder: demonstrations/, rounds/, checkpoints, and at the end bundle/."""
 
     def __init__(self, config: TrainingConfig, folder: Path, processes: int, device: str = "cpu") -> None:
-        self.config, self.folder, self.device = config, folder, device
+        self.config, self.device = config, device
         self._objects = training_names()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._check_same_run()
-        self._started = time.monotonic() - self._logged_seconds()
+        self._folder = RunFolder(folder, config.as_dict(), robot=config.robot, task=task_specification())
         self._workers = Workers(config.robot, processes)
         own = config.rounds * config.sessions_per_round
         self._replay = self._new_replay(config.demonstration_sessions + own)
@@ -64,16 +60,6 @@ class Training:
             self.config.history_blocks,
             capacity=spaces.DECISIONS_PER_TRIAL * trials,
         )
-
-    def _check_same_run(self) -> None:
-        """A folder belongs to one configuration; going on with another would mix runs."""
-        record = self.folder / "training.json"
-        text = json.dumps(self.config.as_dict(), indent=2, sort_keys=True)
-        if record.exists() and record.read_text() != text:
-            raise UserError(
-                f"{self.folder} holds a training run with another configuration; choose another --out or remove it"
-            )
-        write_text(record, text)
 
     def run(self) -> Path:
         """Train to the end; returns the path of the finished bundle."""
@@ -92,7 +78,7 @@ class Training:
                 last = min(first + CHUNK, config.demonstration_sessions)
                 jobs = [self._job(0, number, 0.0, tuple(self._objects)) for number in range(first, last)]
                 write_sessions(path, list(self._workers.demonstrate(jobs)))
-                self._say(f"demonstrations {last}/{config.demonstration_sessions} sessions")
+                self._folder.say(f"demonstrations {last}/{config.demonstration_sessions} sessions")
             for session in read_sessions(path):
                 self._replay.add(session)
 
@@ -104,10 +90,9 @@ class Training:
         return Job(name, seed, self.config.trials_per_session, noise, others)
 
     def _clone(self) -> TD3Learner:
-        path = self.folder / "cloned"
-        if path.exists():
-            cloned = load_bundle(path).make_learner(self.device)
-            if not self._validations():  # a clone that another run has made
+        if (checkpoint := self._folder.load("cloned")) is not None:
+            cloned = checkpoint.make_learner(self.device)
+            if not self._folder.points():  # a clone that another run has made
                 self._validate(cloned, 0)
             return cloned
         config = self.config
@@ -118,32 +103,24 @@ class Training:
         for number in range(config.clone_updates):
             metrics = learner.clone_update(self._replay.sample(config.batch_blocks, rng), critic_weight=1.0)
             if (number + 1) % 1000 == 0:
-                self._say(f"cloning {number + 1}/{config.clone_updates}: {_numbers(metrics)}")
+                self._folder.say(f"cloning {number + 1}/{config.clone_updates}: {_numbers(metrics)}")
         score = self._validate(learner, 0)
-        self._say(f"cloned policy on development objects: {score.by_trial}")
-        self._checkpoint(path, learner, {"round": 0, "score": score.value})
+        self._folder.say(f"cloned policy on development objects: {score.by_trial}")
+        self._checkpoint("cloned", learner, {"round": 0, "score": score.value})
         return learner
 
-    def _reinforce(self, cloned: TD3Learner) -> Path:
+    def _reinforce(self, cloned: TD3Learner) -> PolicyBundle:
         """Rounds of collecting and updating; returns the best checkpoint, perhaps the clone itself."""
         config = self.config
-        newest = self.folder / "newest"
-        for checkpoint in (newest, self.folder / "best"):
-            recover_directory(checkpoint)
-        best = self.folder / "cloned"
-        best_score = float(load_bundle(best).manifest["extra"]["score"])
         learner, done = cloned, 0
-        if newest.exists():
-            bundle = load_bundle(newest)
-            learner, done = bundle.make_learner(self.device), int(bundle.manifest["extra"]["round"])
+        if (newest := self._folder.load("newest")) is not None:
+            learner, done = newest.make_learner(self.device), int(newest.manifest["extra"]["round"])
         else:
             self._use_td3_settings(learner)
             rng = np.random.default_rng([config.seed, 3])
             for _ in range(config.critic_warmup_updates):
                 learner.update(self._replay.sample(config.batch_blocks, rng), update_actor=False)
-        if (self.folder / "best").exists():
-            best = self.folder / "best"
-            best_score = float(load_bundle(best).manifest["extra"]["score"])
+        best_score = _score_of(self._folder.load("best") or self._saved("cloned"))
         self._relabel_demonstrations()
         for number in range(done):
             self._keep(read_sessions(self._round_file(number)))
@@ -162,44 +139,48 @@ class Training:
                 line += f" validation {np.round(validation.by_trial, 3).tolist()}"
             extra = {"round": number + 1, "score": score}
             if score is not None and score > best_score:
-                best, best_score = self.folder / "best", score
-                self._checkpoint(best, learner, extra)
+                best_score = score
+                self._checkpoint("best", learner, extra)
             if number >= config.rounds - config.averaged_rounds:
                 self._average(learner, number)
-            self._checkpoint(newest, learner, extra)
-            self._say(line)
-        return self._averaged_or(best)
+            self._checkpoint("newest", learner, extra)
+            self._folder.say(line)
+        return self._averaged_or(self._folder.load("best") or self._saved("cloned"))
 
     def _average(self, learner: TD3Learner, number: int) -> None:
         """Take a round's actor and encoder into the mean of the last rounds' (Izmailov et al. 2018)."""
-        path, before = self.folder / "averaged", number - (self.config.rounds - self.config.averaged_rounds)
-        recover_directory(path)
-        if path.exists() and load_bundle(path).manifest["extra"]["round"] > number:
+        before = number - (self.config.rounds - self.config.averaged_rounds)
+        averaged = self._folder.load("averaged")
+        if averaged is not None and averaged.manifest["extra"]["round"] > number:
             return  # an interrupted run had got this far
         mean = TD3Learner(learner.network_config, learner.config, device=self.device)
-        mean.load_state_dict(load_bundle(path).make_learner().state_dict() if before else learner.state_dict())
+        mean.load_state_dict((averaged.make_learner() if averaged and before else learner).state_dict())
         for name in ("actor", "encoder"):
             for kept, new in zip(mean.networks[name].parameters(), learner.networks[name].parameters(), strict=True):
                 kept.data.lerp_(new.data, 1.0 / (before + 1))
-        self._checkpoint(path, mean, {"round": number + 1, "score": None})
+        self._checkpoint("averaged", mean, {"round": number + 1, "score": None})
 
-    def _averaged_or(self, best: Path) -> Path:
+    def _averaged_or(self, best: PolicyBundle) -> PolicyBundle:
         """The averaged policy, where it is above the clone on the development objects; else the best checkpoint.
 
         Single checkpoints differ by more than the development objects can tell, so the best of them is partly luck.
         """
-        path = self.folder / "averaged"
         if not self.config.averaged_rounds:
             return best
-        mean = load_bundle(path).make_learner(self.device)
+        mean = self._saved("averaged").make_learner(self.device)
         score = self._score(mean)
-        self._say(f"average of the last {self.config.averaged_rounds} rounds: {np.round(score.by_trial, 3).tolist()}")
-        self._checkpoint(path, mean, {"round": self.config.rounds, "score": score.value, "averaged": True})
-        cloned = float(load_bundle(self.folder / "cloned").manifest["extra"]["score"])
-        return path if score.value > cloned else best
+        count, shown = self.config.averaged_rounds, np.round(score.by_trial, 3).tolist()
+        self._folder.say(f"average of the last {count} rounds: {shown}")
+        self._checkpoint("averaged", mean, {"round": self.config.rounds, "score": score.value, "averaged": True})
+        return self._saved("averaged") if score.value > _score_of(self._saved("cloned")) else best
+
+    def _saved(self, name: str) -> PolicyBundle:
+        bundle = self._folder.load(name)
+        assert bundle is not None
+        return bundle
 
     def _round_file(self, number: int) -> Path:
-        return self.folder / "rounds" / f"{number:06d}.npz"
+        return self._folder.path / "rounds" / f"{number:06d}.npz"
 
     def _collect(self, number: int, policy: Policy) -> Iterator[Session]:
         """Start a round's sessions in the workers; they run while the learner updates on what is there already."""
@@ -248,7 +229,7 @@ class Training:
                 self._replay.add(labelled(session))
 
     def _demonstrations_file(self, first: int) -> Path:
-        return self.folder / "demonstrations" / f"{first:06d}.npz"
+        return self._folder.path / "demonstrations" / f"{first:06d}.npz"
 
     def _batch(self, rng: np.random.Generator) -> Batch:
         count = round(self.config.own_fraction * self.config.batch_blocks) if len(self._own) else 0
@@ -258,19 +239,17 @@ class Training:
         return concatenate(demonstrated, self._own.sample(count, rng))
 
     def _validate(self, learner: TD3Learner, finished: int) -> Score:
-        """Score on the development objects after `finished` rounds (0: the clone); goes into validation.jsonl too."""
+        """Score on the development objects after `finished` rounds (0: the clone); a point of the curve."""
         config, score = self.config, self._score(learner)
         sessions = config.demonstration_sessions + finished * config.sessions_per_round
-        line = {
+        point = {
             "round": finished,
             "decisions": spaces.DECISIONS_PER_TRIAL * config.trials_per_session * sessions,
             "labels": finished == 0,
             "by_trial": score.by_trial,
             "mean_after_first": score.value,
         }
-        # An interrupted run may have got beyond the checkpoint that this one goes on from.
-        rows = [row for row in self._validations() if row["round"] < finished] + [line]
-        write_text(self.folder / "validation.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        self._folder.add_point("round", point)
         return score
 
     def _score(self, learner: TD3Learner) -> Score:
@@ -279,21 +258,16 @@ class Training:
         names = development_names()[: config.validation_objects]
         return evaluate_policy(self._workers, policy, names, VALIDATION_TRIALS, 90, config.validation_sessions)
 
-    def _validations(self) -> list[dict[str, Any]]:
-        file = self.folder / "validation.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
     # -- results -----------------------------------------------------------------------------------------------------
 
-    def _finish(self, best: Path) -> Path:
+    def _finish(self, best: PolicyBundle) -> Path:
         """Measure the chosen policy and write it with the data that adaptation needs."""
-        config, path = self.config, self.folder / "bundle"
+        config = self.config
         held_out = set(HELD_OUT_NAMED) & set(self._objects)
         assert not held_out, f"held-out objects were trained on: {held_out}"
-        bundle = load_bundle(best)
-        checkpoint, learner = bundle.manifest["extra"], bundle.make_learner(self.device)
+        checkpoint, learner = best.manifest["extra"], best.make_learner(self.device)
         policy = Policy.of(learner, config.history_blocks)
-        clone_policy = Policy.of(load_bundle(self.folder / "cloned").make_learner(self.device), config.history_blocks)
+        clone_policy = Policy.of(self._saved("cloned").make_learner(self.device), config.history_blocks)
         training_sample = self._objects[: config.measured_objects]
         measured: dict[str, Any] = {"development_score": checkpoint["score"]}
         for name, candidate, seed in (
@@ -303,18 +277,18 @@ class Training:
         ):
             score = evaluate_policy(self._workers, candidate, training_sample, VALIDATION_TRIALS, seed)
             measured[name] = score.as_dict()
-            self._say(f"{name}: {json.dumps(measured[name])}")
+            self._folder.say(f"{name}: {json.dumps(measured[name])}")
         replay = self._new_replay(config.replay_sessions)
         for session in self._newest_sessions(config.replay_sessions):
             replay.add(replace(session, teacher_action=None))
         stage = (
-            "cloned from the scripted teacher" if best.name == "cloned" else "TD3 with context, started from the clone"
+            "cloned from the scripted teacher"
+            if best.path.name == "cloned"
+            else "TD3 with context, started from the clone"
         )
-        save_bundle(
-            path,
+        self._folder.save(
+            "bundle",
             learner,
-            robot={"name": config.robot},
-            task=task_specification(),
             replay=replay,
             training={
                 **config.as_dict(),
@@ -325,19 +299,20 @@ class Training:
             seeds={"training": config.seed},
             measured=measured,
             training_objects=self._objects,
-            overwrite=True,
         )
         result = {
             "schema": 1, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "config": config.as_dict(),
-            "checkpoint": checkpoint, "validations": self._validations(), "measured": measured,
-            "seconds": round(time.monotonic() - self._started, 1), "hardware": hardware() | {"device": self.device},
+            "checkpoint": checkpoint, "validations": self._folder.points(), "measured": measured,
+            "seconds": round(self._folder.seconds, 1), "hardware": hardware() | {"device": self.device},
         }  # fmt: skip
-        write_json(self.folder / "training_result.json", result)
-        self._say(f"wrote {path} ({stage})")
+        write_json(self._folder.path / "training_result.json", result)
+        path = self._folder.path / "bundle"
+        self._folder.say(f"wrote {path} ({stage})")
         return path
 
     def _newest_sessions(self, count: int) -> list[Session]:
-        files = sorted((self.folder / "demonstrations").glob("*.npz")) + sorted((self.folder / "rounds").glob("*.npz"))
+        kinds = ("demonstrations", "rounds")
+        files = [file for kind in kinds for file in sorted((self._folder.path / kind).glob("*.npz"))]
         sessions: list[Session] = []
         for file in reversed(files):
             sessions = read_sessions(file) + sessions
@@ -345,29 +320,8 @@ class Training:
                 break
         return sessions[-count:]
 
-    def _checkpoint(self, path: Path, learner: TD3Learner, extra: dict[str, Any]) -> None:
-        save_bundle(
-            path,
-            learner,
-            robot={"name": self.config.robot},
-            task=task_specification(),
-            history_blocks=self.config.history_blocks,
-            training=self.config.as_dict(),
-            extra=extra,
-            overwrite=True,
-        )
-
-    def _logged_seconds(self) -> float:
-        """What an interrupted run has taken so far, from the last stamp in its log."""
-        log = self.folder / "log.txt"
-        stamps = re.findall(r"^\[ *([\d.]+) min\]", log.read_text(), re.MULTILINE) if log.exists() else []
-        return 60.0 * float(stamps[-1]) if stamps else 0.0
-
-    def _say(self, line: str) -> None:
-        stamp = f"[{(time.monotonic() - self._started) / 60:6.1f} min] {line}"
-        print(stamp, flush=True)
-        with open(self.folder / "log.txt", "a", encoding="utf-8") as log:
-            log.write(stamp + os.linesep)
+    def _checkpoint(self, name: str, learner: TD3Learner, extra: dict[str, Any]) -> None:
+        self._folder.save(name, learner, history_blocks=self.config.history_blocks, extra=extra)
 
 
 def task_specification() -> dict[str, Any]:
@@ -378,6 +332,10 @@ def task_specification() -> dict[str, Any]:
         "action_size": spaces.ACTION_SIZE,
         "decisions_per_trial": spaces.DECISIONS_PER_TRIAL,
     }
+
+
+def _score_of(checkpoint: PolicyBundle) -> float:
+    return float(checkpoint.manifest["extra"]["score"])
 
 
 def _numbers(metrics: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import platform
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,44 +20,43 @@ import numpy as np
 
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.networks import NetworkConfig
-from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.core.errors import UserError
 from mql_ros.core.files import write_text
 from mql_ros.training.locomotion.acting import Behaviour, EpisodeRecorder, act, evaluate
 from mql_ros.training.locomotion.config import BenchmarkConfig
 from mql_ros.training.locomotion.families import HORIZON, TaskEnvironment, find_family
+from mql_ros.training.run_folder import RunFolder
 
 _ACTING, _UPDATES, _EVALUATION = 1, 2, 3  # streams of random numbers
 
 
 class BenchmarkTraining:
-    """One run of `mql train --family` in a folder: log.jsonl, checkpoints/, and at the end bundle/ and result.json."""
+    """One run of `mql train --family` in a folder: the checkpoint newest/, and at the end bundle/ and result.json."""
 
     def __init__(self, config: BenchmarkConfig, folder: Path, device: str = "cpu", command: Sequence[str] = ()) -> None:
-        self.config, self.folder, self.command = config, folder, list(command)
+        self.config, self.command = config, list(command)
         family = find_family(config.family)
         self._training_tasks, self._test_tasks = family.tasks(config.task_seed)
         acting, tested = config.environments, len(self._test_tasks) * config.evaluation_repeats
         self._environments = [TaskEnvironment(family) for _ in range(acting)]
         # Evaluation has its own, so that it cannot change what the others go on with.
         self._test_environments = [TaskEnvironment(family) for _ in range(tested)]
-        self._check_same_run()
-        self._steps, self._seconds, self._cpu_seconds = 0, 0.0, 0.0
-        self._log: list[dict[str, Any]] = []
+        task = {"name": config.family, "block_length": config.block_length, "reward_scale": config.reward_scale}
+        self._folder = RunFolder(folder, config.as_dict(), robot=family.robot, task=task, may_change=("steps",))
+        self._steps, self._cpu_before = 0, 0.0
         self._metrics: dict[str, float] = {}
         self._learner, self._replay = self._start(device)
 
     def run(self) -> dict[str, Any]:
         """Train to the end; returns what is in result.json."""
         config = self.config
-        self._wall, self._cpu = time.monotonic() - self._seconds, time.process_time() - self._cpu_seconds
+        self._cpu_started = time.process_time() - self._cpu_before
         while self._steps < config.steps:
             before = self._steps
             self._round(before // config.round_steps)
             self._steps += config.round_steps
             last = self._steps >= config.steps
-            self._seconds, self._cpu_seconds = time.monotonic() - self._wall, time.process_time() - self._cpu
             if last or self._steps // config.evaluate_every > before // config.evaluate_every:
                 self._evaluate()
             if last or self._steps // config.checkpoint_every > before // config.checkpoint_every:
@@ -103,7 +101,7 @@ class BenchmarkTraining:
         return Behaviour(self._learner, config.history_blocks, config.block_length, config.reward_scale, noise, random)
 
     def _evaluate(self) -> None:
-        """A line of the log: returns on the test tasks, from the same starts each time."""
+        """Add a point to the curve: returns on the test tasks, from the same starts each time."""
         config = self.config
         tasks = [task for task in self._test_tasks for _ in range(config.evaluation_repeats)]
         returns = evaluate(
@@ -114,7 +112,7 @@ class BenchmarkTraining:
             [config.task_seed, _EVALUATION],
         )
         by_task = returns.reshape(len(self._test_tasks), -1).mean(axis=1)
-        line = {
+        point = {
             "steps": self._steps,
             "updates": self._learner.updates,
             "mean_return": round(float(returns.mean()), 2),
@@ -122,92 +120,67 @@ class BenchmarkTraining:
             "return_by_task": np.round(by_task, 1).tolist(),
             "critic_loss": self._metrics.get("critic_loss"),
             "q_mean": self._metrics.get("q_mean"),
-            "seconds": round(self._seconds, 1),
+            "seconds": round(self._folder.seconds, 1),
             "cpu_seconds": round(self._cpu_seconds, 1),
         }
-        self._log.append(line)
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+        self._folder.add_point("steps", point)
+        self._folder.say(json.dumps(point))
 
     # -- files -------------------------------------------------------------------------------------------------------
 
-    def _check_same_run(self) -> None:
-        """A folder belongs to one configuration; only the number of steps may grow."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        record, values = self.folder / "training.json", self.config.as_dict()
-        del values["steps"]
-        text = json.dumps(values, indent=2, sort_keys=True)
-        if record.exists() and record.read_text() != text:
-            raise UserError(
-                f"{self.folder} holds a training run with another configuration; choose another --out or remove it"
-            )
-        write_text(record, text)
-
     def _start(self, device: str) -> tuple[TD3Learner, Replay]:
-        """From the newest checkpoint, or from the seed. The log goes back to where the checkpoint was written."""
+        """From the newest checkpoint, or from the seed."""
         config = self.config
-        checkpoints = sorted((self.folder / "checkpoints").glob("[0-9]*"))
-        if checkpoints:
-            bundle = load_bundle(checkpoints[-1])
-            learner, replay = bundle.make_learner(device), bundle.make_replay()
-            extra = bundle.manifest["extra"]
-            self._steps, self._log = int(extra["steps"]), list(extra["log"])
-            self._seconds, self._cpu_seconds = float(extra["seconds"]), float(extra["cpu_seconds"])
-        else:
-            seen, done = self._environments[0].observation_space, self._environments[0].action_space
-            sizes = int(np.prod(seen.shape or ())), int(np.prod(done.shape or ()))
-            network = NetworkConfig(*sizes, **config.network)
-            learner = TD3Learner(network, TD3Config(**config.td3), seed=config.seed, device=device)
-            replay = Replay(*sizes, config.history_blocks, capacity=1_000_000)
-        lines = "".join(json.dumps(line) + "\n" for line in self._log)
-        write_text(self.folder / "log.jsonl", lines)
-        return learner, replay
+        if (newest := self._folder.load("newest")) is not None:
+            extra = newest.manifest["extra"]
+            self._steps, self._cpu_before = int(extra["steps"]), float(extra["cpu_seconds"])
+            return newest.make_learner(device), newest.make_replay()
+        seen, done = self._environments[0].observation_space, self._environments[0].action_space
+        sizes = int(np.prod(seen.shape or ())), int(np.prod(done.shape or ()))
+        network = NetworkConfig(*sizes, **config.network)
+        learner = TD3Learner(network, TD3Config(**config.td3), seed=config.seed, device=device)
+        return learner, Replay(*sizes, config.history_blocks, capacity=1_000_000)
+
+    @property
+    def _cpu_seconds(self) -> float:
+        return time.process_time() - self._cpu_started
 
     def _checkpoint(self) -> None:
-        """Everything that the run goes on with, under a name of its own; the older ones go once it is there."""
-        folder = self.folder / "checkpoints"
-        path = folder / f"{self._steps:010d}"
-        extra = {"steps": self._steps, "log": self._log, "seconds": self._seconds, "cpu_seconds": self._cpu_seconds}
-        self._save(path, replay_float16=False, extra=extra)
-        for old in folder.glob("[0-9]*"):
-            if old != path:
-                shutil.rmtree(old)
+        """Everything that the run goes on with."""
+        self._save("newest", replay_float16=False, extra={"steps": self._steps, "cpu_seconds": self._cpu_seconds})
 
-    def _save(self, path: Path, **more: Any) -> None:
-        config, family = self.config, find_family(self.config.family)
-        save_bundle(
-            path,
+    def _save(self, name: str, **contents: Any) -> None:
+        config = self.config
+        self._folder.save(
+            name,
             self._learner,
-            robot={"name": family.robot},
-            task={"name": config.family, "block_length": config.block_length, "reward_scale": config.reward_scale},
             replay=self._replay,
-            training=config.as_dict(),
             seeds={"training": config.seed, "tasks": config.task_seed},
             training_objects=[task.name for task in self._training_tasks],
-            overwrite=True,
-            **more,
+            **contents,
         )
 
     def _finish(self) -> dict[str, Any]:
         """The policy as a bundle, and the run's numbers as one small JSON file."""
+        # A run that was killed may have drawn points beyond its last checkpoint.
+        curve = [point for point in self._folder.points() if point["steps"] <= self._steps]
         result = {
             "family": self.config.family,
             "seed": self.config.seed,
             "command": self.command,
             "steps": self._steps,
             "updates": self._learner.updates,
-            "final_return": self._log[-1]["mean_return"],
-            "seconds": round(self._seconds, 1),
+            "final_return": curve[-1]["mean_return"],
+            "seconds": round(self._folder.seconds, 1),
             "cpu_seconds": round(self._cpu_seconds, 1),
             "hardware": {"processor": _processor(), "cores": os.cpu_count(), "device": str(self._learner.device)},
             "versions": _versions(),
             "config": self.config.as_dict(),
             "test_tasks": [task.name for task in self._test_tasks],
-            "curve": self._log,
+            "curve": curve,
         }
-        self._save(self.folder / "bundle", measured={"final_return": result["final_return"]})
-        write_text(self.folder / "result.json", _json(result))
+        self._save("bundle", measured={"final_return": result["final_return"]})
+        write_text(self._folder.path / "result.json", _json(result))
         return result
 
 
