@@ -1,7 +1,7 @@
 """Start the graph: `ros2 launch mql_ros grasp.launch.py`, with sim:=false on hardware (`--show-args` explains all).
 
-The nodes come from the same table as those of `mql demo`, mql_ros.ros.bringup.graph.NODES. They are lifecycle nodes,
-brought up in the order of that table; one that dies is started again and brought up again.
+The nodes come from the same table as those of `mql demo`, mql_ros.ros.bringup.node_table. They are lifecycle nodes,
+brought up in the order of that table; a node that dies is started and brought up again.
 """
 
 from importlib.util import find_spec
@@ -24,7 +24,7 @@ from mql_ros.core.resources import share_path
 from mql_ros.grasping.robot.profile import RobotProfile, load_profile
 from mql_ros.ros.base.parameters import contradiction, parameter_table, parameters_from_words, parameters_of_file
 from mql_ros.ros.bringup.bring_up import BringUp
-from mql_ros.ros.bringup.graph import OWN_GRAPH, PACKAGE, implied_parameters, nodes_of
+from mql_ros.ros.bringup.node_table import OWN_GRAPH, PACKAGE, implied_parameters, nodes_of
 
 RESPAWN_DELAY = 2.0
 """Time before a node that died is started again, s."""

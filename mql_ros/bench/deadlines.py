@@ -30,7 +30,7 @@ def deadline_figures(bundle: str, decisions: int) -> list[Measurement]:
     """
     from mql_ros.grasping.task import spaces
     from mql_ros.ros.bringup.client import GraphClient
-    from mql_ros.ros.bringup.graph import Domain, GraphProcesses, check_ros
+    from mql_ros.ros.bringup.processes import Domain, GraphProcesses, check_ros
 
     check_ros()
     with (

@@ -24,7 +24,7 @@ def graph_figures(bundle: str) -> dict[str, float]:
     Memory is the proportional set size, which counts a page that processes share once.
     """
     from mql_ros.ros.bringup.client import GraphClient
-    from mql_ros.ros.bringup.graph import Domain, GraphProcesses, check_ros
+    from mql_ros.ros.bringup.processes import Domain, GraphProcesses, check_ros
 
     check_ros()
     start = time.monotonic()

@@ -33,7 +33,7 @@ LOAD_RATE, LOAD_SECONDS, LOAD_GOAL = 500.0, 10.0, 25.0
 def loop_figures(bundle: str) -> list[Measurement]:
     """The decision loop, bare processes, memory of each node, the first motion, and the load of a fast driver."""
     from mql_ros.ros.bringup.client import GraphClient
-    from mql_ros.ros.bringup.graph import Domain, GraphProcesses, check_ros
+    from mql_ros.ros.bringup.processes import Domain, GraphProcesses, check_ros
 
     check_ros()
     with Domain(), tempfile.TemporaryDirectory() as logs:
@@ -74,7 +74,7 @@ class LoopProbe:
         from sensor_msgs.msg import JointState
         from trajectory_msgs.msg import JointTrajectory
 
-        from mql_ros.ros.base.common import RELIABLE
+        from mql_ros.ros.base.qos import RELIABLE
 
         self._measured: dict[int, float] = {}
         self._answered: dict[int, float] = {}

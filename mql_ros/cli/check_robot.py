@@ -37,7 +37,7 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         return run_mql(["check-robot", *sys.argv[1:]])
     from mql_ros.grasping.driver_check.report import UNFINISHED, default_path, has_simulator, make_report
     from mql_ros.grasping.robot.profile import load_profile
-    from mql_ros.ros.bringup.graph import check_ros
+    from mql_ros.ros.bringup.processes import check_ros
 
     profile = load_profile(arguments.robot)
     check_writable(arguments.json)

@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
     from mql_ros.core.files import new_directory
     from mql_ros.core.resources import share_path
     from mql_ros.grasping.robot.profile import load_profile
-    from mql_ros.ros.bringup.graph import check_ros
+    from mql_ros.ros.bringup.processes import check_ros
     from mql_ros.ros.policies.policy_loading import check_bundle
     from mql_sim.objects.catalogue import find_object
 
@@ -113,7 +113,7 @@ class Demo:
         """Bring the graph up, go through the objects, and write the results."""
         from mql_ros.grasping.robot.profile import load_profile
         from mql_ros.ros.bringup.client import GraphClient
-        from mql_ros.ros.bringup.graph import Domain, GraphProcesses
+        from mql_ros.ros.bringup.processes import Domain, GraphProcesses
 
         given: dict[str, bool | int | float | str] = {
             "lockstep": True,
@@ -134,7 +134,7 @@ class Demo:
             print(f"graph ready after {time.monotonic() - self._started:.1f} s", flush=True)
             for name in self._names:
                 self._try_object(graph, name)
-            transport = graph.transport()
+            transport = graph.middleware()
         self._write(transport, processes.exit_codes)
 
     def _try_object(self, graph: Any, name: str) -> None:

@@ -15,7 +15,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.core.errors import UserError
 from mql_ros.grasping.robot.profile import load_profile
-from mql_ros.ros.base.common import RELIABLE, GraspingNode, answer, run_node
+from mql_ros.ros.base.node import GraspingNode, answer, run_node
+from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.messages.conversions import (
     SECOND,
     MessageError,

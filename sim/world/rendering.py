@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mql_sim.world.quiet import pybullet
+from mql_sim.world.bullet import pybullet
 from mql_sim.world.world import World
 
 

@@ -13,7 +13,7 @@ from mql_ros.core.errors import UserError
 from mql_ros.grasping.motion.kinematics import rotation_from_rpy
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Array
-from mql_sim.world.quiet import pybullet_data
+from mql_sim.world.bullet import pybullet_data
 
 SAME_PLACE = 1e-3
 """How far apart profile and URDF may put the tool, m; and a column of its rotation matrix."""

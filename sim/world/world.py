@@ -12,7 +12,7 @@ from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Array, Measurement
 from mql_sim.objects.spec import GRAVITY, ObjectSpec
-from mql_sim.world.quiet import connect, pybullet, pybullet_data
+from mql_sim.world.bullet import connect, pybullet, pybullet_data
 from mql_sim.world.robot_description import describe
 
 PHYSICS_STEP = 1.0 / 120.0

@@ -54,7 +54,7 @@ class FakeChecker:
 @pytest.fixture
 def checker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeChecker]:
     monkeypatch.setenv("ROS_HOME", str(tmp_path))
-    monkeypatch.setattr("mql_ros.ros.bringup.graph.check_ros", lambda: None)
+    monkeypatch.setattr("mql_ros.ros.bringup.processes.check_ros", lambda: None)
     made: Any = type("Checker", (FakeChecker,), {})
     monkeypatch.setitem(sys.modules, "mql_ros.ros.bringup.robot_checker", SimpleNamespace(RobotChecker=made))
     return made

@@ -15,7 +15,7 @@ from mql_ros.grasping.task import spaces
 from mql_ros.grasping.task.spaces import Phase
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import ArmState, Command, Measurement, Motion
-from mql_ros.ros.driver.plan_tracker import PlanTracker
+from mql_ros.ros.driver.sent_commands import SentPlan
 
 
 def plan(panda: RobotProfile) -> Command:
@@ -295,7 +295,7 @@ def published(
 
     With each command come where the arm may be taken to be, what it should do by then, and the limits as they are.
     """
-    machine, tracker, act = TrialMachine(panda), PlanTracker(), adversary(rng)
+    machine, tracker, act = TrialMachine(panda), SentPlan(), adversary(rng)
     if rng.random() < 0.3:
         machine.tighten(float(rng.uniform(0.3, 1.0)), float(rng.uniform(1.0, 40.0)))
     pose = {

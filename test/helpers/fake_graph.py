@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from std_srvs.srv import Trigger
 
 from mql_ros.core.errors import UserError
 from mql_ros.grasping.task.reward import GraspReward
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import Command, Measurement
-from mql_ros.ros.base.sequence import Runner
+from mql_ros.ros.base.coroutine import CoroutineRunner
 from mql_ros.ros.messages.records import Transition
 from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy
 from mql_ros.ros.policies.session_contexts import SessionContexts
-from mql_ros.ros.trials.trial_ports import Inbox, Reply, TrialSettings
+from mql_ros.ros.trials.trial_ports import Inbox, TrialSettings
 from mql_ros.ros.trials.trial_sequence import TrialSequence
 from mql_sim.driver.simulated_driver import SimulatedDriver
 
@@ -28,7 +29,7 @@ class FakeGraph:
         self.now = 0.0
         self.sequence = TrialSequence(TrialMachine(driver.profile), self.inbox, self, lambda: self.now)
         self.ends: list[str | None] = []
-        self.runner = Runner(lambda: self.now, self.ends.append)
+        self.runner = CoroutineRunner(lambda: self.now, self.ends.append)
         self.transitions: list[Transition] = []
         self.reports: list[str] = []
         self.calls: list[str] = []
@@ -44,7 +45,7 @@ class FakeGraph:
         self.encoder_is_deaf = False
         self.monitor_is_mute = False
         self.silent = ""
-        self.reset_reply: Reply | None = None
+        self.reset_reply: Trigger.Response | None = None
         self.external_reward: float | None = None
         self.at_transition: dict[int, Callable[[], None]] = {}
 
@@ -67,22 +68,22 @@ class FakeGraph:
 
     # Outlets.
 
-    def call(self, service: str) -> Callable[[], Reply | None]:
+    def call(self, service: str) -> Callable[[], Trigger.Response | None]:
         self.calls.append(service)
         if service == "reset":
             self._measured(self.driver.reset())
-            reply = self.reset_reply or Reply(True, str(self.inbox.stamp))
+            reply = self.reset_reply or Trigger.Response(success=True, message=str(self.inbox.stamp))
         elif service == "begin_trial":
             if not self.backlog and self.newest is None:
-                reply = Reply(False, "no measurement yet")
+                reply = Trigger.Response(success=False, message="no measurement yet")
             else:
                 reply = self._begin_late()
         else:
             self.rewarded_since = None
-            reply = Reply(True, "")
+            reply = Trigger.Response(success=True, message="")
         return lambda: reply
 
-    def _begin_late(self) -> Reply:
+    def _begin_late(self) -> Trigger.Response:
         """Control periods pass before the reply that counts; the first one may have been lost."""
         if self.begin_is_asked_again:
             self._begin()
@@ -90,12 +91,12 @@ class FakeGraph:
             self._measured(self.driver.tick())
         return self._begin()
 
-    def _begin(self) -> Reply:
+    def _begin(self) -> Trigger.Response:
         assert self.newest is not None
         stamp, measurement = self.newest
         self.monitor.begin(measurement)
         self.rewarded_since = stamp if self.rewarded_since is None else self.rewarded_since
-        begun = Reply(True, f"{stamp} {self.rewarded_since}")
+        begun = Trigger.Response(success=True, message=f"{stamp} {self.rewarded_since}")
         # What the monitor had not seen yet arrives after it has begun, and earns rewards that count for nothing.
         waiting, self.backlog = self.backlog, []
         for later in waiting:

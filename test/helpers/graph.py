@@ -20,7 +20,7 @@ from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.task import spaces
 from mql_ros.ros.bringup.client import GraphClient
-from mql_ros.ros.bringup.graph import GraphProcesses
+from mql_ros.ros.bringup.processes import GraphProcesses
 
 HISTORY_BLOCKS = 3
 
@@ -87,8 +87,8 @@ def change_state(client: GraphClient, node: str, transition: int) -> None:
         Transition.TRANSITION_DEACTIVATE: State.PRIMARY_STATE_INACTIVE,
     }
     # Not its answer counts: that may be lost, and the request, made again, is refused.
-    client._ask(ChangeState, f"{node}/change_state", ChangeState.Request(transition=Transition(id=transition)))
-    assert client._ask(GetState, f"{node}/get_state", GetState.Request()).current_state.id == wanted[transition]
+    client.ask(ChangeState, f"{node}/change_state", ChangeState.Request(transition=Transition(id=transition)))
+    assert client.ask(GetState, f"{node}/get_state", GetState.Request()).current_state.id == wanted[transition]
 
 
 def run_node(module: str, arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:

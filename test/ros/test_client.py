@@ -10,8 +10,8 @@ import pytest
 
 from mql_ros.grasping.robot.profile import Topics
 from mql_ros.ros.bringup.client import PASSED, GraphClient, GraphError
-from mql_ros.ros.driver.arm_ends import NO_SIMULATOR
 from mql_ros.ros.driver.command_publisher import NOBODY, NOT_FRESH
+from mql_ros.ros.driver.permission import NO_SIMULATOR
 
 
 class RefusedClient(GraphClient):
@@ -32,7 +32,9 @@ class RefusedClient(GraphClient):
         assert condition() and seconds == PASSED
 
 
-@pytest.mark.parametrize("words", [NOT_FRESH, f"{NO_SIMULATOR} listens on arm_controller", f"{NOBODY} arm_controller"])
+@pytest.mark.parametrize(
+    "words", [NOT_FRESH, f"{NO_SIMULATOR} subscribes to arm_controller", f"{NOBODY} arm_controller"]
+)
 def test_refusals_that_pass_by_themselves_are_waited_for(words: str) -> None:
     client = RefusedClient([f"sim:=true, but {words}; stop that", words])
     assert client.start(new_session=True)() and client.counts["joint_states"] == 2

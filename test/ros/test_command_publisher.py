@@ -16,7 +16,7 @@ from mql_ros.grasping.motion.spline import state_at
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import ArmState, Command
 from mql_ros.ros.driver.command_publisher import CommandPublisher
-from mql_ros.ros.driver.sent_motion import KNOWN
+from mql_ros.ros.driver.sent_commands import KNOWN
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, read_gripper
 
 
@@ -189,7 +189,7 @@ def test_nothing_begins_without_a_controller_or_a_fresh_state_and_the_first_comm
 ) -> None:
     commands, node = publisher(panda)
     node.listeners = 0
-    assert "nobody listens on arm_controller/joint_trajectory" in str(commands.begin(None))
+    assert "nobody subscribes to arm_controller/joint_trajectory" in str(commands.begin(None))
     node.listeners = 1
     assert "there are no joint_states" in str(commands.begin(None))
     assert node.sent == []

@@ -10,7 +10,7 @@ from mql_ros.core.errors import UserError
 from mql_ros.core.resources import share_path
 from mql_ros.grasping.robot.profile import Topics
 from mql_ros.ros.base.parameters import contradiction, parameter_table, parameters_from_words, parameters_of_file
-from mql_ros.ros.bringup.graph import NODES, SERVICES, ends_of, implied_parameters, nodes_of
+from mql_ros.ros.bringup.node_table import NODES, SERVICES, endpoints, implied_parameters, nodes_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "launch"
 FILE = FOLDER / "grasp.launch.py"
@@ -30,7 +30,7 @@ def test_it_has_no_list_of_its_own() -> None:
 
 def test_the_tables_speak_of_the_same_nodes() -> None:
     names = {entry.name for entry in NODES if not entry.rviz_only}
-    assert {name for ends in ends_of(Topics()).values() for end in ends for name in end} == names
+    assert {name for ends in endpoints(Topics()).values() for end in ends for name in end} == names
     assert {service.partition("/")[0] for service in SERVICES} <= names
     assert {entry.name for entry in nodes_of(sim=False)} == names - {"arm_simulator"}
     assert {entry.name for entry in nodes_of(sim=True, rviz=True)} == {entry.name for entry in NODES}
@@ -49,7 +49,7 @@ def test_each_node_is_brought_up_after_those_that_it_needs() -> None:
     order = [entry.name for entry in NODES]
     assert order[0] == "arm_simulator" and order[-1] == "scene_markers"
     # The policy server is the one that moves something: all that it waits for is there before it.
-    others = {name for entry in ends_of(Topics()).values() for end in entry for name in end} - {"policy_server"}
+    others = {name for entry in endpoints(Topics()).values() for end in entry for name in end} - {"policy_server"}
     assert all(order.index(name) < order.index("policy_server") for name in others)
 
 

@@ -30,9 +30,11 @@ from mql_ros.core.errors import UserError
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import ArmState
 from mql_ros.ros.base import managed_node
-from mql_ros.ros.base.common import RELIABLE, GraspingNode
+from mql_ros.ros.base.node import GraspingNode
+from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.bring_up import BringUp
-from mql_ros.ros.bringup.graph import NODES, Domain
+from mql_ros.ros.bringup.node_table import NODES
+from mql_ros.ros.bringup.processes import Domain
 from mql_ros.ros.messages.conversions import SECOND, JointSample
 from mql_ros.ros.nodes.policy_server import PolicyServer
 

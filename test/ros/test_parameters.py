@@ -19,7 +19,7 @@ from mql_ros.ros.base.parameters import (
     read_table,
     unknown_parameter,
 )
-from mql_ros.ros.bringup.graph import NODES
+from mql_ros.ros.bringup.node_table import NODES
 from mql_ros.ros.policies.adaptation_job import config_values
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,8 +42,8 @@ def test_each_parameter_is_used_and_each_used_one_exists(entry) -> None:
     if "DriverInputs(" in source:
         source += (ROOT / "mql_ros/ros/driver/driver_inputs.py").read_text()
     if "check_refusal(" in source:
-        source += (ROOT / "mql_ros/ros/driver/check_gate.py").read_text()
-    source += (ROOT / "mql_ros/ros/base/common.py").read_text()
+        source += (ROOT / "mql_ros/ros/driver/permission.py").read_text()
+    source += (ROOT / "mql_ros/ros/base/node.py").read_text()
     used = {
         ast.literal_eval(node.args[0])
         for node in ast.walk(ast.parse(source))

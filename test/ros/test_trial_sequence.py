@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from helpers.fake_graph import FakeGraph
 from helpers.ros import CountingPolicy
+from std_srvs.srv import Trigger
 
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Command
-from mql_ros.ros.trials.trial_ports import Reply, TrialSettings
+from mql_ros.ros.trials.trial_ports import TrialSettings
 from mql_sim.driver.simulated_driver import SimulatedDriver
 from mql_sim.environment import GraspTask
 from mql_sim.objects.catalogue import find_object
@@ -231,7 +232,7 @@ def test_an_action_that_is_not_finite_is_not_sent(driver: SimulatedDriver) -> No
 
 
 def test_a_refused_reset_ends_the_trials(graph: FakeGraph) -> None:
-    graph.reset_reply = Reply(False, "the door is open")
+    graph.reset_reply = Trigger.Response(success=False, message="the door is open")
     assert graph.run(1, LOCKSTEP) == ["the reset service refused: the door is open"]
 
 

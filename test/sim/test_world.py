@@ -166,7 +166,7 @@ def test_a_world_can_be_closed_twice(panda: RobotProfile) -> None:
 def test_pybullet_keeps_quiet_but_errors_do_not() -> None:
     program = (
         "import os\n"
-        "from mql_sim.world.quiet import silenced\n"
+        "from mql_sim.world.bullet import silenced\n"
         "from mql_sim.world.world import World\n"
         "from mql_ros.grasping.robot.profile import load_profile\n"
         "World(load_profile('panda')).close()\n"

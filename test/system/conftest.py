@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.graph import Graph, make_bundle
 
-from mql_ros.ros.bringup.graph import Domain
+from mql_ros.ros.bringup.processes import Domain
 
 collect_ignore_glob = [] if find_spec("rclpy") else ["test_*.py"]
 

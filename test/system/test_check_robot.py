@@ -21,7 +21,7 @@ from mql_ros.core.files import write_json
 from mql_ros.grasping.driver_check.checks import Verdict
 from mql_ros.grasping.driver_check.report import SIMULATOR, content_hash, default_path, load_report, make_report
 from mql_ros.grasping.robot.profile import load_profile
-from mql_ros.ros.base.common import RELIABLE
+from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.client import GraphClient, GraphError
 from mql_ros.ros.bringup.robot_checker import CheckTimes, RobotChecker
 
@@ -136,7 +136,7 @@ def ros_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The verb's checker takes the times of the tests, and moves the last joint only."""
     monkeypatch.setattr("mql_ros.ros.bringup.robot_checker.CheckTimes", lambda: SHORT)
-    monkeypatch.setattr("mql_ros.ros.bringup.graph.check_ros", lambda: None)  # a test that runs has ROS
+    monkeypatch.setattr("mql_ros.ros.bringup.processes.check_ros", lambda: None)  # a test that runs has ROS
     every = RobotChecker.move
     monkeypatch.setattr(RobotChecker, "move", lambda self: every(self, joints=(6,)))
 

@@ -133,6 +133,6 @@ def test_every_node_reports_its_figures_and_every_topic_is_counted(graph: Graph)
     client.wait_for(lambda: len(client.diagnostics) == 5, 5, "diagnostics of all nodes")
     figures = {value.key: value.value for value in client.diagnostics["policy_server"].values}
     assert figures["missed_rewards"] == figures["missed_context_deadlines"] == "0"
-    transport = client.transport()
+    transport = client.middleware()
     assert transport["processes"] == 5 and transport["rmw"].startswith("rmw_")
     assert transport["messages"] == client.counts

@@ -13,7 +13,7 @@ from std_msgs.msg import Float64
 
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.types import Measurement
-from mql_ros.ros.base.common import RELIABLE
+from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.client import GraphClient, GraphError
 from mql_ros.ros.messages.conversions import joint_state_message, pose_message
 

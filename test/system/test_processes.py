@@ -15,7 +15,7 @@ from helpers.graph import Graph, alive, make_bundle, run_node
 
 from mql_ros.core.errors import UserError
 from mql_ros.ros.bringup.client import GraphClient
-from mql_ros.ros.bringup.graph import Domain, GraphProcesses, check_ros
+from mql_ros.ros.bringup.processes import Domain, GraphProcesses, check_ros
 
 MONITOR, SERVER = "mql_ros.ros.nodes.grasp_monitor", "mql_ros.ros.nodes.policy_server"
 BAD_STARTS = {
@@ -180,7 +180,7 @@ def test_a_node_that_ends_is_named(bundle: Path, tmp_path: Path) -> None:
 def test_nodes_end_with_whoever_started_them(bundle: Path, tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
-        "from mql_ros.ros.bringup.graph import GraphProcesses\n"
+        "from mql_ros.ros.bringup.processes import GraphProcesses\n"
         f"processes = GraphProcesses({{'bundle': {str(bundle)!r}}}, {str(tmp_path)!r}, namespace='orphans')\n"
         "processes.start()\n"
         "print(*processes.pids.values(), flush=True)\n"

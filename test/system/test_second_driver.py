@@ -18,9 +18,9 @@ from mql_ros.core.files import write_json
 from mql_ros.core.resources import share_path
 from mql_ros.grasping.driver_check.report import load_report, make_report
 from mql_ros.grasping.robot.profile import load_profile
-from mql_ros.ros.base.common import RELIABLE
+from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.client import GraphClient
-from mql_ros.ros.bringup.graph import GraphProcesses
+from mql_ros.ros.bringup.processes import GraphProcesses
 from mql_ros.ros.bringup.robot_checker import CheckTimes, RobotChecker
 
 NAMESPACE = "second_driver"

@@ -11,7 +11,7 @@ from sensor_msgs.msg import JointState
 
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.task.trial import TRAVEL_SPEED
-from mql_ros.ros.base.common import RELIABLE
+from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.client import GraphClient
 
 FAST, STILL = 0.008, 0.001

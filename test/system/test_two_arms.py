@@ -12,7 +12,7 @@ from helpers.graph import Graph, change_state
 from lifecycle_msgs.msg import Transition as Change
 from rosgraph_msgs.msg import Clock
 
-from mql_ros.ros.base.common import RELIABLE
+from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.client import GraphClient, GraphError
 
 ARMS = {"left": ("bottle", 4), "right": ("can", 9)}

@@ -1,14 +1,33 @@
-"""A child process that is looked at now and then instead of waited for (knows no rclpy)."""
+"""Child processes: polled instead of waited for, and ended with their parent (no rclpy)."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mql_ros.core.errors import EXIT_USER_ERROR
+
+EXIT_WITH_PARENT = "MQL_EXIT_WITH_PARENT"
+"""Environment variable with a process number: a node ends when that process does, however that ends."""
+
+
+def end_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent dies, if EXIT_WITH_PARENT names it.
+
+    Raises KeyboardInterrupt if the parent has died already.
+    """
+    parent = os.environ.get(EXIT_WITH_PARENT)
+    if not parent or not sys.platform.startswith("linux"):
+        return
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(parent):
+        raise KeyboardInterrupt
 
 
 class ChildProcess:

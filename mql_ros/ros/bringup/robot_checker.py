@@ -18,10 +18,10 @@ from mql_ros.grasping.motion.spline import extent
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.safety.filter import SafetyFilter, measured_state
 from mql_ros.grasping.types import Array, Command, Measurement, Motion
-from mql_ros.ros.base.common import RELIABLE
-from mql_ros.ros.bringup.graph import usual_watchdog
-from mql_ros.ros.bringup.robot_listener import RobotListener
-from mql_ros.ros.driver.sent_motion import SentMotion
+from mql_ros.ros.base.qos import RELIABLE
+from mql_ros.ros.bringup.node_table import usual_watchdog
+from mql_ros.ros.bringup.robot_recorder import RobotRecorder
+from mql_ros.ros.driver.sent_commands import SentMotion
 from mql_ros.ros.messages.conversions import PoseSample, measurement_from
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, arm_message
 
@@ -57,7 +57,7 @@ class HeldError(Exception):
     """The arm must not be moved, or left its course and was held; says why."""
 
 
-class RobotChecker(RobotListener):
+class RobotChecker(RobotRecorder):
     """A node that checks one driver; a context manager. `say` is told of every motion before it begins."""
 
     def __init__(

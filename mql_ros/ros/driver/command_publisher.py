@@ -1,4 +1,4 @@
-"""Publishes commands for arm and gripper: each period in lockstep, what departs from the plan in real time."""
+"""Commands for arm and gripper: in lockstep one each period, in real time only what departs from the plan."""
 
 from __future__ import annotations
 
@@ -9,41 +9,40 @@ from trajectory_msgs.msg import JointTrajectory
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.safety.filter import hold_motion, is_within
 from mql_ros.grasping.types import ArmState, Command, Motion
-from mql_ros.ros.base.common import RELIABLE, GraspingNode
-from mql_ros.ros.driver.controller_watch import ControllerWatch
+from mql_ros.ros.base.node import GraspingNode
+from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.driver.measurements import FRESH
-from mql_ros.ros.driver.plan_tracker import PlanTracker
-from mql_ros.ros.driver.sent_grip import SentGrip
-from mql_ros.ros.driver.sent_motion import SentMotion
+from mql_ros.ros.driver.permission import ControllerWatch
+from mql_ros.ros.driver.sent_commands import SentGripperCommand, SentMotion, SentPlan
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, arm_message
 
-NOBODY = "nobody listens on"
-"""Begins what is said where the driver is not there, or not discovered yet."""
+NOBODY = "nobody subscribes to"
+"""Begins a refusal while the driver is absent or not discovered."""
 NOT_FRESH = f"there are no joint_states, or they are older than {FRESH} s, or they jump; is the driver well?"
-"""Refusal of a start; on a busy machine it may hold for a moment only."""
+"""Refusal of a start, which on a busy machine may pass by itself."""
 
 
 class CommandPublisher:
-    """The policy server's way to the driver."""
+    """Publishes the policy server's commands and remembers what was sent last."""
 
     def __init__(self, node: GraspingNode, profile: RobotProfile) -> None:
         self._profile, self._now = profile, node.seconds
         self._lockstep = bool(node.setting("lockstep"))
-        self._plan = PlanTracker()
+        self._plan = SentPlan()
         self._sent = SentMotion(profile.control_period)
-        self._grip, self._limits = SentGrip(), profile
+        self._grip, self._limits = SentGripperCommand(), profile
         self._begun = False
-        """Whether trials have begun: before, nothing of ours moves the arm, and its driver may be an unchecked one."""
+        """Whether trials have begun. Before that nothing is sent: the driver may be an unchecked one."""
         self._hold_due = False
         self.count = 0
-        """Commands of the trial machine and holds, sent or already known to the driver."""
+        """Number of commands of the trial machine and holds, sent or already known to the driver."""
         self._arm = node.create_publisher(JointTrajectory, profile.topics.arm_command, RELIABLE)
         self._controller = ControllerWatch(node, profile.topics.arm_command)
         kind, self._gripper_message = GRIPPER_MESSAGES[profile.gripper_command]
         self._gripper = node.create_publisher(kind, profile.topics.gripper_command, RELIABLE)
 
     def begin(self, state: ArmState | None) -> str | None:
-        """Before the first motion: why there may be none, in one sentence; else the arm is sent where it stands."""
+        """Return why no motion may begin, in one sentence; otherwise send the arm where it stands and return None."""
         self.forget_plan()
         if self._arm.get_subscription_count() == 0:
             return f"{NOBODY} {self._arm.topic_name}; start the driver"
@@ -61,9 +60,10 @@ class CommandPublisher:
         return None
 
     def send(self, command: Command, stamp: int, new_plan: bool, limits: RobotProfile) -> None:
-        """Send what the driver does not know yet of a command that answers the measurement of `stamp`.
+        """Send the part of a command that the driver does not know yet.
 
-        `limits` is the profile with the limits as they are now, which hold for the fingers too.
+        `stamp` (ns) is that of the measurement that the command answers; `limits` is the profile with the present
+        limits, which hold for the fingers too.
         """
         self.count += 1
         arm, gripper = (True, True) if self._lockstep else self._plan.changes(command, new_plan)
@@ -78,13 +78,13 @@ class CommandPublisher:
     def hold(self, state: ArmState | None, fingers: tuple[float, float] | None = None) -> None:
         """Bring the arm to rest from the present `state` as soon as its limits allow.
 
-        Fingers that move freely stop too (see SentGrip), by their opening (m) and effort (N), `fingers`; without these
-        they keep their command.
-        Without a state that can be trusted (None, outside the limits, or far from the motion sent last) the arm stops
-        from where the motion sent last has brought it by now. Where that is not known either, it is told to stop in the
-        one way that needs no state, and to hold as soon as there is one, because not every driver heeds that (see
-        arm_message). In lockstep the arm stands still while it is sent nothing, and so it does, as far as this process
-        goes, before trials have begun.
+        `fingers` are their opening (m) and effort (N): free fingers stop too (see SentGripperCommand). With None they
+        keep their command.
+
+        A state is not trusted if it is None, outside the limits, or far from the motion sent last. The stop then begins
+        where that motion has brought the arm by now. If no motion is known either, an empty trajectory is sent. Not
+        every driver stops at that (see arm_message), so a hold follows as soon as there is a state (see settle).
+        Nothing is sent in lockstep, in which the arm stands still without commands, or before trials have begun.
         """
         sent = self._sent.state(self._now())
         self.forget_plan()
@@ -106,16 +106,16 @@ class CommandPublisher:
         self._arm.publish(arm_message(self._profile, motion, stamp))
 
     def settle(self, state: ArmState | None) -> None:
-        """A state has arrived, or None that can be trusted: hold there where a hold still lacks it."""
+        """Take a new state, None if it cannot be trusted, and send the hold that still waits for one."""
         if self._hold_due and hold_motion(self._profile, state, None) is not None:
             self.hold(state)
 
     def forget_plan(self) -> None:
-        """What the driver follows is not known any more: send the next command as a whole."""
+        """Send the next command as a whole: it is not known any more what the driver follows."""
         self._plan.forget()
         self._sent.put(None, 0.0)
         self._hold_due = False
 
     def flush(self) -> None:
-        """Wait a moment until the driver has what was sent to the arm."""
+        """Wait up to 0.5 s until the driver has acknowledged what was sent to the arm."""
         self._arm.wait_for_all_acked(Duration(seconds=0.5))

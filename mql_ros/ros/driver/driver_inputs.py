@@ -13,7 +13,8 @@ from sensor_msgs.msg import JointState
 
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import ArmState, Measurement
-from mql_ros.ros.base.common import RELIABLE, SENSOR, GraspingNode
+from mql_ros.ros.base.node import GraspingNode
+from mql_ros.ros.base.qos import RELIABLE, SENSOR
 from mql_ros.ros.driver.measurements import MeasurementAssembler, NewestJoints
 from mql_ros.ros.messages.conversions import JointReader, MessageError, nanoseconds, read_pose, read_wrench
 

@@ -17,8 +17,9 @@ from mql_ros.core.errors import UserError
 from mql_ros.core.resources import share_path
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.ros.base.child_process import ChildProcess
-from mql_ros.ros.base.common import KEPT, LATCHED, GraspingNode, answer, run_node
+from mql_ros.ros.base.node import GraspingNode, answer, run_node
 from mql_ros.ros.base.parameters import ADAPTATION
+from mql_ros.ros.base.qos import KEPT, LATCHED
 from mql_ros.ros.messages.conversions import MessageError
 from mql_ros.ros.messages.records import read_transition
 from mql_ros.ros.policies.adaptation_job import AdaptationRequest, config_values

@@ -9,7 +9,8 @@ from std_msgs.msg import Float64MultiArray, String
 
 from mql_ros.core.errors import UserError
 from mql_ros.grasping.robot.profile import load_profile
-from mql_ros.ros.base.common import KEPT, LATCHED, LATCHED_FEW, GraspingNode, run_node
+from mql_ros.ros.base.node import GraspingNode, run_node
+from mql_ros.ros.base.qos import KEPT, LATCHED, LATCHED_FEW
 from mql_ros.ros.messages.conversions import MessageError
 from mql_ros.ros.messages.records import ContextAnswer, context_message, read_transition
 from mql_ros.ros.policies.policy_loading import Announcement, load_policy

@@ -11,7 +11,8 @@ from std_srvs.srv import Trigger
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.task.reward import GraspReward
 from mql_ros.grasping.types import Measurement
-from mql_ros.ros.base.common import RELIABLE, GraspingNode, answer, run_node
+from mql_ros.ros.base.node import GraspingNode, answer, run_node
+from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.driver.driver_inputs import DriverInputs
 
 

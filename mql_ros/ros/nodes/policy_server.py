@@ -13,21 +13,20 @@ from mql_ros.core.errors import UserError
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import Command, Measurement
-from mql_ros.ros.base.common import KEPT, LATCHED, GraspingNode, answer, run_node
+from mql_ros.ros.base.coroutine import CoroutineRunner
+from mql_ros.ros.base.node import GraspingNode, answer, run_node
 from mql_ros.ros.base.parameters import contradiction
-from mql_ros.ros.base.sequence import Runner
-from mql_ros.ros.base.trigger_calls import TriggerCalls
-from mql_ros.ros.driver.check_gate import check_refusal
+from mql_ros.ros.base.qos import KEPT, LATCHED
+from mql_ros.ros.base.service_calls import TriggerCalls
 from mql_ros.ros.driver.command_publisher import CommandPublisher
 from mql_ros.ros.driver.driver_inputs import DriverInputs
-from mql_ros.ros.driver.hold_switch import HoldSwitch
-from mql_ros.ros.driver.limit_changes import refused_limit
+from mql_ros.ros.driver.permission import HoldSwitch, check_refusal, refused_limit
 from mql_ros.ros.messages.conversions import MessageError
 from mql_ros.ros.messages.records import Transition, transition_message
 from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy, load_policy
 from mql_ros.ros.trials.session_state import SessionState
 from mql_ros.ros.trials.trial_inputs import TrialInputs
-from mql_ros.ros.trials.trial_ports import Inbox, Reply, TrialSettings
+from mql_ros.ros.trials.trial_ports import Inbox, TrialSettings
 from mql_ros.ros.trials.trial_sequence import TrialSequence
 
 POLL = 0.025
@@ -50,7 +49,7 @@ class PolicyServer(GraspingNode):
         self._machine = TrialMachine(self._profile)
         self._machine.tighten(self.setting("limit_scale"), self.setting("force_limit"))
         self._trials = TrialSequence(self._machine, self._inbox, self, self.seconds)
-        self._runner = Runner(self.seconds, self._ended)
+        self._runner = CoroutineRunner(self.seconds, self._ended)
         self._refusals = 0
         self._counts = {"starts": 0, "trials": 0, "aborted": 0}
 
@@ -171,7 +170,7 @@ class PolicyServer(GraspingNode):
 
     # What the sequence asks for (its Outlets).
 
-    def call(self, service: str) -> Callable[[], Reply | None]:
+    def call(self, service: str) -> Callable[[], Trigger.Response | None]:
         """Call `reset`, `begin_trial` or `end_trial`; the function returned tells the reply."""
         if service == "reset":
             self._commands.forget_plan()  # the arm is moved by other means

@@ -17,7 +17,8 @@ from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.task.spaces import Phase, is_success
 from mql_ros.grasping.types import Array
-from mql_ros.ros.base.common import LATCHED, RELIABLE, SENSOR, GraspingNode, run_node
+from mql_ros.ros.base.node import GraspingNode, run_node
+from mql_ros.ros.base.qos import LATCHED, RELIABLE, SENSOR
 from mql_ros.ros.messages.conversions import JointReader, MessageError, PoseSample, read_pose
 from mql_ros.ros.messages.records import Transition, read_transition
 

@@ -6,7 +6,8 @@ import json
 
 from std_msgs.msg import String
 
-from mql_ros.ros.base.common import LATCHED, GraspingNode
+from mql_ros.ros.base.node import GraspingNode
+from mql_ros.ros.base.qos import LATCHED
 from mql_ros.ros.policies.policy_loading import Announcement
 from mql_ros.ros.trials.trial_sequence import TrialSequence
 

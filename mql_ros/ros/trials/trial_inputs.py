@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from std_msgs.msg import Float64, Float64MultiArray
 
-from mql_ros.ros.base.common import LATCHED_FEW, RELIABLE, GraspingNode
+from mql_ros.ros.base.node import GraspingNode
+from mql_ros.ros.base.qos import LATCHED_FEW, RELIABLE
 from mql_ros.ros.messages.conversions import MessageError
 from mql_ros.ros.messages.records import read_context
 from mql_ros.ros.trials.trial_ports import Inbox

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from std_srvs.srv import Trigger
+
 from mql_ros.grasping.types import Command, Measurement
 from mql_ros.ros.messages.records import ContextAnswer, Transition
 from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy
@@ -56,18 +58,10 @@ class Inbox:
         return total
 
 
-@dataclass(frozen=True)
-class Reply:
-    """The response of a Trigger service."""
-
-    success: bool
-    message: str
-
-
 class Outlets(Protocol):
     """What the sequence asks of the node."""
 
-    def call(self, service: str) -> Callable[[], Reply | None]:
+    def call(self, service: str) -> Callable[[], Trigger.Response | None]:
         """Call `reset`, or the grasp monitor's `begin_trial` or `end_trial`; the function returned tells the reply."""
 
     def send(self, command: Command, new_plan: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from mql_ros.ros.base.sequence import SequenceError, Wait
+from mql_ros.ros.base.coroutine import CoroutineError, Wait
 from mql_ros.ros.messages.conversions import read_stamps
 from mql_ros.ros.trials.trial_ports import Inbox, Outlets, TrialSettings
 
@@ -44,7 +44,7 @@ class TrialRewards:
                 begun, self._since = stamps
                 break
             if self._clock() > deadline:
-                raise SequenceError(f"the grasp_monitor does not see the measurements: {reply.message}")
+                raise CoroutineError(f"the grasp_monitor does not see the measurements: {reply.message}")
         yield Wait("the grasp_monitor's measurement", lambda: self._inbox.stamp >= begun or None, seconds)
 
     def earned(self) -> int:

@@ -13,7 +13,7 @@ from mql_ros.grasping.learning.grasp_search import GraspSearch
 from mql_ros.grasping.task import spaces
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import Array, Measurement
-from mql_ros.ros.base.sequence import Sequence, SequenceError, Wait
+from mql_ros.ros.base.coroutine import Coroutine, CoroutineError, Wait
 from mql_ros.ros.messages.conversions import read_stamps
 from mql_ros.ros.messages.records import ContextAnswer, Transition
 from mql_ros.ros.policies.policy_loading import LoadedPolicy
@@ -70,7 +70,7 @@ class TrialSequence:
         self._session_begin = self.sequence + 1
         self._explorer = None
 
-    def run(self, trials: int, settings: TrialSettings) -> Sequence:
+    def run(self, trials: int, settings: TrialSettings) -> Coroutine:
         """Run so many trials of the session."""
         self._machine.done = True  # one that was broken off is over
         for _ in range(trials):
@@ -83,7 +83,7 @@ class TrialSequence:
         """Between two trials: change to the announced policy once the encoder has changed too, or keep the old one."""
         announced = self._inbox.announced
         if announced is None:
-            raise SequenceError("no policy was announced on the topic policy; start the adaptation_manager")
+            raise CoroutineError("no policy was announced on the topic policy; start the adaptation_manager")
         has_history = self.sequence >= self._session_begin
         policy = self.policy
         if policy is None or policy.hash != announced.hash or policy.version != announced.version:
@@ -92,7 +92,7 @@ class TrialSequence:
             except UserError as error:
                 self._outlets.report(str(error))
                 if self.policy is None:
-                    raise SequenceError(str(error)) from error
+                    raise CoroutineError(str(error)) from error
                 policy = self.policy
         if policy is not self.policy and has_history:
             yield from self._context_for(policy, POLICY_SECONDS, optional=False)
@@ -108,7 +108,7 @@ class TrialSequence:
         answer = yield Wait(what, ready, seconds, optional)
         if answer is not None:
             if len(answer.context) != policy.context_size:
-                raise SequenceError(f"{what} has {len(answer.context)} numbers; expected {policy.context_size}")
+                raise CoroutineError(f"{what} has {len(answer.context)} numbers; expected {policy.context_size}")
             self._context = answer.context
         return answer
 
@@ -120,7 +120,7 @@ class TrialSequence:
         if settings.has_reset:
             reply = yield Wait("the reset service", self._outlets.call("reset"), SERVICE_SECONDS)
             if not reply.success:
-                raise SequenceError(f"the reset service refused: {reply.message}")
+                raise CoroutineError(f"the reset service refused: {reply.message}")
             wanted = next(iter(read_stamps(reply.message)), None)
         seconds = LOCKSTEP_SECONDS if settings.lockstep else max(1.0, settings.stale_after)
 
@@ -197,7 +197,7 @@ class TrialSequence:
         try:
             action = spaces.sanitized(self._explorer.act(observation, self._context))
         except ValueError as error:
-            raise SequenceError(str(error)) from error
+            raise CoroutineError(str(error)) from error
         return action.astype(np.float32).astype(np.float64)
 
     def _newest(self, measurement: Measurement, settings: TrialSettings) -> Measurement:
@@ -205,7 +205,7 @@ class TrialSequence:
         if settings.lockstep:
             return measurement
         if silence := self._outlets.silence():
-            raise SequenceError(f"no decision is begun on what was measured long ago: {silence}")
+            raise CoroutineError(f"no decision is begun on what was measured long ago: {silence}")
         assert self._inbox.measurement is not None
         return self._inbox.measurement
 
@@ -222,9 +222,9 @@ class TrialSequence:
                 new_plan = False
                 measurement = yield from self._measurement_after(answered, seconds)
         except ValueError as error:
-            raise SequenceError(str(error)) from error
+            raise CoroutineError(str(error)) from error
         if machine.lost:  # what is measured now must not be learned from
-            raise SequenceError(f"the arm was stopped: {machine.last_refusal}")
+            raise CoroutineError(f"the arm was stopped: {machine.last_refusal}")
         return measurement
 
     def _measurement_after(self, stamp: int, seconds: float) -> Steps:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
-from mql_ros.evaluation.statistics import wilson_interval
 from mql_ros.rollouts.rollout import successes
 from mql_ros.rollouts.workers import Job, Policy, Workers
 
@@ -29,7 +29,7 @@ class Score:
     def as_dict(self) -> dict[str, Any]:
         """JSON for manifest and log, with the Wilson interval of the third trial."""
         won, count = self.third_trial
-        low, high = wilson_interval(won, count)
+        low, high = binomtest(won, count).proportion_ci(method="wilson")
         return {
             "success_by_trial": [round(v, 4) for v in self.by_trial],
             "third_trial": {"successes": won, "trials": count, "rate": won / count, "interval": [low, high]},

@@ -1,10 +1,8 @@
-"""What all nodes share: declared parameters, diagnostics, qualities of service, start and clean exit."""
+"""What all nodes share: declared parameters, diagnostics, start and clean exit."""
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -16,28 +14,16 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool, Trigger
 
 from mql_ros.core.errors import EXIT_USER_ERROR, UserError
+from mql_ros.ros.base.child_process import end_with_parent
 from mql_ros.ros.base.managed_node import ManagedNode
 from mql_ros.ros.base.parameters import ParameterSpec, parameter_table, unknown_parameter
-from mql_ros.ros.bringup.graph import EXIT_WITH_PARENT
 
 SIGNAL_SECONDS = 0.05
 """Longest time until a node heeds a signal, s."""
-
-RELIABLE = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
-"""Deep enough that nothing is lost while a subscriber loads a policy."""
-SENSOR = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""For subscribers to a driver's streams: takes what reliable and best-effort publishers send."""
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-"""Late subscribers get the newest message."""
-LATCHED_FEW = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-"""The same, and none is passed over where several follow each other closely."""
-KEPT = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-"""As deep as RELIABLE, and a subscriber that is discovered or started late gets all of it: a history without gaps."""
 
 
 class GraspingNode(ManagedNode):
@@ -49,7 +35,21 @@ class GraspingNode(ManagedNode):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._specs = parameter_table()[name]
-        # Ranges, types and names are checked here: rclpy would answer with a traceback, and pass over a wrong name.
+        try:
+            self._settings = self._declare_parameters()
+        except UserError:
+            self.destroy_node()  # nobody else has it yet
+            raise
+        self.add_on_set_parameters_callback(self._accept_values)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.wall_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._report, clock=self.wall_clock)
+
+    def _declare_parameters(self) -> dict[str, Any]:
+        """Declare all parameters and return their values; UserError for a wrong name, type or range.
+
+        They are checked here, because rclpy would fail with a traceback and ignore a wrong name.
+        """
         given = dict(getattr(self, "_parameter_overrides", {}))
         if (complaint := unknown_parameter(given)) is not None:
             raise UserError(complaint)
@@ -58,11 +58,7 @@ class GraspingNode(ManagedNode):
             if (complaint := spec.complaint(value)) is not None:
                 raise UserError(complaint)
             self.declare_parameter(spec.name, value, _descriptor(spec), ignore_override=True)
-        self._settings = {name: self.get_parameter(name).value for name in self._specs}
-        self.add_on_set_parameters_callback(self._accept_values)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.wall_clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._report, clock=self.wall_clock)
+        return {name: self.get_parameter(name).value for name in self._specs}
 
     def setting(self, name: str) -> Any:
         """Present value of a parameter."""
@@ -138,7 +134,7 @@ def run_node(name: str, make: Callable[[str], GraspingNode]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, frame: signals.append(caught))
     try:
-        _end_with_parent()
+        end_with_parent()
         try:
             rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         except RuntimeError as error:
@@ -167,17 +163,6 @@ def run_node(name: str, make: Callable[[str], GraspingNode]) -> int:
         # Else the interpreter's last collection goes over all of torch, for seconds where the machine is busy.
         gc.freeze()
     return code
-
-
-def _end_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent dies, where the parent wants that."""
-    parent = os.environ.get(EXIT_WITH_PARENT)
-    if not parent or not sys.platform.startswith("linux"):
-        return
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != int(parent):
-        raise KeyboardInterrupt  # it has died already
 
 
 def _reason(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from helpers.ros import some_measurement
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import ArmState, Command, Motion
-from mql_ros.ros.driver.plan_tracker import PlanTracker
+from mql_ros.ros.driver.sent_commands import SentPlan
 
 
 def command(points: np.ndarray, width: float = 0.08, force: float = 5.0) -> Command:
@@ -15,7 +15,7 @@ def command(points: np.ndarray, width: float = 0.08, force: float = 5.0) -> Comm
 
 
 def test_a_plan_is_sent_once() -> None:
-    tracker, plan = PlanTracker(), np.random.default_rng(1).normal(size=(4, 7))
+    tracker, plan = SentPlan(), np.random.default_rng(1).normal(size=(4, 7))
     assert tracker.changes(command(plan), True) == (True, True)
     for k in range(1, 4):
         assert tracker.changes(command(plan[k:]), False) == (False, False)
@@ -27,7 +27,7 @@ def test_a_plan_is_sent_once() -> None:
 
 
 def test_a_retreat_a_new_decision_and_the_fingers_are_sent() -> None:
-    tracker, plan = PlanTracker(), np.random.default_rng(1).normal(size=(4, 7))
+    tracker, plan = SentPlan(), np.random.default_rng(1).normal(size=(4, 7))
     tracker.changes(command(plan), True)
     retreat = plan[:2] + 0.1
     assert tracker.changes(command(retreat), False) == (True, False)
@@ -39,7 +39,7 @@ def test_a_retreat_a_new_decision_and_the_fingers_are_sent() -> None:
 
 
 def test_a_trial_that_goes_as_planned_takes_three_arm_messages(panda: RobotProfile) -> None:
-    machine, tracker = TrialMachine(panda), PlanTracker()
+    machine, tracker = TrialMachine(panda), SentPlan()
     rest = {"joint_positions": panda.home, "contact_force": np.zeros(3), "object_position": np.array([0.5, 0.0, 0.0]),
             "object_orientation": np.array([0.0, 0.0, 0.0, 1.0]), "finger_effort": 0.0,
             "joint_velocities": np.zeros(7)}  # fmt: skip

@@ -1,6 +1,6 @@
 """Generators that wait for messages."""
 
-from mql_ros.ros.base.sequence import Runner, SequenceError, Wait
+from mql_ros.ros.base.coroutine import CoroutineError, CoroutineRunner, Wait
 
 
 class Bench:
@@ -9,7 +9,7 @@ class Bench:
     def __init__(self) -> None:
         self.now = 0.0
         self.ends: list[str | None] = []
-        self.runner = Runner(lambda: self.now, self.ends.append)
+        self.runner = CoroutineRunner(lambda: self.now, self.ends.append)
 
 
 def test_a_sequence_goes_on_when_what_it_waits_for_is_there() -> None:
@@ -63,7 +63,7 @@ def test_an_error_of_the_sequence_is_reported_and_another_may_follow() -> None:
     bench = Bench()
 
     def failing():
-        raise SequenceError("no policy")
+        raise CoroutineError("no policy")
         yield
 
     bench.runner.start(failing())

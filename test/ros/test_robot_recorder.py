@@ -10,8 +10,8 @@ import pytest
 from std_msgs.msg import Empty
 
 from mql_ros.grasping.robot.profile import load_profile
-from mql_ros.ros.bringup.graph import Domain
-from mql_ros.ros.bringup.robot_listener import RobotListener
+from mql_ros.ros.bringup.processes import Domain
+from mql_ros.ros.bringup.robot_recorder import RobotRecorder
 
 PROFILE = load_profile("panda")
 
@@ -35,7 +35,7 @@ def test_transforms_are_asked_where_the_launch_files_have_them(
 
     tf2 = SimpleNamespace(Buffer=lambda: buffer, TransformListener=listener)
     monkeypatch.setitem(sys.modules, "tf2_ros", tf2)
-    with RobotListener(PROFILE, namespace) as listening:
+    with RobotRecorder(PROFILE, namespace) as listening:
         assert heard == [topic]
         assert listening._frames(PROFILE.base_frame, PROFILE.tool_frame) is None
         listening.node.create_publisher(Empty, "/tf_static", 10)

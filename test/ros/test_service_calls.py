@@ -7,9 +7,9 @@ import pytest
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from mql_ros.ros.base.repeated_call import ASK_AGAIN, RepeatedCall
+from mql_ros.ros.base.service_calls import ASK_AGAIN, RepeatedCall
 from mql_ros.ros.bringup.client import GraphClient, GraphError
-from mql_ros.ros.bringup.graph import Domain
+from mql_ros.ros.bringup.processes import Domain
 
 
 class FakeClient:

@@ -22,9 +22,9 @@ from mql_ros.grasping.driver_check import checks
 from mql_ros.grasping.driver_check.checks import Verdict
 from mql_ros.grasping.driver_check.report import has_simulator
 from mql_ros.grasping.robot.profile import RobotProfile
-from mql_ros.ros.bringup.graph import OWN_GRAPH, usual_watchdog
-from mql_ros.ros.driver.arm_ends import UNKNOWN_NODE, arm_ends
+from mql_ros.ros.bringup.node_table import OWN_GRAPH, usual_watchdog
 from mql_ros.ros.driver.measurements import NewestJoints
+from mql_ros.ros.driver.permission import UNKNOWN_NODE, arm_endpoints
 from mql_ros.ros.messages.conversions import (
     SECOND,
     JointReader,
@@ -41,10 +41,10 @@ DRAIN = 2.0
 """Longest time for messages that lay waiting, s."""
 DISCOVERY = 10.0
 """Longest time until a driver is heard, s."""
-Listener = TypeVar("Listener", bound="RobotListener")
+Listener = TypeVar("Listener", bound="RobotRecorder")
 
 
-class RobotListener:
+class RobotRecorder:
     """A node that records what one driver says; a context manager."""
 
     def __init__(self, profile: RobotProfile, namespace: str = "") -> None:
@@ -111,7 +111,7 @@ class RobotListener:
 
     def no_simulator(self) -> str | None:
         """Why what would be moved is not the simulator alone, in one sentence; None where it is."""
-        return arm_ends(self.node, self._profile.topics, sim=True).no_simulator()
+        return arm_endpoints(self.node, self._profile.topics, sim=True).no_simulator()
 
     def _publishers(self) -> dict[str, list[str]]:
         topics = (self._profile.topics.joint_states, self._profile.topics.object_pose, self._profile.topics.wrench)

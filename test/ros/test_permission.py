@@ -12,11 +12,12 @@ import pytest
 
 from mql_ros.grasping.driver_check.checks import POSE_AGE, Verdict
 from mql_ros.grasping.driver_check.report import make_report
-from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.grasping.robot.profile import RobotProfile, load_profile
+from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.ros.base.parameters import parameter_table
-from mql_ros.ros.bringup.graph import implied_parameters, usual_watchdog
-from mql_ros.ros.driver import arm_ends
-from mql_ros.ros.driver.check_gate import check_refusal
+from mql_ros.ros.bringup.node_table import implied_parameters, usual_watchdog
+from mql_ros.ros.driver import permission
+from mql_ros.ros.driver.permission import check_refusal, refused_limit
 
 PROFILE = load_profile("panda")
 SIMULATOR, CLIENT, DRIVER = "arm_simulator", "mql_client", "controller_manager"
@@ -27,9 +28,9 @@ class FakeNode:
 
     warning = ""
 
-    def __init__(self, takers: str, sources: str, commanders: str = "policy_server", **settings: Any) -> None:
+    def __init__(self, subscribers: str, publishers: str, commanders: str = "policy_server", **settings: Any) -> None:
         self.setting = {"sim": True, "require_check": False, **settings}.get
-        self.ends = {"takers": takers, "sources": sources, "commanders": commanders}
+        self.names = {"subscribers": subscribers, "publishers": publishers, "commanders": commanders}
         self.warnings: list[str] = []
 
     def get_name(self) -> str:
@@ -43,18 +44,18 @@ class FakeNode:
 
     def get_subscriptions_info_by_topic(self, topic: str) -> list[SimpleNamespace]:
         assert topic == PROFILE.topics.arm_command
-        return self._infos("takers")
+        return self._infos("subscribers")
 
     def get_publishers_info_by_topic(self, topic: str) -> list[SimpleNamespace]:
-        return self._infos("sources" if topic == PROFILE.topics.joint_states else "commanders")
+        return self._infos("publishers" if topic == PROFILE.topics.joint_states else "commanders")
 
     def _infos(self, end: str) -> list[SimpleNamespace]:
-        return [SimpleNamespace(node_name=name, node_namespace="/") for name in self.ends[end].split()]
+        return [SimpleNamespace(node_name=name, node_namespace="/") for name in self.names[end].split()]
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(arm_ends, "DISCOVERY", 0.0)
+    monkeypatch.setattr(permission, "DISCOVERY", 0.0)
     yield
 
 
@@ -69,19 +70,19 @@ def test_the_simulator_alone_is_moved_as_a_simulation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("takers", "sources", "words"),
+    ("subscribers", "publishers", "words"),
     [
         (f"{SIMULATOR} {DRIVER}", SIMULATOR, "controller_manager would be commanded too, by arm_controller/joint_traj"),
         (DRIVER, SIMULATOR, "controller_manager would be commanded too"),
         (f"{SIMULATOR} _NODE_NAME_UNKNOWN_", SIMULATOR, "a node of unknown name would be commanded too"),
         (SIMULATOR, f"{SIMULATOR} {DRIVER}", "joint_states is published by controller_manager"),
         (SIMULATOR, "", "no arm_simulator publishes joint_states"),
-        (CLIENT, SIMULATOR, "no arm_simulator listens on arm_controller/joint_trajectory"),
-        ("", "", "no arm_simulator listens on"),
+        (CLIENT, SIMULATOR, "no arm_simulator subscribes to arm_controller/joint_trajectory"),
+        ("", "", "no arm_simulator subscribes to"),
     ],
 )
-def test_a_simulation_that_may_move_a_real_arm_is_refused(takers: str, sources: str, words: str) -> None:
-    sentence = refusal(takers, sources)
+def test_a_simulation_that_may_move_a_real_arm_is_refused(subscribers: str, publishers: str, words: str) -> None:
+    sentence = refusal(subscribers, publishers)
     assert sentence is not None and sentence.startswith("sim:=true moves the simulator only, but ")
     assert words in sentence and "ROS_DOMAIN_ID" in sentence and "\n" not in sentence
 
@@ -127,3 +128,23 @@ def test_the_limits_are_those_of_the_policy_server() -> None:
     defaults = {name: spec.default for name, spec in parameter_table()["policy_server"].items()}
     assert defaults["stale_after"] == POSE_AGE and defaults["watchdog"] == usual_watchdog(sim=False) == 0.1
     assert usual_watchdog(sim=True) == implied_parameters("policy_server", sim=True)["watchdog"]
+
+
+def refused_change(panda: RobotProfile, name: str, value: Any, sim: bool = False) -> str | None:
+    present = {"sim": sim, "watchdog": 0.1, "stale_after": 0.5, "limit_scale": 1.0, "force_limit": 1000.0}
+    return refused_limit(TrialMachine(panda), present.__getitem__, name, value)
+
+
+@pytest.mark.parametrize(("seconds", "sim", "allowed"), [(1.0, False, True), (1.1, False, False), (60.0, True, True)])
+def test_a_real_arm_is_not_left_alone_for_long_between_two_decisions(
+    panda: RobotProfile, seconds: float, sim: bool, allowed: bool
+) -> None:
+    sentence = refused_change(panda, "context_deadline", seconds, sim)
+    assert (sentence is None) == allowed
+    assert allowed or "context_deadline can be at most 1 s on a real arm" in str(sentence)
+
+
+@pytest.mark.parametrize(("name", "present"), [("stale_after", 0.5), ("watchdog", 0.1)])
+def test_how_old_inputs_may_be_is_only_lowered(panda: RobotProfile, name: str, present: float) -> None:
+    assert refused_change(panda, name, present) is None and refused_change(panda, name, 0.5 * present) is None
+    assert f"{name} can only be lowered while the node runs" in str(refused_change(panda, name, 60.0))

@@ -1,4 +1,4 @@
-"""The one list of nodes, and their processes where no `ros2 launch` starts them (knows no rclpy)."""
+"""The nodes as processes without `ros2 launch`, in a ROS domain of their own (no rclpy)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -17,84 +16,15 @@ from types import TracebackType
 import yaml
 
 from mql_ros.core.errors import UserError
-from mql_ros.grasping.robot.profile import Topics
-from mql_ros.ros.base.parameters import Value, parameter_table, parameters_of, unknown_parameter
+from mql_ros.ros.base.child_process import EXIT_WITH_PARENT
+from mql_ros.ros.base.parameters import Value, parameters_of, unknown_parameter
+from mql_ros.ros.bringup.node_table import OWN_GRAPH, NodeEntry, implied_parameters, nodes_of
 
-PACKAGE = "mql_ros"
-EXIT_WITH_PARENT = "MQL_EXIT_WITH_PARENT"
-"""Environment variable with a process number: a node ends when that process does, however that ends."""
-CLIENT = "mql_client"
-"""Name of the node of GraphClient, which hears everything and commands nothing."""
 DOMAINS = range(1, 101)
 DOMAIN_PORT = 28_100
 """Loopback port that stands for domain 0; a process that uses a domain holds its port."""
 STOP_SECONDS = {signal.SIGINT: 10.0, signal.SIGTERM: 3.0, signal.SIGKILL: 3.0}
 """How long a node may take to end after each signal, s."""
-
-
-@dataclass(frozen=True)
-class NodeEntry:
-    """One node of the graph."""
-
-    name: str
-    """Also its executable, and its section in config/nodes.yaml."""
-    module: str
-    sim_only: bool = False
-    """Started with the simulator only; on hardware the arm's driver and perception take its place."""
-    rviz_only: bool = False
-    """Started beside RViz only."""
-
-
-NODES = (
-    NodeEntry("arm_simulator", "mql_sim.driver.arm_simulator", sim_only=True),
-    NodeEntry("grasp_monitor", "mql_ros.ros.nodes.grasp_monitor"),
-    NodeEntry("context_encoder", "mql_ros.ros.nodes.context_encoder"),
-    NodeEntry("adaptation_manager", "mql_ros.ros.nodes.adaptation_manager"),
-    NodeEntry("policy_server", "mql_ros.ros.nodes.policy_server"),
-    NodeEntry("scene_markers", "mql_ros.ros.nodes.scene_markers", rviz_only=True),
-)
-"""In the order in which they are brought up: each finds there what it needs."""
-OWN_GRAPH = {"/clock": "clock", "/tf": "tf", "/tf_static": "tf_static"}
-"""Remappings with which a namespace has simulated time and transforms of its own; /diagnostics is one for all."""
-
-SERVICES = (
-    "arm_simulator/reset", "grasp_monitor/begin_trial", "grasp_monitor/end_trial", "policy_server/start_session",
-    "policy_server/start_trials", "policy_server/stop", "policy_server/hold", "adaptation_manager/adapt",
-    "adaptation_manager/roll_back", "adaptation_manager/restore_initial",
-)  # fmt: skip
-
-
-def nodes_of(sim: bool, rviz: bool = False) -> list[NodeEntry]:
-    """The nodes to start, with the simulator or for hardware, with RViz or without."""
-    return [entry for entry in NODES if (sim or not entry.sim_only) and (rviz or not entry.rviz_only)]
-
-
-def ends_of(topics: Topics) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Who publishes and who subscribes, by topic: what must be connected before trials can run."""
-    measured = ("arm_simulator",), ("policy_server", "grasp_monitor")
-    return {
-        **dict.fromkeys((topics.joint_states, topics.object_pose, topics.wrench), measured),
-        **dict.fromkeys((topics.arm_command, topics.gripper_command), (("policy_server",), ("arm_simulator",))),
-        "grasp_reward": (("grasp_monitor",), ("policy_server",)),
-        "transition": (("policy_server",), ("context_encoder", "adaptation_manager")),
-        "context": (("context_encoder",), ("policy_server",)),
-        "policy": (("adaptation_manager",), ("policy_server", "context_encoder")),
-    }
-
-
-def implied_parameters(name: str, sim: bool) -> dict[str, Value]:
-    """What follows from having a simulator; all defaults are those for a real arm.
-
-    The simulator publishes 20 times a second, too seldom for the watchdog of a real arm.
-    """
-    implied: dict[str, Value] = {"sim": True, "watchdog": 0.5, "reset_service": "arm_simulator/reset"} if sim else {}
-    return {key: value for key, value in implied.items() if key in parameter_table()[name]}
-
-
-def usual_watchdog(sim: bool) -> float:
-    """The watchdog of a policy server that is not told otherwise, s."""
-    implied = implied_parameters("policy_server", sim)
-    return float(implied.get("watchdog", parameter_table()["policy_server"]["watchdog"].default))
 
 
 def check_ros() -> None:
