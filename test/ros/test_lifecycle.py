@@ -94,6 +94,23 @@ def test_where_configuring_fails_nothing_stays_and_it_can_be_tried_again(make_no
     assert node.active and len(list(node.publishers)) == before + 1
 
 
+@pytest.mark.parametrize("stale_after", ["0.5", "0.0"], ids=["destroyed", "refused"])
+def test_a_destroyed_or_refused_node_leaves_the_graph(stale_after: str) -> None:
+    """Its DDS threads end with it; they could crash a process that exits."""
+    rclpy.init(args=["--ros-args", "-p", f"stale_after:={stale_after}"])
+    witness = rclpy.create_node("witness")
+    try:
+        if float(stale_after):
+            Stumbling("grasp_monitor").destroy_node()
+        else:
+            with pytest.raises(UserError, match=r"expected 0\.05"):
+                Stumbling("grasp_monitor")
+        assert witness.get_node_names() == ["witness"]
+    finally:
+        witness.destroy_node()
+        rclpy.try_shutdown()
+
+
 def test_a_hold_that_still_lacks_joint_states_ends_with_the_activity(make_node, panda: RobotProfile) -> None:
     node = make_node(PolicyServer, "policy_server")
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS

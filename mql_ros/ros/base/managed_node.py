@@ -90,6 +90,15 @@ class ManagedNode(LifecycleNode):
             self.close()
             self.active = False
 
+    def destroy_node(self) -> None:
+        """Destroy the node with its state machine.
+
+        rclpy leaves the state machine alive, and with it the DDS participant and its threads. These may crash the
+        process (SIGSEGV) while the interpreter exits.
+        """
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     # What rclpy calls.
 
     def on_configure(self, state: LifecycleState) -> Outcome:
