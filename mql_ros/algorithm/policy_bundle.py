@@ -35,6 +35,8 @@ from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.core.errors import UserError
 
 _OPTIMIZERS = ("actor_optimizer", "critic_optimizer")
+_REMOVED_SETTINGS = ("self_imitation_weight",)
+"""Settings of TD3Config that bundles of earlier versions hold, 0 in all that were shipped; they are ignored."""
 _Config = TypeVar("_Config")
 
 
@@ -139,10 +141,11 @@ def save_bundle(
 def load_bundle(path: str | os.PathLike[str]) -> PolicyBundle:
     """Read a bundle; check manifest, hashes and configurations. Raises UserError with one sentence on what is wrong."""
     found = read_bundle(path)
+    td3 = {name: value for name, value in found.manifest["td3"].items() if name not in _REMOVED_SETTINGS}
     return PolicyBundle(
         **vars(found),
         network_config=_config(NetworkConfig, found.manifest["network"], found.path),
-        td3_config=_config(TD3Config, found.manifest["td3"], found.path),
+        td3_config=_config(TD3Config, td3, found.path),
         history_blocks=int(found.manifest["history_blocks"]),
     )
 

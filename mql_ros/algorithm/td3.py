@@ -48,8 +48,6 @@ class TD3Config:
     """Coefficient of the value term -Q / mean |Q| in the actor's loss (the normalisation of TD3+BC)."""
     clone_weight: float = 0.0
     """Coefficient of the squared distance to the teacher's action; 0 is pure TD3."""
-    self_imitation_weight: float = 0.0
-    """Beyond the paper: coefficient of the distance to executed actions that the batch marks for imitation."""
     learn_context: bool = True
     """False freezes the encoder: the actor then need not follow a context that moves under the critics' loss."""
 
@@ -99,20 +97,11 @@ def actor_loss(
     return loss, {"actor_loss": loss.detach(), "actor_q": value.detach().mean()}
 
 
-def clone_loss(
-    actor: Actor, batch: Batch, context: Tensor, clone_weight: float, self_imitation_weight: float = 0.0
-) -> tuple[Tensor, Metrics]:
-    """Weighted squared distance to the teacher's actions, and to executed actions marked for imitation."""
-    action = actor(batch.observation, context)
-    zero = action.new_zeros(())
-    clone = _masked_distance(action, batch.teacher_action, batch.teacher_mask, batch.weight) if clone_weight else zero
-    own = _masked_distance(action, batch.action, batch.imitation, batch.weight) if self_imitation_weight else zero
-    loss = clone_weight * clone + self_imitation_weight * own
-    return loss, {"clone_loss": clone.detach(), "self_imitation_loss": own.detach()}
-
-
-def _masked_distance(action: Tensor, wanted: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    return (weight * mask * (action - wanted).square().mean(dim=-1)).sum() / mask.sum().clamp_min(1.0)
+def clone_loss(actor: Actor, batch: Batch, context: Tensor, clone_weight: float) -> tuple[Tensor, Metrics]:
+    """Weighted squared distance to the teacher's actions, at the transitions that have one."""
+    distance = (actor(batch.observation, context) - batch.teacher_action).square().mean(dim=-1)
+    clone = (batch.weight * batch.teacher_mask * distance).sum() / batch.teacher_mask.sum().clamp_min(1.0)
+    return clone_weight * clone, {"clone_loss": clone.detach()}
 
 
 class TD3Learner:
@@ -208,8 +197,8 @@ class TD3Learner:
             context, next_context = contexts or self.contexts(batch)
         loss, metrics = self._critic_loss(batch, context, next_context)
         self._zero_grad()
-        if step_actor and (config.clone_weight or config.self_imitation_weight):
-            cloning, more = clone_loss(self.actor, batch, context, config.clone_weight, config.self_imitation_weight)
+        if step_actor and config.clone_weight:
+            cloning, more = clone_loss(self.actor, batch, context, config.clone_weight)
             loss, metrics = loss + cloning, metrics | more
         loss.backward()
         metrics |= self._step(self.critic_optimizer, self._critic_side, ("critic", "encoder"), proximal)

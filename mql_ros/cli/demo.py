@@ -119,7 +119,7 @@ class Demo:
             "lockstep": True,
             "robot": self._robot,
             "bundle": str(self._policy.absolute()),
-            "certificate_trials": self._trials,
+            "rollback_trials": self._trials,
         }
         print(
             f"starting the graph: {self._robot}, policy {self._policy.name}, objects {', '.join(self._names)}",

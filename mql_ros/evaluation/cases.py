@@ -183,7 +183,6 @@ def summary(found: Any) -> dict[str, Any]:
     return {k: v if np.isfinite(v) else None for k, v in figures.items()} | {
         "overlap": found.overlap,
         "new_transitions": found.new_transitions,
-        "rolled_back": found.rolled_back,
         "symmetry_sessions": found.symmetry_sessions,
         "mean_importance_ratio": {name: round(ratio, 5) for name, ratio in found.mean_importance_ratio.items()},
         "reasons": list(found.reasons),

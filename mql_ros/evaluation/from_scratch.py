@@ -21,7 +21,7 @@ def train_from_scratch(network: NetworkConfig, td3: TD3Config, new: Replay, upda
     Plain TD3, so without context (with one task there is none to infer) and without imitating anybody; `network` gives
     the sizes of actor and critics, `td3` the rest of the settings. Without any new trial the networks stay untrained.
     """
-    plain = replace(td3, clone_weight=0.0, self_imitation_weight=0.0)
+    plain = replace(td3, clone_weight=0.0)
     learner = TD3Learner(replace(network, use_context=False), plain, seed=seed)
     rng = np.random.default_rng([seed, 41])
     for _ in range(updates if len(new) else 0):

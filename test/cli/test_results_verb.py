@@ -35,7 +35,7 @@ Prose stays | as it is.
 {{objects held_out.json}}
 {{exploration explored_*.json}}
 {{bench bench.json}}
-{{table certificate.json}}
+{{table rollback.json}}
 {{training training_seed1.json training_seed2.json}}
 {{benchmarks}}
 {{figure training.png training_seed1.json training_seed2.json}}
@@ -111,7 +111,7 @@ def folder(tmp_path: Path) -> Path:
         "held_out.json": evaluation(), "explored_noise.json": evaluation((20,)), "bench.json": bench,
         "one_seed.json": clone_and_td3([0.01, 0.09]), "other_seed.json": clone_and_td3([-0.02, 0.12]),
         "training_seed1.json": training(1), "training_seed2.json": training(2),
-        "certificate.json": {"rolled_back": {"good": {"count": 1, "of": 30}, "bad": {"count": 29}}, "margin": 0.1},
+        "rollback.json": {"rolled_back": {"good": {"count": 1, "of": 30}, "bad": {"count": 29}}, "margin": 0.1},
         "benchmarks/walker-params-seed1.json": benchmark(1, 100_000),
         "benchmarks/walker-params-seed2.json": benchmark(2, 60_000),
     }  # fmt: skip
@@ -249,7 +249,7 @@ def test_what_is_not_measured_is_said(folder: Path, capsys: pytest.CaptureFixtur
         ("{{training held_out.json}}", "held_out.json does not have the form that `mql train` writes"),
         ("{{bench held_out.json}}", "held_out.json does not have the form that `mql bench` writes"),
         ("{{figure ../a.png held_out.json}}", "expected the name of a picture"),
-        ("{{figure a.png certificate.json}}", "there is no figure of such a file"),
+        ("{{figure a.png rollback.json}}", "there is no figure of such a file"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(

@@ -60,8 +60,8 @@ def test_from_scratch_depends_on_the_new_trials_and_the_seed_alone(new: Replay) 
     one, two, other = (train_from_scratch(SMALL, TD3Config(), new, 3, seed) for seed in (1, 1, 2))
     assert same(one, two)
     assert not same(one, other)
-    # The bundle's own imitation weights would make something else of it than TD3.
-    imitating = TD3Config(clone_weight=5.0, self_imitation_weight=5.0)
+    # The bundle's own clone weight would make something else of it than TD3.
+    imitating = TD3Config(clone_weight=5.0)
     assert same(one, train_from_scratch(SMALL, imitating, new, 3, 1))
 
 

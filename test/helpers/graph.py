@@ -76,7 +76,7 @@ class Graph:
         self.client.restore_initial()
         self.client.set_parameters("arm_simulator", object=name, seed=seed)
         self.client.set_parameters("policy_server", exploration_noise=0.0)
-        self.client.set_parameters("adaptation_manager", certificate_trials=0, certificate_margin=0.15)
+        self.client.set_parameters("adaptation_manager", rollback_trials=0, rollback_margin=0.15)
         return self.client
 
 

@@ -9,7 +9,7 @@ from helpers.ros import CountingPolicy, some_transition
 from mql_ros.algorithm.experience.session_files import read_sessions, write_sessions
 from mql_ros.ros.base.parameters import parameter_table
 from mql_ros.ros.messages.records import Transition
-from mql_ros.ros.policies.policy_history import Certificate, PolicyHistory
+from mql_ros.ros.policies.policy_history import PolicyHistory, RollbackCheck
 from mql_ros.ros.policies.policy_loading import Announcement
 from mql_ros.ros.policies.session_contexts import SessionContexts
 from mql_ros.ros.policies.session_log import MOST_SESSIONS, SessionLog
@@ -162,12 +162,12 @@ def test_version_numbers_never_recur() -> None:
     assert history.present == history.initial and history.next_version == 7
 
 
-def test_the_certificate_compares_the_last_trials_before_with_the_first_after() -> None:
-    certificate = Certificate(before=1, adapted=2, session=1, trials=2, margin=0.1)
+def test_the_rollback_check_compares_the_last_trials_before_with_the_first_after() -> None:
+    check = RollbackCheck(before=1, adapted=2, session=1, trials=2, margin=0.1)
     before = [(1, 5.0), (1, 0.4), (1, 0.6)]
-    assert certificate.verdict([*before, (2, 0.0)]) is None
+    assert check.verdict([*before, (2, 0.0)]) is None
     for reward, passes in ((0.41, True), (0.39, False), (0.9, True)):
-        verdict = certificate.verdict([*before, (2, reward), (2, reward), (2, 100.0)])
+        verdict = check.verdict([*before, (2, reward), (2, reward), (2, 100.0)])
         assert verdict is not None and verdict[0] is passes
         assert "version 2" in verdict[1]
-    assert certificate.verdict([(2, 0.0), (2, 0.0)]) is None  # nothing to compare with
+    assert check.verdict([(2, 0.0), (2, 0.0)]) is None  # nothing to compare with

@@ -70,7 +70,7 @@ def client(tmp_path: Path, report: Path, request: pytest.FixtureRequest) -> Iter
         "adaptation.recycling_updates": 20,
         "adaptation.clone_weight": 0.0,
         "adaptation.pool_blocks": 200,
-        "certificate_trials": 0,
+        "rollback_trials": 0,
         **getattr(request, "param", {}),
     }
     with driving():

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mql_ros.algorithm.adaptation.certificate import CertificateResult, actions_at, certify, keep_aside
 from mql_ros.algorithm.adaptation.config import AdaptationConfig, ablations
 from mql_ros.algorithm.adaptation.frozen_context import FrozenContexts
 from mql_ros.algorithm.adaptation.propensity import (
@@ -64,15 +63,8 @@ class AdaptationResult:
     """Wall-clock time of all of it."""
     snapshot: dict[str, Any]
     """The learner's state before."""
-    certificate: CertificateResult | None = None
-    """The comparison with the policy before, where trials were kept aside."""
     symmetry_sessions: int = 0
     """Old sessions, moved to the new task, that stood in for the old data as they are."""
-
-    @property
-    def rolled_back(self) -> bool:
-        """Whether the adapted policy was not better, so that the learner is as before."""
-        return self.certificate is not None and not self.certificate.passed
 
     def rollback(self, learner: TD3Learner) -> None:
         """Restore weights, targets, optimisers, counter and generator exactly as they were before adaptation."""
@@ -116,21 +108,14 @@ def adapt(
         raise ValueError("symmetry_sessions is set but no symmetry was given; pass one or set symmetry_sessions to 0.")
     snapshot, settings = learner.state_dict(), learner.config
     try:
-        seen, aside = new_replay, None
-        if config.certificate_share > 0.0:
-            seen, aside = keep_aside(new_replay, config.certificate_share)
-            before = actions_at(learner, new_replay, aside) if len(aside) else None
         old = meta_replay
         if config.use_recycling and config.symmetry_sessions and symmetry is not None:
-            moved = symmetry(meta_replay, seen, config.symmetry_sessions, np.random.default_rng([config.seed, 53]))
+            moved = symmetry(
+                meta_replay, new_replay, config.symmetry_sessions, np.random.default_rng([config.seed, 53])
+            )
             old = meta_replay if moved is None else moved
-        result = _Adaptation(learner, old, seen, config, snapshot).run()
+        result = _Adaptation(learner, old, new_replay, config, snapshot).run()
         result.symmetry_sessions = 0 if old is meta_replay else sum(1 for _ in old.sessions())
-        if aside is not None and before is not None:
-            result.certificate = certify(learner, before, new_replay, aside, config.certificate_noise)
-        if result.rolled_back:
-            result.rollback(learner)
-            result.reasons.append("The adapted policy was no better on the trials kept aside and was rolled back.")
         return result
     except BaseException:
         learner.load_state_dict(snapshot)
@@ -163,7 +148,6 @@ class _Adaptation:
         ess = propensity.effective_sample_size if propensity else float("nan")
         coefficient = self._proximal_coefficient(ess)
         proximal = learner.reference(coefficient)
-        self._mark_successes()
         learner.config = self._settings()
         rates = [(learner.actor_optimizer, config.actor_learning_rate)]
         rates += [(learner.critic_optimizer, config.critic_learning_rate)]
@@ -256,14 +240,8 @@ class _Adaptation:
         return replace(
             self.learner.config,
             clone_weight=self.config.clone_weight,
-            self_imitation_weight=self.config.self_imitation_weight,
             learn_context=self.config.learn_context,
         )
-
-    def _mark_successes(self) -> None:
-        self.success = self.trained_on.success_mask(self.config.success_return)
-        if self.config.self_imitation_weight > 0.0 and not torch.any(self.success):
-            self.reasons.append("No new trial succeeded, so there was nothing to imitate.")
 
     def _with_resampled_histories(self) -> Replay:
         sessions = list(self.new.sessions())
@@ -282,8 +260,7 @@ class _Adaptation:
             self.frozen[self.meta] = FrozenContexts(self.learner, self.meta, self.pool)
 
     def _new_batch(self, blocks: int) -> tuple[Replay, Batch]:
-        batch = self.trained_on.sample(blocks, self.rng)
-        return self.trained_on, replace(batch, imitation=self.success[batch.index])
+        return self.trained_on, self.trained_on.sample(blocks, self.rng)
 
     def _recycling_batch(self, weights: NDArray, ratios: torch.Tensor | None) -> list[tuple[Replay, Batch]]:
         new_blocks = round(self.config.new_fraction * self.config.batch_blocks)

@@ -52,8 +52,6 @@ class AdaptationConfig:
     clone_weight: float = 0.0
     """Beyond the paper: coefficient of cloning the labels (`Session.teacher_action`) of the new data. Without any
     nothing has succeeded, and the policy stays as it is: failures alone do not say what to do instead."""
-    self_imitation_weight: float = 0.0
-    """Beyond the paper: coefficient of imitating the actions of successful new trials."""
     resampled_histories: int = 0
     """Beyond the paper: so many copies of each new session, its blocks drawn anew with replacement, join the new data.
     Trials with one object are exchangeable, so what succeeded once is right after every history: after that of the new
@@ -64,12 +62,7 @@ class AdaptationConfig:
     learn_context: bool = True
     """False freezes the encoder while adapting."""
     success_return: float = 0.5
-    """Reward of a whole block from which on it counts as successful, for self-imitation and resampled histories."""
-    certificate_share: float = 0.0
-    """Beyond the paper: part of the new trials, up to one half, that is kept aside to compare the adapted policy with
-    the one before; if it is not better, the learner is as before. 0 keeps none."""
-    certificate_noise: float = 0.2
-    """Standard deviation that both policies are thought to act with in this comparison."""
+    """Reward of a whole block from which on it counts as successful, for resampled histories."""
     seed: int = 0
     """Seed of the draws from both replays."""
 
@@ -81,8 +74,6 @@ class AdaptationConfig:
             raise ValueError("batch_blocks and pool_blocks must be at least 1, and new_fraction in [0, 1].")
         if not self.proximal_scale >= 0.0:
             raise ValueError(f"proximal_scale is {self.proximal_scale}; expected a number that is not negative.")
-        if not 0.0 <= self.certificate_share <= 0.5 or self.certificate_noise <= 0.0:
-            raise ValueError("certificate_share must be in [0, 0.5], and certificate_noise positive.")
         if isinstance(self.proximal, str) and self.proximal != "ess":
             raise ValueError(f"proximal is {self.proximal!r}; expected 'ess' or a number that is not negative.")
         if not isinstance(self.proximal, str) and not self.proximal >= 0.0:
@@ -92,7 +83,7 @@ class AdaptationConfig:
 
 
 def ablations(config: AdaptationConfig) -> dict[str, AdaptationConfig]:
-    """The methods that adaptation is compared with, at the same number of updates, learning rates and imitation.
+    """The methods that adaptation is compared with, with the same updates, learning rates and clone weight.
 
     The paper's ablations recycle old data as they are, and so does `no-symmetry`; `unweighted` lacks propensity
     and proximal term only. Where nothing is shifted they are `mql` and `uniform-replay` once more.

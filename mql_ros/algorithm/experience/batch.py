@@ -47,8 +47,6 @@ class Batch:
     """[M] 1 where there is a teacher action, else 0."""
     index: Tensor
     """[M] int64 transition index in the replay."""
-    imitation: Tensor
-    """[M] 1 where the executed action itself is to be imitated (beyond the paper), else 0."""
 
     def __len__(self) -> int:
         return len(self.reward)

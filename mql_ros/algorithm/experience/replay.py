@@ -211,7 +211,6 @@ class Replay(SessionStorage):
             teacher_action=teacher,
             teacher_mask=taught,
             index=slots.astype(np.int64),
-            imitation=np.zeros(len(slots), dtype=np.float32),
         )
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         return Batch(gradient_rows=len(blocks), **tensors)

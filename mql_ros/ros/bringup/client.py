@@ -336,18 +336,14 @@ class GraphClient:
         return self.transitions[first:]
 
     def adapt(self, seconds: float = 180.0) -> dict[str, Any]:
-        """Adapt to the session's transitions; return the outcome once the policy server knows the new policy.
-
-        If the outcome is `rolled_back`, there is no new policy.
-        """
+        """Adapt to the session's transitions; return the outcome once the policy server knows the new policy."""
         before = self.counts["adaptation"]
         finished = lambda: self.counts["adaptation"] > before  # noqa: E731
         self.call("adaptation_manager/adapt", seconds=seconds, done=finished)
         self.wait_for(finished, seconds, "the adaptation")
         if self.adaptation.get("failed"):
             raise GraphError(f"the adaptation failed: {self.adaptation['reason']}")
-        if not self.adaptation["rolled_back"]:
-            self._wait_for_version(int(self.adaptation["version"]))
+        self._wait_for_version(int(self.adaptation["version"]))
         return self.adaptation
 
     def roll_back(self) -> int:

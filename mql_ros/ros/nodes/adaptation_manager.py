@@ -23,7 +23,7 @@ from mql_ros.ros.base.qos import KEPT, LATCHED
 from mql_ros.ros.messages.conversions import MessageError
 from mql_ros.ros.messages.records import read_transition
 from mql_ros.ros.policies.adaptation_job import AdaptationRequest, config_values
-from mql_ros.ros.policies.policy_history import Certificate, PolicyHistory
+from mql_ros.ros.policies.policy_history import PolicyHistory, RollbackCheck
 from mql_ros.ros.policies.policy_loading import Announcement, check_bundle
 from mql_ros.ros.policies.session_log import SessionLog
 
@@ -42,7 +42,7 @@ class AdaptationManager(GraspingNode):
         self._log = SessionLog()
         self._child: ChildProcess | None = None
         self._request: AdaptationRequest | None = None
-        self._certificate: Certificate | None = None
+        self._rollback_check: RollbackCheck | None = None
         self._result: dict[str, Any] = {}
         self._counts = {"adaptations": 0, "failed_adaptations": 0, "roll_backs": 0, "refused_messages": 0}
         self._own_directory = not self.setting("work_directory")
@@ -61,7 +61,7 @@ class AdaptationManager(GraspingNode):
 
     def deactivate(self) -> None:
         """Give up an adaptation that is under way, and the verdict on the one before."""
-        self._certificate = None
+        self._rollback_check = None
         if self._child is not None:
             self._conclude("the adaptation_manager was deactivated")
 
@@ -87,18 +87,18 @@ class AdaptationManager(GraspingNode):
             self._counts["refused_messages"] += 1
             self.warn(f"refused: {error}")
             return
-        if self._log.add(transition) and transition.done and self._certificate is not None:
-            self._judge(self._certificate)
+        if self._log.add(transition) and transition.done and self._rollback_check is not None:
+            self._judge(self._rollback_check)
 
-    def _judge(self, certificate: Certificate) -> None:
+    def _judge(self, check: RollbackCheck) -> None:
         """Roll an adapted policy back when its trials are worse than those before."""
-        if self._log.session != certificate.session:
-            self._certificate = None
+        if self._log.session != check.session:
+            self._rollback_check = None
             return
-        verdict = certificate.verdict(self._log.trial_returns())
+        verdict = check.verdict(self._log.trial_returns())
         if verdict is None:
             return
-        self._certificate = None
+        self._rollback_check = None
         passed, reason = verdict
         self.get_logger().info(reason)
         if not passed:
@@ -153,7 +153,7 @@ class AdaptationManager(GraspingNode):
             settings=settings,
         )
         request.write(files["request"])
-        self._request, self._certificate = request, None
+        self._request, self._rollback_check = request, None
         command = [sys.executable, "-m", "mql_ros.ros.policies.adaptation_job", str(files["request"])]
         self._child = ChildProcess(command, files["log"], self.seconds() + self.setting("adaptation_timeout"))
 
@@ -178,16 +178,11 @@ class AdaptationManager(GraspingNode):
         self.problem = ""
         self._counts["adaptations"] += 1
         self._result |= json.loads(Path(request.result).read_text())
-        if self._result["rolled_back"]:
-            self._counts["roll_backs"] += 1
-            self._policies.retire(request.version)
-            self._tell(failed=False, reason=self._result["messages"][-1])
-            return
         before = self._policies.present
         self._policies.push(Announcement(request.output, request.version, self._result["hash"]))
-        if self.setting("certificate_trials"):
-            trials, margin = self.setting("certificate_trials"), self.setting("certificate_margin")
-            self._certificate = Certificate(before.version, request.version, self._log.session, trials, margin)
+        if self.setting("rollback_trials"):
+            trials, margin = self.setting("rollback_trials"), self.setting("rollback_margin")
+            self._rollback_check = RollbackCheck(before.version, request.version, self._log.session, trials, margin)
         self._announce()
         self._tell(failed=False)
 
@@ -207,7 +202,7 @@ class AdaptationManager(GraspingNode):
         return self._go_back(response)
 
     def _go_back(self, response: Trigger.Response) -> Trigger.Response:
-        self._certificate = None
+        self._rollback_check = None
         self._counts["roll_backs"] += 1
         self._announce()
         return answer(response, None, str(self._policies.present.version))

@@ -108,8 +108,6 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
         "parameter_distance": found.parameter_distance,
         "seconds": found.seconds,
         "messages": found.reasons,
-        "certificate": None if found.certificate is None else asdict(found.certificate),
-        "rolled_back": found.rolled_back,
     }
     numbers = {name: _plain(value) for name, value in numbers.items()}
     manifest = bundle.manifest

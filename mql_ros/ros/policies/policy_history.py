@@ -35,11 +35,7 @@ class PolicyHistory:
     def push(self, announcement: Announcement) -> None:
         """A new policy is in force."""
         self._stack.append(announcement)
-        self.retire(announcement.version)
-
-    def retire(self, version: int) -> None:
-        """The number does not recur, whether or not its policy was ever used."""
-        self._highest = max(self._highest, version)
+        self._highest = max(self._highest, announcement.version)
 
     def roll_back(self) -> bool:
         """Return to the policy before; False when there is none."""
@@ -54,8 +50,8 @@ class PolicyHistory:
 
 
 @dataclass(frozen=True)
-class Certificate:
-    """The comparison that an adapted policy has to pass: its first trials with the last ones of the policy before."""
+class RollbackCheck:
+    """Comparison of an adapted policy's first trials with the last trials of the policy before."""
 
     before: int
     """Version of the policy before."""
