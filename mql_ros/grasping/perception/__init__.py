@@ -1,0 +1,1 @@
+"""What the arm sees: a depth image becomes points, one object's points, and its height map."""
