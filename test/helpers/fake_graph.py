@@ -1,8 +1,9 @@
-"""The nodes around the policy server, all in one process and at once: what TrialSequence sees, without DDS."""
+"""The nodes around the policy server, all in one process and at once: what TrialRunner sees, without DDS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from std_srvs.srv import Trigger
@@ -12,22 +13,29 @@ from mql_ros.grasping.task.reward import GraspReward
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import Command, Measurement
 from mql_ros.ros.base.coroutine import CoroutineRunner
+from mql_ros.ros.messages.conversions import SECOND, to_nanoseconds
 from mql_ros.ros.messages.records import Transition
 from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy
 from mql_ros.ros.policies.session_contexts import SessionContexts
-from mql_ros.ros.trials.trial_ports import Inbox, TrialSettings
-from mql_ros.ros.trials.trial_sequence import TrialSequence
+from mql_ros.ros.trials.interface import Inbox, TrialSettings
+from mql_ros.ros.trials.trial_runner import TrialRunner
 from mql_sim.driver.simulated_driver import SimulatedDriver
 
 
+def reply_of(success: bool, message: str) -> Trigger.Response:
+    """Response of a Trigger service."""
+    return Trigger.Response(success=success, message=message)
+
+
 class FakeGraph:
-    """Implements Outlets with a simulator, a monitor and an encoder that answer at once, unless told otherwise."""
+    """Implements TrialNode with a simulator, a monitor and an encoder that answer at once, unless told otherwise."""
 
     def __init__(self, driver: SimulatedDriver, policies: dict[int, LoadedPolicy]) -> None:
         self.driver, self.policies = driver, policies
         self.inbox = Inbox()
         self.now = 0.0
-        self.sequence = TrialSequence(TrialMachine(driver.profile), self.inbox, self, lambda: self.now)
+        self.machine = TrialMachine(driver.profile)
+        self.trials = TrialRunner(self.machine, self.inbox, self, lambda: self.now)
         self.ends: list[str | None] = []
         self.runner = CoroutineRunner(lambda: self.now, self.ends.append)
         self.transitions: list[Transition] = []
@@ -35,9 +43,9 @@ class FakeGraph:
         self.calls: list[str] = []
         self.encoder = SessionContexts()
         self.monitor = GraspReward(driver.profile.guard_force)
-        self.rewarded_since: int | None = None
-        self.newest: tuple[int, Measurement] | None = None
-        self.backlog: list[tuple[int, Measurement]] = []
+        self.rewarded_since: float | None = None
+        self.newest: Measurement | None = None
+        self.backlog: list[Measurement] = []
         # Troubles to make.
         self.monitor_is_late = 0
         self.periods_at_begin = 0
@@ -54,33 +62,33 @@ class FakeGraph:
 
     def encode(self, version: int) -> None:
         """The encoder has loaded a policy."""
-        self.inbox.hear(self.encoder.use(self.policies[version]))
+        self.inbox.put_context(self.encoder.use(self.policies[version]))
 
     def run(self, trials: int, settings: TrialSettings, new_session: bool = True) -> list[str | None]:
         """Run trials to their end; what went wrong in each start."""
         if new_session:
-            self.sequence.new_session(settings)
-        self.runner.start(self.sequence.run(trials, settings))
+            self.trials.new_session()
+        self.runner.start(self.trials.run(trials, settings))
         while self.runner.running:
             self.runner.poll()
             self.now += 0.01
         return self.ends
 
-    # Outlets.
+    # TrialNode.
 
     def call(self, service: str) -> Callable[[], Trigger.Response | None]:
         self.calls.append(service)
         if service == "reset":
-            self._measured(self.driver.reset())
-            reply = self.reset_reply or Trigger.Response(success=True, message=str(self.inbox.stamp))
+            self.measured(self.driver.reset())
+            reply = self.reset_reply or reply_of(True, str(to_nanoseconds(self.inbox.stamp)))
         elif service == "begin_trial":
             if not self.backlog and self.newest is None:
-                reply = Trigger.Response(success=False, message="no measurement yet")
+                reply = reply_of(False, "no measurement yet")
             else:
                 reply = self._begin_late()
         else:
             self.rewarded_since = None
-            reply = Trigger.Response(success=True, message="")
+            reply = reply_of(True, "")
         return lambda: reply
 
     def _begin_late(self) -> Trigger.Response:
@@ -88,38 +96,38 @@ class FakeGraph:
         if self.begin_is_asked_again:
             self._begin()
         for _ in range(self.periods_at_begin):
-            self._measured(self.driver.tick())
+            self.measured(self.driver.tick())
         return self._begin()
 
     def _begin(self) -> Trigger.Response:
         assert self.newest is not None
-        stamp, measurement = self.newest
-        self.monitor.begin(measurement)
-        self.rewarded_since = stamp if self.rewarded_since is None else self.rewarded_since
-        begun = Trigger.Response(success=True, message=f"{stamp} {self.rewarded_since}")
+        self.monitor.begin(self.newest)
+        self.rewarded_since = self.newest.stamp if self.rewarded_since is None else self.rewarded_since
+        begun = reply_of(True, f"{to_nanoseconds(self.newest.stamp)} {to_nanoseconds(self.rewarded_since)}")
         # What the monitor had not seen yet arrives after it has begun, and earns rewards that count for nothing.
         waiting, self.backlog = self.backlog, []
         for later in waiting:
-            self._monitored(*later)
+            self._monitored(later)
         return begun
 
-    def _measured(self, measurement: Measurement) -> None:
-        stamp = round(measurement.stamp * 1e9)
-        self.inbox.put(stamp, measurement)
+    def measured(self, measurement: Measurement) -> None:
+        # A message carries whole nanoseconds.
+        measurement = replace(measurement, stamp=to_nanoseconds(measurement.stamp) / SECOND)
+        self.inbox.put_measurement(measurement)
         if self.monitor_is_late and self.newest is not None and self.rewarded_since is None:
             self.monitor_is_late -= 1
-            self.backlog.append((stamp, measurement))
+            self.backlog.append(measurement)
         else:
-            self._monitored(stamp, measurement)
+            self._monitored(measurement)
 
-    def _monitored(self, stamp: int, measurement: Measurement) -> None:
-        self.newest = stamp, measurement
+    def _monitored(self, measurement: Measurement) -> None:
+        self.newest = measurement
         if self.rewarded_since is not None and not self.monitor_is_mute:
             self.inbox.rewards.append(self.monitor.step(measurement))
 
     def send(self, command: Command, new_plan: bool) -> None:
         self.driver.grip(command.finger_target, command.finger_force)
-        self._measured(self.driver.step(command.motion.points[0], command.motion.velocities[0]))
+        self.measured(self.driver.step(command.motion.points[0], command.motion.velocities[0]))
 
     def publish(self, transition: Transition) -> None:
         self.transitions.append(transition)
@@ -127,7 +135,7 @@ class FakeGraph:
             self.inbox.rewards.append(self.external_reward)
         for answer in self.encoder.add(transition):
             if not self.encoder_is_deaf:
-                self.inbox.hear(answer)
+                self.inbox.put_context(answer)
         if len(self.transitions) in self.at_transition:
             self.at_transition[len(self.transitions)]()
 

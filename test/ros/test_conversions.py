@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.ros import some_measurement
+from hypothesis import given
+from hypothesis import strategies as st
 from sensor_msgs.msg import JointState
 
 from mql_ros.grasping.robot.profile import RobotProfile
@@ -199,9 +201,17 @@ def test_trajectories_that_are_none_are_refused(panda: RobotProfile) -> None:
 
 
 def test_stamps_are_read_from_a_reply_only_where_there_are_some() -> None:
-    assert conversions.read_stamps("150000000") == (150_000_000,)
-    assert conversions.read_stamps("150000000 100000000") == (150_000_000, 100_000_000)
+    assert conversions.read_stamps("150000000") == (0.15,)
+    assert conversions.read_stamps("150000000 100000000") == (0.15, 0.1)
     assert [conversions.read_stamps(text) for text in ("", "done", "-1", "1.5", "²", "1 done")] == [()] * 6
+
+
+@given(st.integers(0, 2**62))
+def test_a_stamp_in_seconds_survives_the_way_through_nanoseconds(stamp: int) -> None:
+    seconds = stamp / conversions.SECOND
+    [back] = conversions.read_stamps(str(conversions.to_nanoseconds(seconds)))
+    assert back == seconds
+    assert stamp > 2**52 or conversions.to_nanoseconds(seconds) == stamp
 
 
 def without_velocities(panda: RobotProfile, seconds: float, positions: np.ndarray) -> JointState:

@@ -137,10 +137,13 @@ class Explorer:
         self._first: NDArray[np.float64] | None = None
 
     def act(self, observation: NDArray, context: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Action [A] in [-1, 1] for an observation [O] and the context [C] of what really happened."""
+        """Action [A] for an observation [O] and the context [C] of what really happened.
+
+        Noise may lead out of [-1, 1]; the task clips what it executes.
+        """
         config, seen = self.config, observation.astype(np.float32)
         if config.noise == 0.0 and config.recall == 0.0 and not config.search:
-            return np.clip(self.policy.act(seen, context).astype(np.float64), -1.0, 1.0)
+            return self.policy.act(seen, context).astype(np.float64)
         if self._begins:
             self._hidden = self._recalled(seen) if self._recalls() else None
         known = context if self._hidden is None else self._hidden.numpy()
@@ -155,7 +158,7 @@ class Explorer:
         if config.search and self.guide is not None:
             action = self.guide.propose(observation, own, action)
         self._begins = False
-        return np.clip(action, -1.0, 1.0)
+        return action
 
     def learn(
         self, action: NDArray, reward: float, next_observation: NDArray, done: bool, context: NDArray[np.float32]

@@ -38,13 +38,13 @@ class Unwatched(CallbackGroup):
 
 
 class DriverInputs:
-    """Calls `arrived(stamp in ns, measurement)` for each control period; refused messages become a warning."""
+    """Calls `arrived(measurement)` for each control period; refused messages become a warning."""
 
     def __init__(
         self,
         node: GraspingNode,
         profile: RobotProfile,
-        arrived: Callable[[int, Measurement], None],
+        arrived: Callable[[Measurement], None],
         moved: Callable[[ArmState | None], None] = lambda state: None,
     ) -> None:
         """`moved` hears of each joint sample what `joints` then returns, measurement or not."""
@@ -139,4 +139,4 @@ class DriverInputs:
         if measurement is not None:
             self.count += 1
             self._measured = nanoseconds(message.header.stamp)
-            self._arrived(nanoseconds(message.header.stamp), measurement)
+            self._arrived(measurement)

@@ -63,6 +63,12 @@ def nanoseconds(stamp: Time | Duration) -> int:
     return int(stamp.sec) * SECOND + int(stamp.nanosec)
 
 
+def to_nanoseconds(seconds: float) -> int:
+    """Return the nearest nanosecond: dividing it by SECOND gives `seconds` again, to the last bit."""
+    whole, fraction = divmod(seconds, 1.0)  # exact, unlike seconds * SECOND
+    return int(whole) * SECOND + round(fraction * SECOND)
+
+
 def time_message(stamp: int) -> Time:
     """Time of nanoseconds."""
     return Time(sec=stamp // SECOND, nanosec=stamp % SECOND)
@@ -233,7 +239,7 @@ def image_message(pixels: np.ndarray, stamp: int) -> Image:
     return message
 
 
-def read_stamps(text: str) -> tuple[int, ...]:
-    """The nanoseconds that a service's reply carries as its message; none where it carries something else."""
+def read_stamps(text: str) -> tuple[float, ...]:
+    """Return the stamps (s) that the message of a Trigger response gives in ns; () if it holds anything else."""
     words = text.split()
-    return tuple(int(word) for word in words) if all(w.isascii() and w.isdigit() for w in words) else ()
+    return tuple(int(word) / SECOND for word in words) if all(w.isascii() and w.isdigit() for w in words) else ()

@@ -14,6 +14,7 @@ from mql_ros.grasping.types import Measurement
 from mql_ros.ros.base.node import GraspingNode, answer, run_node
 from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.driver.driver_inputs import DriverInputs
+from mql_ros.ros.messages.conversions import to_nanoseconds
 
 
 class GraspMonitor(GraspingNode):
@@ -26,16 +27,16 @@ class GraspMonitor(GraspingNode):
         """Listen to driver and perception."""
         profile = load_profile(self.setting("robot"))
         self._reward = GraspReward(profile.guard_force)
-        self._newest: tuple[int, Measurement] | None = None
-        self._rewarded_since: int | None = None
+        self._newest: Measurement | None = None
+        self._rewarded_since: float | None = None
         self._rewards = 0
         self._publisher = self.create_publisher(Float64, "grasp_reward", RELIABLE)
         self._inputs = DriverInputs(self, profile, self._on_measurement)
         self.create_service(Trigger, "~/begin_trial", self._on_begin)
         self.create_service(Trigger, "~/end_trial", self._on_end)
 
-    def _on_measurement(self, stamp: int, measurement: Measurement) -> None:
-        self._newest = stamp, measurement
+    def _on_measurement(self, measurement: Measurement) -> None:
+        self._newest = measurement
         if self._rewarded_since is not None:
             self._publisher.publish(Float64(data=self._reward.step(measurement)))
             self._rewards += 1
@@ -50,11 +51,11 @@ class GraspMonitor(GraspingNode):
             return answer(response, refusal)
         if self._newest is None:
             return answer(response, "no measurement yet: joint_states, object_pose and wrench are needed")
-        stamp, measurement = self._newest
-        self._reward.begin(measurement)
+        self._reward.begin(self._newest)
         if self._rewarded_since is None:
-            self._rewarded_since = stamp
-        return answer(response, None, f"{stamp} {self._rewarded_since}")
+            self._rewarded_since = self._newest.stamp
+        stamps = to_nanoseconds(self._newest.stamp), to_nanoseconds(self._rewarded_since)
+        return answer(response, None, f"{stamps[0]} {stamps[1]}")
 
     def _on_end(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._rewarded_since = None

@@ -21,20 +21,19 @@ from mql_ros.ros.base.service_calls import TriggerCalls
 from mql_ros.ros.driver.command_publisher import CommandPublisher
 from mql_ros.ros.driver.driver_inputs import DriverInputs
 from mql_ros.ros.driver.permission import HoldSwitch, check_refusal, refused_limit
-from mql_ros.ros.messages.conversions import MessageError
+from mql_ros.ros.messages.conversions import MessageError, to_nanoseconds
 from mql_ros.ros.messages.records import Transition, transition_message
 from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy, load_policy
-from mql_ros.ros.trials.session_state import SessionState
-from mql_ros.ros.trials.trial_inputs import TrialInputs
-from mql_ros.ros.trials.trial_ports import Inbox, TrialSettings
-from mql_ros.ros.trials.trial_sequence import TrialSequence
+from mql_ros.ros.trials.interface import Inbox, TrialSettings
+from mql_ros.ros.trials.topics import SessionState, TrialSubscriptions
+from mql_ros.ros.trials.trial_runner import TrialRunner
 
 POLL = 0.025
 """Time between two looks at whether something was waited for in vain, s."""
 
 
 class PolicyServer(GraspingNode):
-    """Messages into the inbox, the sequence's wishes out as messages; what happens when is in TrialSequence."""
+    """Stores messages in the inbox, and publishes what TrialRunner decides."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -48,15 +47,15 @@ class PolicyServer(GraspingNode):
         self._inbox = Inbox()
         self._machine = TrialMachine(self._profile)
         self._machine.tighten(self.setting("limit_scale"), self.setting("force_limit"))
-        self._trials = TrialSequence(self._machine, self._inbox, self, self.seconds)
+        self._trials = TrialRunner(self._machine, self._inbox, self, self.seconds)
         self._runner = CoroutineRunner(self.seconds, self._ended)
         self._refusals = 0
         self._counts = {"starts": 0, "trials": 0, "aborted": 0}
 
         self._commands = CommandPublisher(self, self._profile)
         self._transitions = self.create_publisher(Float64MultiArray, "transition", KEPT)
-        self._state = SessionState(self)
-        TrialInputs(self, self._inbox, lambda: self._runner.running, self._runner.poll)
+        self._state = SessionState(self, self._trials, self._inbox)
+        TrialSubscriptions(self, self._inbox, lambda: self._runner.running, self._runner.poll)
         self._inputs = DriverInputs(self, self._profile, self._on_measurement, self._commands.settle)
         # After all topics: whoever answers a service has then discovered those that were created before its client.
         services = {name: f"grasp_monitor/{name}" for name in ("begin_trial", "end_trial")}
@@ -81,8 +80,8 @@ class PolicyServer(GraspingNode):
 
     # What arrives.
 
-    def _on_measurement(self, stamp: int, measurement: Measurement) -> None:
-        self._inbox.put(stamp, measurement)
+    def _on_measurement(self, measurement: Measurement) -> None:
+        self._inbox.put_measurement(measurement)
         self._runner.poll()
 
     def _on_policy(self, message: String) -> None:
@@ -92,7 +91,7 @@ class PolicyServer(GraspingNode):
             self.fail(str(error))
             return
         if self._trials.policy is None and not self._runner.running:
-            self._trials.use_first_policy()
+            self._trials.load_first_policy()
             self._say("error" if self._trials.policy is None else self._hold_switch.state, self.problem)
         else:
             self._say()
@@ -132,7 +131,7 @@ class PolicyServer(GraspingNode):
             exploration_seed=self.setting("exploration_seed"),
         )
         if new_session:
-            self._trials.new_session(settings)
+            self._trials.new_session()
         self.problem = ""
         self._counts["starts"] += 1
         self._say("running")
@@ -168,7 +167,7 @@ class PolicyServer(GraspingNode):
     def _hold(self) -> None:
         self._commands.hold(None if self._machine.lost else self._inputs.joints(), self._inputs.fingers())
 
-    # What the sequence asks for (its Outlets).
+    # What TrialRunner requires (its TrialNode).
 
     def call(self, service: str) -> Callable[[], Trigger.Response | None]:
         """Call `reset`, `begin_trial` or `end_trial`; the function returned tells the reply."""
@@ -178,7 +177,7 @@ class PolicyServer(GraspingNode):
 
     def send(self, command: Command, new_plan: bool) -> None:
         """Publish a command that answers the newest measurement."""
-        self._commands.send(command, self._inbox.stamp, new_plan, self._machine.profile)
+        self._commands.send(command, to_nanoseconds(self._inbox.stamp), new_plan, self._machine.profile)
 
     def publish(self, transition: Transition) -> None:
         """Publish a transition."""
@@ -209,7 +208,7 @@ class PolicyServer(GraspingNode):
 
     def _say(self, state: str = "", reason: str = "") -> None:
         """Publish the session's state; without one, what changed beside it."""
-        self._state.say(self._trials, self._inbox.announced, self._counts["starts"], state, reason)
+        self._state.publish(self._counts["starts"], state, reason)
 
     def figures(self) -> dict[str, Any]:
         """For /diagnostics."""
@@ -218,8 +217,8 @@ class PolicyServer(GraspingNode):
             "policy_version": trials.policy.version if trials.policy else "none",
             "session": trials.session,
             "decisions": trials.sequence + 1,
-            "missed_context_deadlines": trials.missed_contexts,
-            "missed_rewards": trials.missed_rewards,
+            "missed_context_deadlines": trials.context.missed,
+            "missed_rewards": trials.rewards.missed,
             "commands": self._commands.count,
             "refused_commands": self._machine.refusals,
             **self._counts,

@@ -1,1 +1,1 @@
-"""The course of a session of trials in the policy server."""
+"""Sessions of trials in policy_server: decisions, rewards, contexts and policy changes in their order."""

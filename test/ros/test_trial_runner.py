@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.fake_graph import FakeGraph
+from helpers.fake_graph import FakeGraph, reply_of
 from helpers.ros import CountingPolicy
-from std_srvs.srv import Trigger
 
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Command
-from mql_ros.ros.trials.trial_ports import TrialSettings
+from mql_ros.ros.trials.interface import TrialSettings
 from mql_sim.driver.simulated_driver import SimulatedDriver
 from mql_sim.environment import GraspTask
 from mql_sim.objects.catalogue import find_object
@@ -79,7 +78,7 @@ def test_a_lost_reply_of_the_monitor_changes_no_reward(panda: RobotProfile) -> N
         graph.encode(1)
         graph.periods_at_begin, graph.begin_is_asked_again = 3, asked_again
         assert graph.run(2, REAL_TIME) == [None]
-        assert graph.sequence.missed_rewards == 0
+        assert graph.trials.rewards.missed == 0
         made.close()
         return graph.rows()
 
@@ -112,7 +111,7 @@ def test_a_new_policy_waits_for_its_encoder(graph: FakeGraph) -> None:
     assert graph.run(1, LOCKSTEP, new_session=False)[-1] == (
         "waited 20 s in vain for the context_encoder's context for transition 2 by policy version 2"
     )
-    assert graph.sequence.policy is graph.policies[1]
+    assert graph.trials.policy is graph.policies[1]
     assert len(graph.transitions) == 3
 
 
@@ -135,17 +134,17 @@ def test_a_missed_context_is_an_error_in_lockstep_and_is_counted_in_real_time(gr
     graph.encoder_is_deaf = True
     assert "context for transition 0" in str(graph.run(1, LOCKSTEP)[0])
     assert graph.run(1, REAL_TIME)[-1] is None
-    assert graph.sequence.missed_contexts == 3
+    assert graph.trials.context.missed == 3
 
 
-def test_where_the_deadline_is_missed_the_context_before_it_counts(graph: FakeGraph) -> None:
+def test_a_late_context_leaves_the_previous_one_in_use_and_is_included_in_the_next(graph: FakeGraph) -> None:
     def deaf(now: bool) -> None:
         graph.encoder_is_deaf = now
 
     # Contexts for transitions 1 and 2 are missed; that of transition 3 comes, and holds what was missed.
     graph.at_transition = {1: lambda: deaf(True), 3: lambda: deaf(False)}
     assert graph.run(2, REAL_TIME) == [None]
-    assert graph.sequence.missed_contexts == 2
+    assert graph.trials.context.missed == 2
     for transition, context in zip(graph.transitions, (0, 1, 1, 1, 4, 5), strict=True):
         wanted = graph.policies[1].act(transition.observation, np.full(2, context, dtype=np.float32))
         assert np.allclose(transition.action, np.clip(wanted, -1, 1), atol=1e-6)
@@ -159,7 +158,7 @@ def test_a_decision_is_planned_from_where_the_arm_is_after_the_waits(graph: Fake
         now = graph.inbox.measurement
         assert now is not None
         stamp = now.stamp + 0.1
-        graph.inbox.put(round(stamp * 1e9), replace(now, joint_positions=now.joint_positions + 0.05, stamp=stamp))
+        graph.inbox.put_measurement(replace(now, joint_positions=now.joint_positions + 0.05, stamp=stamp))
 
     def listen(command: Command, new_plan: bool) -> None:
         sent.append((new_plan, command.motion, graph.inbox.measurement))
@@ -186,7 +185,7 @@ def test_no_decision_is_begun_on_what_was_measured_long_ago(graph: FakeGraph) ->
 def test_missed_rewards_are_counted_in_real_time(graph: FakeGraph) -> None:
     graph.monitor_is_mute = True
     assert graph.run(1, REAL_TIME) == [None]
-    assert graph.sequence.missed_rewards > 10
+    assert graph.trials.rewards.missed > 10
     assert [t.reward for t in graph.transitions] == [0.0] * 3
 
 
@@ -199,18 +198,18 @@ def test_rewards_may_come_from_elsewhere(graph: FakeGraph) -> None:
 
 def test_a_reward_from_elsewhere_may_come_after_the_lift(graph: FakeGraph) -> None:
     settings, given = replace(LOCKSTEP, use_monitor=False, reward_wait=5.0), []
-    graph.sequence.new_session(settings)
-    graph.runner.start(graph.sequence.run(1, settings))
+    graph.trials.new_session()
+    graph.runner.start(graph.trials.run(1, settings))
     for _ in range(400):
         graph.runner.poll()
         graph.now += 0.01
-        if len(graph.transitions) == 2 and graph.sequence._machine.done and not given:
+        if len(graph.transitions) == 2 and graph.machine.done and not given:
             given.append(graph.now)
             graph.inbox.rewards.append(0.75)
     assert graph.ends == [None] and [t.reward for t in graph.transitions] == [0.0, 0.0, 0.75]
     # Where none comes, the trial ends without.
     assert graph.run(1, settings) == [None, None]
-    assert graph.transitions[-1].reward == 0.0 and graph.sequence.missed_rewards == 1
+    assert graph.transitions[-1].reward == 0.0 and graph.trials.rewards.missed == 1
 
 
 def test_noise_is_that_of_the_policy_in_one_process(graph: FakeGraph) -> None:
@@ -232,7 +231,7 @@ def test_an_action_that_is_not_finite_is_not_sent(driver: SimulatedDriver) -> No
 
 
 def test_a_refused_reset_ends_the_trials(graph: FakeGraph) -> None:
-    graph.reset_reply = Trigger.Response(success=False, message="the door is open")
+    graph.reset_reply = reply_of(False, "the door is open")
     assert graph.run(1, LOCKSTEP) == ["the reset service refused: the door is open"]
 
 
@@ -245,7 +244,7 @@ def test_a_measurement_that_does_not_come_ends_the_trials(graph: FakeGraph) -> N
 
 
 def test_a_position_that_jumps_ends_the_trials_and_is_not_learned_from(graph: FakeGraph) -> None:
-    measured, sent = graph._measured, []
+    measured, sent = graph.measured, []
 
     def send(command: Command, new_plan: bool) -> None:
         sent.append(command.motion)
