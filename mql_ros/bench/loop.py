@@ -85,7 +85,7 @@ class LoopProbe:
             client.node.create_subscription(kind, topic, self._taker(times), RELIABLE)
 
     def _taker(self, times: dict[int, float]) -> Any:
-        from mql_ros.ros.messages.conversions import nanoseconds
+        from mql_ros.ros.messages.encoding import nanoseconds
 
         return lambda message: times.setdefault(nanoseconds(message.header.stamp), time.perf_counter())
 

@@ -17,15 +17,8 @@ from mql_ros.core.errors import UserError
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.ros.base.node import GraspingNode, answer, run_node
 from mql_ros.ros.base.qos import RELIABLE
-from mql_ros.ros.messages.conversions import (
-    SECOND,
-    MessageError,
-    image_message,
-    joint_state_message,
-    pose_message,
-    time_message,
-    wrench_message,
-)
+from mql_ros.ros.messages.encoding import SECOND, MessageError, time_message
+from mql_ros.ros.messages.sensors import image_message, joint_state_message, pose_message, wrench_message
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, Trajectory, read_gripper, read_trajectory
 from mql_sim.driver import faults
 from mql_sim.driver.simulated_driver import SimulatedDriver

@@ -13,8 +13,8 @@ from mql_ros.grasping.task.reward import GraspReward
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import Command, Measurement
 from mql_ros.ros.base.coroutine import CoroutineRunner
-from mql_ros.ros.messages.conversions import SECOND, to_nanoseconds
-from mql_ros.ros.messages.records import Transition
+from mql_ros.ros.messages.encoding import SECOND, to_nanoseconds
+from mql_ros.ros.messages.transition import Transition
 from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy
 from mql_ros.ros.policies.session_contexts import SessionContexts
 from mql_ros.ros.trials.interface import Inbox, TrialSettings

@@ -9,7 +9,7 @@ import numpy as np
 
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Array, Measurement
-from mql_ros.ros.messages.records import Transition
+from mql_ros.ros.messages.transition import Transition
 from mql_ros.ros.policies.policy_loading import LoadedPolicy
 
 

@@ -35,7 +35,8 @@ from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.bring_up import BringUp
 from mql_ros.ros.bringup.node_table import NODES
 from mql_ros.ros.bringup.processes import Domain
-from mql_ros.ros.messages.conversions import SECOND, JointSample
+from mql_ros.ros.messages.encoding import SECOND
+from mql_ros.ros.messages.sensors import JointSample
 from mql_ros.ros.nodes.policy_server import PolicyServer
 
 SECONDS = 60.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mql_ros.ros.driver.measurements import ARRIVALS, DRIFT, LATER, PENDING, MeasurementAssembler, NewestJoints
-from mql_ros.ros.messages.conversions import JointSample, PoseSample, WrenchSample
+from mql_ros.ros.messages.sensors import JointSample, PoseSample, WrenchSample
 
 MS = 1_000_000
 

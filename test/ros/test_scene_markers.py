@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from helpers.ros import some_transition
 
-from mql_ros.ros.messages.conversions import PoseSample
+from mql_ros.ros.messages.sensors import PoseSample
 from mql_ros.ros.nodes.scene_markers import KEPT, Grasps
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])

@@ -8,7 +8,7 @@ from helpers.ros import CountingPolicy, some_transition
 
 from mql_ros.algorithm.experience.session_files import read_sessions, write_sessions
 from mql_ros.ros.base.parameters import parameter_table
-from mql_ros.ros.messages.records import Transition
+from mql_ros.ros.messages.transition import Transition
 from mql_ros.ros.policies.policy_history import PolicyHistory, RollbackCheck
 from mql_ros.ros.policies.policy_loading import Announcement
 from mql_ros.ros.policies.session_contexts import SessionContexts

@@ -15,7 +15,7 @@ from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.types import Measurement
 from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.client import GraphClient, GraphError
-from mql_ros.ros.messages.conversions import joint_state_message, pose_message
+from mql_ros.ros.messages.sensors import joint_state_message, pose_message
 
 MONITOR = ["-m", "mql_ros.ros.nodes.grasp_monitor", "--ros-args", "-r", "__ns:=/inputs", "-p", "use_wrench:=false"]
 

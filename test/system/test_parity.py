@@ -18,7 +18,7 @@ from mql_ros.grasping.learning.grasp_search import GraspSearch
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.rollouts.rollout import PolicyBehaviour, run_session, successes
 from mql_ros.ros.bringup.client import GraphClient
-from mql_ros.ros.messages.records import Transition
+from mql_ros.ros.messages.transition import Transition
 from mql_ros.ros.policies.policy_loading import LoadedPolicy, check_bundle, load_policy
 from mql_sim.environment import GraspTask
 from mql_sim.objects.catalogue import find_object

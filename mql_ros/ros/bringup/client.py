@@ -47,9 +47,9 @@ from mql_ros.ros.bringup.node_table import SERVICES, endpoints, nodes_of
 from mql_ros.ros.bringup.processes import GraphProcesses
 from mql_ros.ros.driver.command_publisher import NOBODY, NOT_FRESH
 from mql_ros.ros.driver.permission import CLIENT, NO_SIMULATOR
-from mql_ros.ros.messages.conversions import nanoseconds
-from mql_ros.ros.messages.records import Transition, read_transition
+from mql_ros.ros.messages.encoding import nanoseconds
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES
+from mql_ros.ros.messages.transition import Transition, read_transition
 
 SPIN_SECONDS = 0.1
 MAY_PASS = (NOT_FRESH, NO_SIMULATOR, NOBODY)

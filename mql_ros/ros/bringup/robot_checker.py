@@ -22,7 +22,7 @@ from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.node_table import usual_watchdog
 from mql_ros.ros.bringup.robot_recorder import RobotRecorder
 from mql_ros.ros.driver.sent_commands import SentMotion
-from mql_ros.ros.messages.conversions import PoseSample, measurement_from
+from mql_ros.ros.messages.sensors import PoseSample, measurement_from
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, arm_message
 
 OFF_COURSE = 0.05

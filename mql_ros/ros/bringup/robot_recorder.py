@@ -25,15 +25,8 @@ from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.ros.bringup.node_table import OWN_GRAPH, usual_watchdog
 from mql_ros.ros.driver.measurements import NewestJoints
 from mql_ros.ros.driver.permission import UNKNOWN_NODE, arm_endpoints
-from mql_ros.ros.messages.conversions import (
-    SECOND,
-    JointReader,
-    JointSample,
-    MessageError,
-    nanoseconds,
-    read_pose,
-    read_wrench,
-)
+from mql_ros.ros.messages.encoding import SECOND, MessageError, nanoseconds
+from mql_ros.ros.messages.sensors import JointReader, JointSample, read_pose, read_wrench
 
 EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Deep: what a slow listener loses must not be laid to the driver."""

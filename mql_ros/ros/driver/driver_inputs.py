@@ -16,7 +16,8 @@ from mql_ros.grasping.types import ArmState, Measurement
 from mql_ros.ros.base.node import GraspingNode
 from mql_ros.ros.base.qos import RELIABLE, SENSOR
 from mql_ros.ros.driver.measurements import MeasurementAssembler, NewestJoints
-from mql_ros.ros.messages.conversions import JointReader, MessageError, nanoseconds, read_pose, read_wrench
+from mql_ros.ros.messages.encoding import MessageError, nanoseconds
+from mql_ros.ros.messages.sensors import JointReader, read_pose, read_wrench
 
 LOOK_AGAIN = 0.0125
 """Time between two looks at a driver's joint states, s: a small part of the control period and of the watchdog."""

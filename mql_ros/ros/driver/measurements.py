@@ -11,7 +11,8 @@ import numpy as np
 
 from mql_ros.grasping.safety.filter import LAG
 from mql_ros.grasping.types import ArmState, Array, Measurement
-from mql_ros.ros.messages.conversions import SECOND, JointSample, PoseSample, WrenchSample, measurement_from
+from mql_ros.ros.messages.encoding import SECOND
+from mql_ros.ros.messages.sensors import JointSample, PoseSample, WrenchSample, measurement_from
 
 PENDING = 50
 """Instants that may wait for their other parts."""

@@ -1,1 +1,1 @@
-"""What is in a message: conversions between ROS messages and plain data."""
+"""ROS messages as plain data, and back."""

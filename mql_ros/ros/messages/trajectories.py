@@ -1,4 +1,4 @@
-"""Commands as joint trajectories, and back: the topics of ros2_control's joint_trajectory_controller."""
+"""Commands for arm and gripper as messages, and back: those of ros2_control's joint_trajectory_controller."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Array, Command, Motion
-from mql_ros.ros.messages.conversions import SECOND, MessageError, doubles, finite, nanoseconds, time_message
+from mql_ros.ros.messages.encoding import SECOND, MessageError, doubles, finite, nanoseconds, time_message
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A joint trajectory with its joints in the order asked for; point k is due `times[k]` seconds after the start."""
+    """A joint trajectory of m points for n joints, in the order asked for."""
 
     stamp: int
+    """Start, ns; 0 means on arrival."""
     times: Array
+    """[m] time of each point after the start, s."""
     positions: Array
+    """[m, n] rad or m."""
     velocities: Array
+    """[m, n] rad/s or m/s."""
     efforts: Array
-    """Empty [m, 0] where the message gives none."""
+    """[m, n] Nm or N; [m, 0] if the message has none."""
 
 
 def _duration_message(seconds: float) -> Duration:
@@ -34,10 +38,10 @@ def _duration_message(seconds: float) -> Duration:
 
 
 def arm_message(profile: RobotProfile, motion: Motion | None, stamp: int) -> JointTrajectory:
-    """An arm motion; `stamp` 0 means that it starts on arrival. Without one an empty trajectory, which says: stop.
+    """Return an arm motion that starts at `stamp` (ns), or on arrival if 0; without a motion an empty trajectory.
 
-    Many drivers stop where they are at an empty trajectory. The joint_trajectory_controller of ros2_control did; since
-    the end of 2023 it refuses one and goes on with what it has, so it is no hold by itself.
+    Many drivers stop at an empty trajectory. The joint_trajectory_controller of ros2_control did; since the end of
+    2023 it refuses one and continues, so an empty trajectory alone is no hold.
     """
     message = JointTrajectory(joint_names=list(profile.joint_names))
     message.header.stamp = time_message(stamp)
@@ -56,10 +60,10 @@ def arm_message(profile: RobotProfile, motion: Motion | None, stamp: int) -> Joi
 
 
 def position_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
-    """A command's gripper motion: each finger takes its share of the opening, in the time that the whole one takes.
+    """Return a gripper motion for a joint_trajectory_controller with a position interface, without a force.
 
-    So the fingers do not exceed their speed wherever they are. It is a line between two positions, without a force:
-    what a joint_trajectory_controller with a position interface takes.
+    Each finger gets its share of the opening. The motion takes as long as the full opening does, so that the fingers
+    keep to their speed limit from any position.
     """
     fingers = len(profile.finger_names)
     message = JointTrajectory(joint_names=list(profile.finger_names))
@@ -71,14 +75,14 @@ def position_message(profile: RobotProfile, command: Command, stamp: int) -> Joi
 
 
 def gripper_message(profile: RobotProfile, command: Command, stamp: int) -> JointTrajectory:
-    """The same with the force limit of each finger as effort."""
+    """Return the motion of `position_message` with the force limit of each finger as effort."""
     message = position_message(profile, command, stamp)
     message.points[0].effort = doubles([command.finger_force] * len(profile.finger_names))
     return message
 
 
 def width_force_message(profile: RobotProfile, command: Command, stamp: int) -> Float64MultiArray:
-    """A command's gripper state as [opening in m, force limit of each finger in N, stamp answered in s or 0]."""
+    """Return [opening in m, force limit of each finger in N, stamp of the answered measurement in s, or 0]."""
     return Float64MultiArray(data=[command.finger_target, command.finger_force, stamp / SECOND])
 
 
@@ -87,11 +91,11 @@ GRIPPER_MESSAGES: dict[str, tuple[type[Any], Callable[[RobotProfile, Command, in
     "position_trajectory": (JointTrajectory, position_message),
     "width_force": (Float64MultiArray, width_force_message),
 }
-"""Type of message, and how one is made, by the profile's `gripper_command`."""
+"""Message type and its constructor, by the profile's `gripper_command`."""
 
 
 def read_trajectory(message: JointTrajectory, names: Sequence[str]) -> Trajectory:
-    """A trajectory for the joints `names`; MessageError when it names others, or is not a proper trajectory."""
+    """Return a trajectory for the joints `names`; MessageError if it names others or is malformed."""
     if sorted(message.joint_names) != sorted(names):
         raise MessageError(f"the trajectory is for {', '.join(message.joint_names)}; expected {', '.join(names)}")
     if not message.points:
@@ -111,9 +115,9 @@ def read_trajectory(message: JointTrajectory, names: Sequence[str]) -> Trajector
 
 
 def read_gripper(profile: RobotProfile, message: JointTrajectory | Float64MultiArray) -> Trajectory:
-    """The fingers' trajectory in a message of the profile's `gripper_command`; MessageError when it is none.
+    """Return the fingers' trajectory from a message of the profile's `gripper_command`; MessageError if malformed.
 
-    Where no force limit can be told the fingers press with what they have.
+    A message type without a force limit stands for the gripper's largest force.
     """
     if isinstance(message, Float64MultiArray):
         return read_width_force(message, len(profile.finger_names))
@@ -126,7 +130,7 @@ def read_gripper(profile: RobotProfile, message: JointTrajectory | Float64MultiA
 
 
 def read_width_force(message: Float64MultiArray, fingers: int) -> Trajectory:
-    """What width_force_message says, as a trajectory of one point; MessageError when it is no such message."""
+    """Return a `width_force_message` as a trajectory of one point; MessageError if it is malformed."""
     if len(message.data) not in (2, 3):
         raise MessageError(f"the gripper command holds {len(message.data)} numbers; expected opening and force")
     width, force, *stamp = finite("the gripper command", np.array(message.data))

@@ -20,8 +20,8 @@ from mql_ros.ros.base.child_process import ChildProcess
 from mql_ros.ros.base.node import GraspingNode, answer, run_node
 from mql_ros.ros.base.parameters import ADAPTATION
 from mql_ros.ros.base.qos import KEPT, LATCHED
-from mql_ros.ros.messages.conversions import MessageError
-from mql_ros.ros.messages.records import read_transition
+from mql_ros.ros.messages.encoding import MessageError
+from mql_ros.ros.messages.transition import read_transition
 from mql_ros.ros.policies.adaptation_job import AdaptationRequest, config_values
 from mql_ros.ros.policies.policy_history import PolicyHistory, RollbackCheck
 from mql_ros.ros.policies.policy_loading import Announcement, check_bundle

@@ -11,8 +11,8 @@ from mql_ros.core.errors import UserError
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.ros.base.node import GraspingNode, run_node
 from mql_ros.ros.base.qos import KEPT, LATCHED, LATCHED_FEW
-from mql_ros.ros.messages.conversions import MessageError
-from mql_ros.ros.messages.records import ContextAnswer, context_message, read_transition
+from mql_ros.ros.messages.encoding import MessageError
+from mql_ros.ros.messages.transition import ContextAnswer, context_message, read_transition
 from mql_ros.ros.policies.policy_loading import Announcement, load_policy
 from mql_ros.ros.policies.session_contexts import SessionContexts
 

@@ -14,7 +14,7 @@ from mql_ros.grasping.types import Measurement
 from mql_ros.ros.base.node import GraspingNode, answer, run_node
 from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.driver.driver_inputs import DriverInputs
-from mql_ros.ros.messages.conversions import to_nanoseconds
+from mql_ros.ros.messages.encoding import to_nanoseconds
 
 
 class GraspMonitor(GraspingNode):

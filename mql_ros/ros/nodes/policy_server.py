@@ -21,8 +21,8 @@ from mql_ros.ros.base.service_calls import TriggerCalls
 from mql_ros.ros.driver.command_publisher import CommandPublisher
 from mql_ros.ros.driver.driver_inputs import DriverInputs
 from mql_ros.ros.driver.permission import HoldSwitch, check_refusal, refused_limit
-from mql_ros.ros.messages.conversions import MessageError, to_nanoseconds
-from mql_ros.ros.messages.records import Transition, transition_message
+from mql_ros.ros.messages.encoding import MessageError, to_nanoseconds
+from mql_ros.ros.messages.transition import Transition, transition_message
 from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy, load_policy
 from mql_ros.ros.trials.interface import Inbox, TrialSettings
 from mql_ros.ros.trials.topics import SessionState, TrialSubscriptions

@@ -19,8 +19,9 @@ from mql_ros.grasping.task.spaces import Phase, is_success
 from mql_ros.grasping.types import Array
 from mql_ros.ros.base.node import GraspingNode, run_node
 from mql_ros.ros.base.qos import LATCHED, RELIABLE, SENSOR
-from mql_ros.ros.messages.conversions import JointReader, MessageError, PoseSample, read_pose
-from mql_ros.ros.messages.records import Transition, read_transition
+from mql_ros.ros.messages.encoding import MessageError
+from mql_ros.ros.messages.sensors import JointReader, PoseSample, read_pose
+from mql_ros.ros.messages.transition import Transition, read_transition
 
 PERIOD = 0.1
 """Time between two pictures of the scene, s."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mql_ros.algorithm.bundle_files import read_bundle
 from mql_ros.core.errors import UserError
 from mql_ros.grasping.task import spaces
-from mql_ros.ros.messages.conversions import MessageError
+from mql_ros.ros.messages.encoding import MessageError
 
 if TYPE_CHECKING:
     from mql_ros.algorithm.context import ContextTracker

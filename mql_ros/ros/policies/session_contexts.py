@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mql_ros.ros.messages.records import ContextAnswer, Transition
+from mql_ros.ros.messages.transition import ContextAnswer, Transition
 from mql_ros.ros.policies.policy_loading import LoadedPolicy
 from mql_ros.ros.policies.session_log import SessionLog
 

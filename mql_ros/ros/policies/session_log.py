@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from mql_ros.algorithm.experience.session import Session
-from mql_ros.ros.messages.records import Transition
+from mql_ros.ros.messages.transition import Transition
 
 MOST_SESSIONS = 16
 """Number of sessions that are kept, including the present one."""

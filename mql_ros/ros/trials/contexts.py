@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mql_ros.ros.base.coroutine import Coroutine, CoroutineError, Wait
-from mql_ros.ros.messages.records import ContextAnswer
+from mql_ros.ros.messages.transition import ContextAnswer
 from mql_ros.ros.policies.policy_loading import LoadedPolicy
 from mql_ros.ros.trials.interface import Inbox, TrialSettings
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from std_srvs.srv import Trigger
 
 from mql_ros.grasping.types import Command, Measurement
-from mql_ros.ros.messages.records import ContextAnswer, Transition
+from mql_ros.ros.messages.transition import ContextAnswer, Transition
 from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from mql_ros.ros.base.coroutine import Coroutine, CoroutineError, Wait
-from mql_ros.ros.messages.conversions import read_stamps
+from mql_ros.ros.messages.encoding import read_stamps
 from mql_ros.ros.trials.interface import Inbox, TrialNode, TrialSettings
 
 MONITOR_SECONDS = 10.0

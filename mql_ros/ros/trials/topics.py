@@ -11,8 +11,8 @@ from std_msgs.msg import Float64, Float64MultiArray, String
 
 from mql_ros.ros.base.node import GraspingNode
 from mql_ros.ros.base.qos import LATCHED, LATCHED_FEW, RELIABLE
-from mql_ros.ros.messages.conversions import MessageError
-from mql_ros.ros.messages.records import read_context
+from mql_ros.ros.messages.encoding import MessageError
+from mql_ros.ros.messages.transition import read_context
 from mql_ros.ros.trials.interface import Inbox
 from mql_ros.ros.trials.trial_runner import TrialRunner
 

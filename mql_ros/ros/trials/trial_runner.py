@@ -16,8 +16,8 @@ from mql_ros.grasping.learning.grasp_search import GraspSearch
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import Array, Measurement
 from mql_ros.ros.base.coroutine import Coroutine, CoroutineError, Wait
-from mql_ros.ros.messages.conversions import read_stamps
-from mql_ros.ros.messages.records import Transition
+from mql_ros.ros.messages.encoding import read_stamps
+from mql_ros.ros.messages.transition import Transition
 from mql_ros.ros.policies.policy_loading import LoadedPolicy
 from mql_ros.ros.trials.contexts import DecisionContext
 from mql_ros.ros.trials.interface import Inbox, TrialNode, TrialSettings

@@ -12,8 +12,9 @@ from sensor_msgs.msg import JointState
 
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import ArmState, Command, Measurement, Motion
-from mql_ros.ros.messages import conversions, trajectories
-from mql_ros.ros.messages.conversions import JointReader, MessageError, nanoseconds, time_message
+from mql_ros.ros.messages import encoding, sensors, trajectories
+from mql_ros.ros.messages.encoding import MessageError, nanoseconds, time_message
+from mql_ros.ros.messages.sensors import JointReader
 
 
 def same(first: Measurement, second: Measurement) -> bool:
@@ -23,23 +24,23 @@ def same(first: Measurement, second: Measurement) -> bool:
 
 
 def read(panda: RobotProfile, joints: JointState, measurement: Measurement, stamp: int) -> Measurement:
-    return conversions.measurement_from(
+    return sensors.measurement_from(
         JointReader(panda).read(joints),
-        conversions.read_pose(conversions.pose_message(panda, measurement, stamp), panda.base_frame),
-        conversions.read_wrench(conversions.wrench_message(panda, measurement, stamp), panda.tool_frame),
+        sensors.read_pose(sensors.pose_message(panda, measurement, stamp), panda.base_frame),
+        sensors.read_wrench(sensors.wrench_message(panda, measurement, stamp), panda.tool_frame),
     )
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_measurement_survives_the_messages_to_the_last_bit(panda: RobotProfile, seed: int) -> None:
     measurement = some_measurement(panda, np.random.default_rng(seed))
-    joints = conversions.joint_state_message(panda, measurement, 7, 0.01)
+    joints = sensors.joint_state_message(panda, measurement, 7, 0.01)
     assert same(read(panda, joints, measurement, 7), measurement)
 
 
 def test_joints_are_found_by_name_in_any_order_among_others(panda: RobotProfile) -> None:
     measurement = some_measurement(panda, np.random.default_rng(1))
-    message = conversions.joint_state_message(panda, measurement, 7, 0.01)
+    message = sensors.joint_state_message(panda, measurement, 7, 0.01)
     order = np.random.default_rng(2).permutation(len(message.name))
     shuffled = JointState(name=["elevator", *(message.name[k] for k in order)])
     for field in ("position", "velocity", "effort"):
@@ -48,7 +49,7 @@ def test_joints_are_found_by_name_in_any_order_among_others(panda: RobotProfile)
 
 
 def spoiled(panda: RobotProfile, **changes: object) -> JointState:
-    message = conversions.joint_state_message(panda, some_measurement(panda, np.random.default_rng(1)), 7, 0.0)
+    message = sensors.joint_state_message(panda, some_measurement(panda, np.random.default_rng(1)), 7, 0.0)
     for field, value in changes.items():
         setattr(message, field, value)
     return message
@@ -92,19 +93,19 @@ def test_missing_velocities_are_zero(panda: RobotProfile) -> None:
 def test_poses_and_wrenches_in_other_frames_are_refused(panda: RobotProfile) -> None:
     measurement = some_measurement(panda, np.random.default_rng(1))
     pose, wrench = (
-        conversions.pose_message(panda, measurement, 1),
-        conversions.wrench_message(panda, measurement, 1),
+        sensors.pose_message(panda, measurement, 1),
+        sensors.wrench_message(panda, measurement, 1),
     )
     with pytest.raises(MessageError, match="expected 'camera'"):
-        conversions.read_pose(pose, "camera")
+        sensors.read_pose(pose, "camera")
     with pytest.raises(MessageError, match="expected 'wrist'"):
-        conversions.read_wrench(wrench, "wrist")
+        sensors.read_wrench(wrench, "wrist")
     pose.pose.orientation.w += 0.5
     with pytest.raises(MessageError, match="no unit quaternion"):
-        conversions.read_pose(pose, panda.base_frame)
+        sensors.read_pose(pose, panda.base_frame)
     pose.pose.position.x = float("nan")
     with pytest.raises(MessageError, match="not finite"):
-        conversions.read_pose(pose, panda.base_frame)
+        sensors.read_pose(pose, panda.base_frame)
 
 
 def standing(joints: np.ndarray) -> Motion:
@@ -201,22 +202,22 @@ def test_trajectories_that_are_none_are_refused(panda: RobotProfile) -> None:
 
 
 def test_stamps_are_read_from_a_reply_only_where_there_are_some() -> None:
-    assert conversions.read_stamps("150000000") == (0.15,)
-    assert conversions.read_stamps("150000000 100000000") == (0.15, 0.1)
-    assert [conversions.read_stamps(text) for text in ("", "done", "-1", "1.5", "²", "1 done")] == [()] * 6
+    assert encoding.read_stamps("150000000") == (0.15,)
+    assert encoding.read_stamps("150000000 100000000") == (0.15, 0.1)
+    assert [encoding.read_stamps(text) for text in ("", "done", "-1", "1.5", "²", "1 done")] == [()] * 6
 
 
 @given(st.integers(0, 2**62))
 def test_a_stamp_in_seconds_survives_the_way_through_nanoseconds(stamp: int) -> None:
-    seconds = stamp / conversions.SECOND
-    [back] = conversions.read_stamps(str(conversions.to_nanoseconds(seconds)))
+    seconds = stamp / encoding.SECOND
+    [back] = encoding.read_stamps(str(encoding.to_nanoseconds(seconds)))
     assert back == seconds
-    assert stamp > 2**52 or conversions.to_nanoseconds(seconds) == stamp
+    assert stamp > 2**52 or encoding.to_nanoseconds(seconds) == stamp
 
 
 def without_velocities(panda: RobotProfile, seconds: float, positions: np.ndarray) -> JointState:
     measured = replace(some_measurement(panda, np.random.default_rng(1)), joint_positions=positions)
-    message = conversions.joint_state_message(panda, measured, round(seconds * 1e9), 0.0)
+    message = sensors.joint_state_message(panda, measured, round(seconds * 1e9), 0.0)
     message.velocity = []
     return message
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from helpers.ros import some_transition
 
-from mql_ros.ros.messages.conversions import MessageError
-from mql_ros.ros.messages.records import (
+from mql_ros.ros.messages.encoding import MessageError
+from mql_ros.ros.messages.transition import (
     ContextAnswer,
     context_message,
     read_context,

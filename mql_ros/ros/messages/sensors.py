@@ -1,39 +1,37 @@
-"""Between ROS messages and the plain data of the task. Times are integer nanoseconds, numbers stay float64."""
+"""Joint states, object pose, wrench and camera image as ROS messages and as plain data.
+
+Stamps are integer nanoseconds, numbers stay float64.
+"""
 
 from __future__ import annotations
 
 import array
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from sensor_msgs.msg import Image, JointState
 
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.safety.filter import LAG
 from mql_ros.grasping.types import Array, Measurement
+from mql_ros.ros.messages.encoding import SECOND, MessageError, doubles, finite, nanoseconds, time_message
 
-SECOND = 1_000_000_000
 WINDOW = 40_000_000
-"""Time over which velocities are estimated, ns: less would make much of the last digit of positions."""
-
-
-class MessageError(ValueError):
-    """A message that must not be acted on; says what is wrong with it."""
+"""Time over which velocities are estimated, ns; a shorter one would amplify the rounding of positions."""
 
 
 @dataclass(frozen=True)
 class JointSample:
-    """What `joint_states` says about arm and fingers."""
+    """One `joint_states` message: arm and fingers."""
 
     stamp: int
+    """ns."""
     positions: Array
-    """Arm joints in profile order [n], rad."""
+    """[n] arm joints in the order of the profile, rad."""
     velocities: Array
-    """Arm joints [n], rad/s; estimated where the driver reports none."""
+    """[n] arm joints, rad/s; estimated if the driver reports none."""
     finger_width: float
     """Sum of the fingers' positions, m."""
     finger_effort: float
@@ -42,60 +40,38 @@ class JointSample:
 
 @dataclass(frozen=True)
 class PoseSample:
-    """What `object_pose` says."""
+    """One `object_pose` message, in the base frame."""
 
     stamp: int
+    """ns."""
     position: Array
+    """[3] m."""
     orientation: Array
+    """[4] quaternion x, y, z, w."""
 
 
 @dataclass(frozen=True)
 class WrenchSample:
-    """What `wrench` says."""
+    """One `wrench` message, in the tool frame."""
 
     stamp: int
+    """ns."""
     force: Array
+    """[3] N."""
     torque: Array
-
-
-def nanoseconds(stamp: Time | Duration) -> int:
-    """Time of a message."""
-    return int(stamp.sec) * SECOND + int(stamp.nanosec)
-
-
-def to_nanoseconds(seconds: float) -> int:
-    """Return the nearest nanosecond: dividing it by SECOND gives `seconds` again, to the last bit."""
-    whole, fraction = divmod(seconds, 1.0)  # exact, unlike seconds * SECOND
-    return int(whole) * SECOND + round(fraction * SECOND)
-
-
-def time_message(stamp: int) -> Time:
-    """Time of nanoseconds."""
-    return Time(sec=stamp // SECOND, nanosec=stamp % SECOND)
-
-
-def doubles(values: Array | Sequence[float]) -> array.array:
-    """What message fields take without looking at each element."""
-    return array.array("d", np.ascontiguousarray(values, dtype=np.float64).tobytes())
-
-
-def finite(what: str, values: Array) -> Array:
-    """The values, unless one is not finite: MessageError says of what."""
-    if not np.isfinite(values).all():
-        raise MessageError(f"{what} holds a number that is not finite")
-    return values
+    """[3] Nm."""
 
 
 class VelocityEstimate:
-    """Joint velocities from successive positions: the way of about the last WINDOW."""
+    """Joint velocities estimated from the positions within about the last WINDOW."""
 
     def __init__(self, fastest: Array) -> None:
-        """`fastest`: speeds [n], rad/s; what seems faster has jumped, and stands still as far as one knows."""
+        """`fastest` [n], rad/s: a faster change counts as a jump, and its velocity as zero."""
         self._fastest = fastest
         self._samples: deque[tuple[int, Array]] = deque()
 
     def put(self, stamp: int, positions: Array) -> Array:
-        """Velocities [n] (rad/s) at positions [n] (rad) of `stamp`, ns; zero for the first ones."""
+        """Add positions [n] (rad) at `stamp` (ns); return velocities [n] (rad/s), zero for the first."""
         samples = self._samples
         if samples and stamp <= samples[-1][0]:
             samples.clear()
@@ -112,7 +88,7 @@ class VelocityEstimate:
 
 
 class JointReader:
-    """Picks a profile's joints by name out of messages that may hold them in any order, among others."""
+    """Reads a profile's joints by name from messages with any order of joints."""
 
     def __init__(self, profile: RobotProfile) -> None:
         self._names = [*profile.joint_names, *profile.finger_names]
@@ -122,9 +98,9 @@ class JointReader:
         self._order: list[int] = []
 
     def read(self, message: JointState) -> JointSample:
-        """The profile's joints; MessageError names what is missing or not finite.
+        """Return the profile's joints; MessageError names what is missing or not finite.
 
-        Where the driver reports no velocities they are estimated from one message to the next.
+        Velocities that the driver does not report are estimated from successive messages.
         """
         if message.name != self._seen:
             missing = [name for name in self._names if name not in message.name]
@@ -157,7 +133,7 @@ class JointReader:
 
 
 def joint_state_message(profile: RobotProfile, measurement: Measurement, stamp: int, finger_speed: float) -> JointState:
-    """Arm and fingers as a driver reports them; the fingers move alike, at `finger_speed` each (m/s)."""
+    """Return joint states as a driver reports them, each finger at `finger_speed` (m/s)."""
     fingers = len(profile.finger_names)
     message = JointState(name=[*profile.joint_names, *profile.finger_names])
     message.header.stamp = time_message(stamp)
@@ -169,7 +145,7 @@ def joint_state_message(profile: RobotProfile, measurement: Measurement, stamp: 
 
 
 def pose_message(profile: RobotProfile, measurement: Measurement, stamp: int) -> PoseStamped:
-    """The object's pose in the robot's base frame."""
+    """Return the object pose in the base frame."""
     message = PoseStamped()
     message.header.stamp = time_message(stamp)
     message.header.frame_id = profile.base_frame
@@ -180,7 +156,7 @@ def pose_message(profile: RobotProfile, measurement: Measurement, stamp: int) ->
 
 
 def read_pose(message: PoseStamped, base_frame: str) -> PoseSample:
-    """The object's pose; MessageError when it is in another frame, not finite, or no rotation."""
+    """Return the object pose; MessageError if it is in another frame, not finite or no rotation."""
     if message.header.frame_id != base_frame:
         raise MessageError(f"object_pose is in frame '{message.header.frame_id}'; expected '{base_frame}'")
     point, turn = message.pose.position, message.pose.orientation
@@ -192,7 +168,7 @@ def read_pose(message: PoseStamped, base_frame: str) -> PoseSample:
 
 
 def wrench_message(profile: RobotProfile, measurement: Measurement, stamp: int) -> WrenchStamped:
-    """Force and torque of the surroundings on the tool, in the tool frame."""
+    """Return the force and torque on the tool, in the tool frame."""
     message = WrenchStamped()
     message.header.stamp = time_message(stamp)
     message.header.frame_id = profile.tool_frame
@@ -203,7 +179,7 @@ def wrench_message(profile: RobotProfile, measurement: Measurement, stamp: int) 
 
 
 def read_wrench(message: WrenchStamped, tool_frame: str) -> WrenchSample:
-    """Force and torque; MessageError when they are in another frame or not finite."""
+    """Return force and torque; MessageError if they are in another frame or not finite."""
     if message.header.frame_id != tool_frame:
         raise MessageError(f"wrench is in frame '{message.header.frame_id}'; expected '{tool_frame}'")
     force, torque = message.wrench.force, message.wrench.torque
@@ -215,7 +191,7 @@ def read_wrench(message: WrenchStamped, tool_frame: str) -> WrenchSample:
 
 
 def measurement_from(joints: JointSample, pose: PoseSample, wrench: WrenchSample | None) -> Measurement:
-    """One instant; without a wrench the contact force is zero."""
+    """Join samples to one measurement; without a wrench the contact force is zero."""
     return Measurement(
         stamp=joints.stamp / SECOND,
         joint_positions=joints.positions,
@@ -230,16 +206,10 @@ def measurement_from(joints: JointSample, pose: PoseSample, wrench: WrenchSample
 
 
 def image_message(pixels: np.ndarray, stamp: int) -> Image:
-    """An RGB picture [height, width, 3]."""
+    """Return an RGB image [height, width, 3] as a message."""
     height, width, _ = pixels.shape
     message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
     message.header.stamp = time_message(stamp)
     message.header.frame_id = "camera"
     message.data = array.array("B", pixels.astype(np.uint8).tobytes())
     return message
-
-
-def read_stamps(text: str) -> tuple[float, ...]:
-    """Return the stamps (s) that the message of a Trigger response gives in ns; () if it holds anything else."""
-    words = text.split()
-    return tuple(int(word) / SECOND for word in words) if all(w.isascii() and w.isdigit() for w in words) else ()

@@ -1,4 +1,4 @@
-"""Steps and contexts as labelled arrays: what `transition` and `context` carry."""
+"""What the messages `transition` and `context` hold: labelled arrays of float64."""
 
 from __future__ import annotations
 
@@ -11,45 +11,49 @@ from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 
 from mql_ros.grasping.task.spaces import ACTION_SIZE, OBSERVATION_SIZE
 from mql_ros.grasping.types import Array
-from mql_ros.ros.messages.conversions import MessageError
+from mql_ros.ros.messages.encoding import MessageError
 
 
 @dataclass(frozen=True)
 class Transition:
-    """One decision and what came of it. Numbers without a unit in the name are plain counts."""
+    """One decision of a trial (a step of an episode) and its outcome. Each field is one dimension of the message."""
 
     sequence: int
-    """Rises by one with each decision of a policy_server, over all sessions."""
+    """Number of the decision since policy_server started, over all sessions, from 0."""
     session: int
+    """Number of the session, from 1; a session is a row of trials with one object."""
     trial: int
-    """In the session, from 0."""
+    """Number of the trial in the session, from 0."""
     step: int
-    """Decision in the trial, from 0."""
+    """Number of the decision in the trial, from 0."""
     policy_version: int
+    """Version of the policy that decided."""
     stamp: float
-    """Driver time at the decision's end, s."""
+    """Driver time at the end of the decision, s."""
     reward: float
+    """Reward of the decision."""
     done: bool
-    """The trial ended here."""
+    """Whether the trial ended here."""
     terminal: bool
-    """and no value follows."""
+    """Whether no value follows: false at a time limit."""
     observation: Array
-    """[15] what the policy saw."""
+    """[15] what the policy saw before it (names in `grasping.task.spaces`)."""
     action: Array
-    """[4] what was executed."""
+    """[4] the executed action in [-1, 1]; differs from the policy's where a limit changed it."""
     next_observation: Array
-    """[15] what followed."""
+    """[15] what was seen after it."""
 
 
 @dataclass(frozen=True)
 class ContextAnswer:
-    """The context of the step after a transition."""
+    """The context for the decision after a transition."""
 
     sequence: int
-    """That of the transition that it answers; -1 before the first."""
+    """Sequence number of that transition; -1 before the first."""
     policy_version: int
-    """Version of the policy whose encoder made it."""
+    """Version of the policy whose encoder computed it."""
     context: NDArray[np.float32]
+    """[C] the context."""
 
 
 _VECTORS = {"observation": OBSERVATION_SIZE, "action": ACTION_SIZE, "next_observation": OBSERVATION_SIZE}
@@ -57,12 +61,12 @@ _TRANSITION = [(field.name, _VECTORS.get(field.name, 1)) for field in fields(Tra
 
 
 def transition_message(transition: Transition) -> Float64MultiArray:
-    """One dimension for each field, labelled with its name, with the field's length as size; data in that order."""
+    """Return a message with one dimension for each field: its name as label, its length as size, data in that order."""
     return _message([(name, np.atleast_1d(getattr(transition, name))) for name, _ in _TRANSITION])
 
 
 def read_transition(message: Float64MultiArray) -> Transition:
-    """The transition of a message, its fields found by label; MessageError says what is missing or not finite."""
+    """Return the transition, its fields found by label; MessageError names what is missing or not finite."""
     values = _read(message)
     for name, size in _TRANSITION:
         if name not in values or len(values[name]) != size:
@@ -83,7 +87,7 @@ def read_transition(message: Float64MultiArray) -> Transition:
 
 
 def context_message(answer: ContextAnswer) -> Float64MultiArray:
-    """Fields `sequence`, `policy_version` and `context`, laid out as in `transition`."""
+    """Return a message with the fields `sequence`, `policy_version` and `context`, laid out as in `transition`."""
     return _message(
         [
             ("sequence", np.atleast_1d(answer.sequence)),
@@ -94,7 +98,7 @@ def context_message(answer: ContextAnswer) -> Float64MultiArray:
 
 
 def read_context(message: Float64MultiArray) -> ContextAnswer:
-    """The context of a message; MessageError says what is missing or not finite."""
+    """Return the context; MessageError names what is missing or not finite."""
     values = _read(message)
     missing = [name for name in ("sequence", "policy_version", "context") if name not in values]
     if missing:
