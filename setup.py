@@ -111,6 +111,9 @@ setup(
         "safetensors",
         "pillow",
         "psutil",
+        "trimesh",
+        "pycollada",  # with which trimesh reads DAE
+        "coacd",
     ],
     extras_require={
         "ros": [f"{wheel}; {ROS_WHEELS_EXIST}" for wheel in ROS_WHEELS],

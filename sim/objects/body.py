@@ -1,0 +1,125 @@
+"""Things as bodies of a PyBullet client: compounds of convex hulls with the right mass, centre and inertia."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
+from mql_ros.grasping.types import Array
+from mql_sim.objects.thing import Thing
+from mql_sim.world.bullet import BulletClient, pybullet
+
+MARGIN = 0.001
+"""Thickness that Bullet adds around each hull, m; hulls are made thinner by as much."""
+THINNEST = 0.0005
+"""Half the thickness that is left of a hull, m."""
+SPINNING_FRICTION, ROLLING_FRICTION = 0.002, 0.0002
+
+
+def create_body(client: BulletClient, thing: Thing, *, visible: bool = True) -> int:
+    """Add a thing to a client with its frame at the world's origin; return the body's number.
+
+    `visible=False` leaves out what only pictures need.
+    """
+    center, turn, principal = inertial_frame(thing)
+    # Bullet reads a compound of hulls from a file only, and would keep the file for its name.
+    client.setPhysicsEngineParameter(enableFileCaching=0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "parts.obj"
+        file.write_text(_hulls(thing))
+        shape = client.createCollisionShape(pybullet.GEOM_MESH, fileName=str(file))
+    if visible:
+        look = client.createVisualShape(
+            pybullet.GEOM_MESH,
+            vertices=thing.solid.vertices.tolist(),
+            indices=thing.solid.faces.ravel().tolist(),
+            rgbaColor=thing.color,
+        )
+    else:  # without any, Bullet would draw what collides
+        look = client.createVisualShape(pybullet.GEOM_BOX, halfExtents=[0.0, 0.0, 0.0])
+    body = client.createMultiBody(
+        thing.mass,
+        shape,
+        look,
+        baseInertialFramePosition=center.tolist(),
+        baseInertialFrameOrientation=turn.tolist(),
+    )
+    client.changeDynamics(
+        body,
+        -1,
+        localInertiaDiagonal=principal.tolist(),
+        lateralFriction=thing.friction,
+        spinningFriction=SPINNING_FRICTION,
+        rollingFriction=ROLLING_FRICTION,
+    )
+    return int(body)
+
+
+def place_body(client: BulletClient, body: int, thing: Thing, position: Array, orientation: Array) -> None:
+    """Put the thing's frame at a position [3] (m) and orientation (quaternion x, y, z, w [4]) of the world, at rest."""
+    center, turn, _ = inertial_frame(thing)
+    pose = client.multiplyTransforms(list(position), list(orientation), center.tolist(), turn.tolist())
+    client.resetBasePositionAndOrientation(body, *pose)
+    client.resetBaseVelocity(body, [0, 0, 0], [0, 0, 0])
+
+
+def body_pose(client: BulletClient, body: int, thing: Thing) -> tuple[Array, Array]:
+    """Position [3] (m) and orientation (quaternion x, y, z, w [4]) of the thing's frame in the world."""
+    center, turn, _ = inertial_frame(thing)
+    inverse = client.invertTransform(center.tolist(), turn.tolist())
+    position, orientation = client.multiplyTransforms(*client.getBasePositionAndOrientation(body), *inverse)
+    return np.array(position), np.array(orientation)
+
+
+def inertial_frame(thing: Thing) -> tuple[Array, Array, Array]:
+    """Centre of mass [3] (m), principal axes (quaternion x, y, z, w [4]) and moments about them [3] (kg m^2)."""
+    moments, axes = np.linalg.eigh(thing.inertia)
+    for k in range(2):  # the sign of an axis is arbitrary: its largest component points forward
+        axes[:, k] *= np.sign(axes[np.abs(axes[:, k]).argmax(), k])
+    axes[:, 2] = np.cross(axes[:, 0], axes[:, 1])
+    return thing.center_of_mass, _quaternion(axes), moments
+
+
+def _quaternion(turn: Array) -> Array:
+    """Quaternion (x, y, z, w) of a rotation matrix, by the eigenvector of its largest eigenvalue (Bar-Itzhack)."""
+    (a, b, c), (d, e, f), (g, h, i) = turn
+    matrix = np.array(
+        [
+            [a - e - i, d + b, g + c, h - f],
+            [d + b, e - a - i, h + f, c - g],
+            [g + c, h + f, i - a - e, d - b],
+            [h - f, c - g, d - b, a + e + i],
+        ]
+    )
+    quaternion = np.linalg.eigh(matrix / 3)[1][:, -1]
+    assert np.allclose(quaternion_to_matrix(quaternion), turn, atol=1e-6)
+    return np.asarray(quaternion * (1.0 if quaternion[3] >= 0 else -1.0))
+
+
+def _hulls(thing: Thing) -> str:
+    """Text of an OBJ file with one object for each convex part; Bullet takes the hull of each."""
+    lines, first = [], 1
+    for number, part in enumerate(thing.solid.parts):
+        corners = _thinner(part)
+        count = len(corners)
+        lines.append(f"o part{number}")
+        lines += [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in corners]
+        # Faces only name the vertices: each once, the last ones perhaps twice.
+        starts = [*range(0, count - 2, 3), count - 3]
+        lines += [f"f {first + k} {first + k + 1} {first + k + 2}" for k in dict.fromkeys(starts)]
+        first += count
+    return "\n".join(lines) + "\n"
+
+
+def _thinner(corners: Array) -> Array:
+    """Corners [n, 3] of a hull drawn together by Bullet's margin along its principal axes."""
+    middle = corners.mean(axis=0)
+    _, axes = np.linalg.eigh(np.cov(corners.T))
+    along = (corners - middle) @ axes
+    low, high = along.min(axis=0), along.max(axis=0)
+    half = (high - low) / 2
+    left = np.maximum(half - MARGIN, np.minimum(half, THINNEST))
+    return np.asarray(middle + ((low + high) / 2 + (along - (low + high) / 2) * (left / half)) @ axes.T)
