@@ -1,4 +1,4 @@
-"""The node `adaptation_manager`: announces the policy, adapts it beside the control loop, and takes it back."""
+"""The node `adaptation_manager`: announces the policy, adapts it beside the control loop, and rolls it back."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from mql_ros.ros.policies.policy_loading import Announcement, check_bundle
 from mql_ros.ros.policies.session_log import SessionLog
 
 CHECK_PERIOD = 0.1
-"""Time between two looks at the process that adapts, s."""
+"""Period at which the adapting process is polled, s."""
 
 
 class AdaptationManager(GraspingNode):
-    """Remembers the present session; the adaptation itself is a process of its own (adaptation_job)."""
+    """Logs the sessions and starts adaptations, each in a child process (adaptation_job)."""
 
     def configure(self) -> None:
         """Check the bundle and prepare the directory of adapted policies."""
@@ -60,7 +60,7 @@ class AdaptationManager(GraspingNode):
         self._announce()
 
     def deactivate(self) -> None:
-        """Give up an adaptation that is under way, and the verdict on the one before."""
+        """Stop an adaptation that is under way, and the check of the adapted policy."""
         self._rollback_check = None
         if self._child is not None:
             self._conclude("the adaptation_manager was deactivated")
@@ -91,7 +91,7 @@ class AdaptationManager(GraspingNode):
             self._judge(self._rollback_check)
 
     def _judge(self, check: RollbackCheck) -> None:
-        """Roll an adapted policy back when its trials are worse than those before."""
+        """Roll an adapted policy back if its trials are worse than those of the previous policy."""
         if self._log.session != check.session:
             self._rollback_check = None
             return
@@ -105,9 +105,9 @@ class AdaptationManager(GraspingNode):
             self._policies.roll_back()
             self._counts["roll_backs"] += 1
             self._announce()
-        self._tell(rolled_back=not passed, reason=reason)
+        self._publish_outcome(rolled_back=not passed, reason=reason)
 
-    def _tell(self, **changes: Any) -> None:
+    def _publish_outcome(self, **changes: Any) -> None:
         self._result |= changes
         self._adaptation.publish(String(data=json.dumps(self._result, allow_nan=False)))
 
@@ -165,7 +165,7 @@ class AdaptationManager(GraspingNode):
             self._conclude(problem)
 
     def _conclude(self, problem: str) -> None:
-        """The adaptation is over, well where there is no problem."""
+        """End the adaptation: announce its policy, or report the problem if there is one."""
         assert self._child is not None and self._request is not None
         self._child.kill()
         request, self._child = self._request, None
@@ -173,7 +173,7 @@ class AdaptationManager(GraspingNode):
         if problem:
             self._counts["failed_adaptations"] += 1
             self.fail(f"adaptation failed: {problem}")
-            self._tell(failed=True, reason=problem)
+            self._publish_outcome(failed=True, reason=problem)
             return
         self.problem = ""
         self._counts["adaptations"] += 1
@@ -184,10 +184,10 @@ class AdaptationManager(GraspingNode):
             trials, margin = self.setting("rollback_trials"), self.setting("rollback_margin")
             self._rollback_check = RollbackCheck(before.version, request.version, self._log.session, trials, margin)
         self._announce()
-        self._tell(failed=False)
+        self._publish_outcome(failed=False)
 
     def _on_roll_back(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Return to the policy before the present one."""
+        """Return to the previous policy."""
         if (refusal := self.refusal()) is not None:
             return answer(response, refusal)
         if not self._policies.roll_back():
@@ -195,7 +195,7 @@ class AdaptationManager(GraspingNode):
         return self._go_back(response)
 
     def _on_restore_initial(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Return to the policy of the start, for instance before another object."""
+        """Return to the initial policy, for instance before another object."""
         if (refusal := self.refusal()) is not None:
             return answer(response, refusal)
         self._policies.restore_initial()
@@ -219,7 +219,7 @@ class AdaptationManager(GraspingNode):
         }
 
     def close(self) -> None:
-        """End the process that adapts, and remove what nobody asked to keep."""
+        """Stop the adapting process and remove the temporary directory of adapted policies."""
         if self._child is not None:
             self._child.kill()
         if self._own_directory:

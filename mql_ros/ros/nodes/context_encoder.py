@@ -18,10 +18,10 @@ from mql_ros.ros.policies.session_contexts import SessionContexts
 
 
 class ContextEncoder(GraspingNode):
-    """Keeps the session's history; a new policy's encoder goes over it again and answers the last transition anew."""
+    """Publishes the context that answers each transition, and again for the last one when the policy changes."""
 
     def configure(self) -> None:
-        """Listen to transitions and policies."""
+        """Subscribe to transitions and policies."""
         self._profile = load_profile(self.setting("robot"))
         self._session = SessionContexts()
         self._answers = 0
@@ -31,7 +31,7 @@ class ContextEncoder(GraspingNode):
         self.create_subscription(String, "policy", self._on_policy, LATCHED)
 
     def activate(self) -> None:
-        """Answer what came before."""
+        """Publish the contexts of transitions that were received before."""
         for answer in self._session.answers():
             self._publish(answer)
 

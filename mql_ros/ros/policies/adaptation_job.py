@@ -1,9 +1,9 @@
-"""One adaptation as a process of its own, beside the control loop (knows no rclpy).
+"""One adaptation in a child process, beside the control loop (needs no rclpy).
 
     python -m mql_ros.ros.policies.adaptation_job request.json
 
-reads the request and the transitions of the sessions, adapts the policy and writes a new bundle, then the result.
-Exit code 2 with one sentence on standard error when it cannot.
+reads the request and the new sessions, adapts the policy, writes a new bundle and then the result. It exits with
+code 2 and one sentence on standard error if it cannot.
 """
 
 from __future__ import annotations
@@ -25,35 +25,40 @@ from mql_ros.core.files import write_json
 
 @dataclass(frozen=True)
 class AdaptationRequest:
-    """What to adapt, to what, and where the outcome goes."""
+    """Input files of an adaptation, its settings and its output files."""
 
     bundle: str
+    """Directory of the policy bundle to adapt."""
     hash: str
-    """Of the bundle, which must not have changed."""
+    """SHA-256 of its manifest, which must not have changed."""
     sessions: str
     """File with the new sessions (`session_files.write_sessions`)."""
     new_trials: int
+    """Number of trials in them."""
     output: str
     """Directory of the new bundle, which must not exist."""
     version: int
-    """Its version."""
+    """Version of the new bundle."""
     result: str
-    """File (.json) to write last."""
+    """File (.json) for the result, written last."""
     settings: dict[str, Any]
-    """Of AdaptationConfig, as the node's parameters give them."""
+    """Fields of AdaptationConfig, as the node's parameters give them."""
 
     def write(self, path: Path) -> None:
-        """As the job reads it."""
+        """Write the request as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1))
 
     @staticmethod
     def read(path: Path) -> AdaptationRequest:
-        """What `write` has written."""
+        """Read a request from the file that `write` wrote."""
         return AdaptationRequest(**json.loads(path.read_text()))
 
 
 def config_values(settings: dict[str, Any]) -> dict[str, Any]:
-    """Keywords of AdaptationConfig from parameter values: a number in a word, and 0 for the bundle's own step size."""
+    """Return the fields of AdaptationConfig for parameter values.
+
+    `proximal` may hold a number as text, and a learning rate of 0 means that of the bundle. UserError for other text.
+    """
     values = dict(settings)
     if values.get("proximal", "ess") != "ess":
         try:
@@ -66,7 +71,7 @@ def config_values(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(request: AdaptationRequest) -> dict[str, Any]:
-    """Adapt and write the new bundle; returns the result. Raises UserError."""
+    """Adapt, write the new bundle and return the result; UserError if that is impossible."""
     import torch
 
     from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, adapt
@@ -82,10 +87,8 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
         raise UserError(f"policy bundle {request.bundle} was changed since it was announced; announce it anew")
     learner, meta = bundle.make_learner(), bundle.make_replay()
     sessions = [labelled(session) for session in read_sessions(Path(request.sessions))]
-    network, size = bundle.network_config, sum(map(len, sessions))
-    new = Replay(network.observation_size, network.action_size, bundle.history_blocks, capacity=size)
-    for session in sessions:
-        new.add(session)
+    network = bundle.network_config
+    new = Replay.of(sessions, network.observation_size, network.action_size, bundle.history_blocks)
     try:
         config = AdaptationConfig(**config_values(request.settings))
         found = adapt(learner, meta, new, config, shifted_sessions)
@@ -129,7 +132,7 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: no NaN, no numpy."""
+    """Return the value without numpy types and NaN, which JSON cannot hold."""
     if isinstance(value, dict):
         return {str(name): _plain(entry) for name, entry in value.items()}
     if isinstance(value, np.generic):
@@ -138,7 +141,7 @@ def _plain(value: Any) -> Any:
 
 
 def _end_with_parent() -> None:
-    """End when standard input does: whoever started this is gone, however that came about."""
+    """End when standard input closes: the parent process is gone."""
 
     def watch() -> None:
         os.read(0, 1)  # not through sys.stdin, whose lock would be held while the interpreter ends
@@ -148,7 +151,7 @@ def _end_with_parent() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out the request in the file that is named; the exit code."""
+    """Carry out the request in the file named by the argument; return the exit code."""
     _end_with_parent()
     try:
         request = AdaptationRequest.read(Path(arguments[0]))

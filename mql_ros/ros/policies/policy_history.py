@@ -1,4 +1,4 @@
-"""Which policy is in force, and whether an adapted one keeps its place (knows no rclpy)."""
+"""History of announced policies, and the check that rolls a worse adapted policy back (needs no rclpy)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mql_ros.ros.policies.policy_loading import Announcement
 
 
 class PolicyHistory:
-    """Announced policies: the newest is in force, the first is the one of the start. Version numbers never recur."""
+    """Stack of announced policies: the last is in force, the first is the initial one. No version number recurs."""
 
     def __init__(self, initial: Announcement) -> None:
         self._stack = [initial]
@@ -24,46 +24,51 @@ class PolicyHistory:
 
     @property
     def initial(self) -> Announcement:
-        """The policy of the start."""
+        """The policy that the node started with."""
         return self._stack[0]
 
     @property
     def next_version(self) -> int:
-        """A number that no policy has had."""
+        """The lowest version number above all used ones."""
         return self._highest + 1
 
     def push(self, announcement: Announcement) -> None:
-        """A new policy is in force."""
+        """Put a new policy in force."""
         self._stack.append(announcement)
         self._highest = max(self._highest, announcement.version)
 
     def roll_back(self) -> bool:
-        """Return to the policy before; False when there is none."""
+        """Return to the previous policy; return False if there is none."""
         if len(self._stack) == 1:
             return False
         self._stack.pop()
         return True
 
     def restore_initial(self) -> None:
-        """Return to the policy of the start."""
+        """Return to the initial policy."""
         del self._stack[1:]
 
 
 @dataclass(frozen=True)
 class RollbackCheck:
-    """Comparison of an adapted policy's first trials with the last trials of the policy before."""
+    """Comparison of an adapted policy's first trials with the last trials of the previous policy."""
 
     before: int
-    """Version of the policy before."""
+    """Version of the previous policy."""
     adapted: int
     """Version of the adapted policy."""
     session: int
+    """Number of the session, in which both policies act."""
     trials: int
+    """Number of trials of each policy."""
     margin: float
-    """By how much the mean trial reward may be lower."""
+    """Tolerated decrease of the mean trial reward."""
 
     def verdict(self, returns: Sequence[tuple[int, float]]) -> tuple[bool, str] | None:
-        """Whether it passed, and a sentence, given (version, reward) of the session's trials; None: too early."""
+        """Return whether the adapted policy passed, and a sentence; None while trials are missing.
+
+        `returns` holds (policy version, sum of rewards) of each finished trial of the session.
+        """
         after = [value for version, value in returns if version == self.adapted][: self.trials]
         before = [value for version, value in returns if version == self.before][-self.trials :]
         if len(after) < self.trials or not before:

@@ -1,4 +1,7 @@
-"""What `policy` announces, and the policy loaded from it (knows no rclpy, and torch only once a policy is loaded)."""
+"""Announcement of a policy on the topic `policy`, and the policy loaded from it.
+
+Needs no rclpy. Imports torch only to load a policy.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +27,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Announcement:
-    """A policy that the nodes shall use."""
+    """The policy that the nodes shall use: the content of the topic `policy`."""
 
     bundle: str
-    """Its directory."""
+    """Directory of its bundle."""
     version: int
     hash: str
-    """SHA-256 of its manifest; a bundle with another one is not loaded."""
+    """SHA-256 of the bundle's manifest; a bundle with another one is not loaded."""
 
     def to_json(self) -> str:
-        """As `policy` carries it."""
+        """Return the content of the message."""
         return json.dumps(asdict(self))
 
     @staticmethod
     def from_json(text: str) -> Announcement:
-        """From what `policy` carries; MessageError when it is something else."""
+        """Read the content of a message; MessageError if it is something else."""
         try:
             data = json.loads(text)
             return Announcement(str(data["bundle"]), int(data["version"]), str(data["hash"]))
@@ -52,31 +55,33 @@ class LoadedPolicy:
 
     version: int
     hash: str
+    """SHA-256 of its bundle's manifest."""
     learner: TD3Learner
     history_blocks: int
+    """Number of past trials in a history."""
     old_grasps: Callable[[], NDArray[np.float64]]
-    """[n, 3] the successful grasps of old objects that a search starts from."""
+    """Returns [n, 3] the successful grasps of old objects, where a search starts."""
 
     @property
     def context_size(self) -> int:
-        """Length of the context."""
+        """Length C of the context."""
         return self.learner.network_config.context_size
 
     def act(self, observation: NDArray[np.float64], context: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Action [4] for an observation [15] and a context."""
+        """Return the action [4] for an observation [15] and a context [C]."""
         return self.learner.act(observation.astype(np.float32), context).astype(np.float64)
 
     def new_tracker(self) -> ContextTracker:
-        """An empty history of this policy's length, with its encoder."""
+        """Return a context tracker with this policy's encoder and an empty history."""
         from mql_ros.algorithm.context import ContextTracker
 
         return ContextTracker(self.learner.encoder, self.history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE)
 
 
 def load_policy(announcement: Announcement, robot: str, *others: str) -> LoadedPolicy:
-    """Load an announced policy for a robot; UserError says why it cannot be used.
+    """Load an announced policy for a robot; UserError if it cannot be used.
 
-    others: robots whose policies may act on it, too (`policies_from` of its profile).
+    `others` are robots whose policies may act on this one too (`policies_from` in its profile).
     """
     from mql_ros.algorithm.policy_bundle import load_bundle
     from mql_ros.grasping.learning.grasp_search import successful_grasps
@@ -90,7 +95,7 @@ def load_policy(announcement: Announcement, robot: str, *others: str) -> LoadedP
     _check_purpose(bundle.path, bundle.manifest, robot, *others)
     import torch
 
-    torch.set_num_threads(1)  # for one observation at a time, more threads only disturb the other nodes
+    torch.set_num_threads(1)  # more threads do not help with single observations and slow the other nodes down
 
     @cache
     def old_grasps() -> NDArray[np.float64]:
@@ -102,7 +107,7 @@ def load_policy(announcement: Announcement, robot: str, *others: str) -> LoadedP
 def check_bundle(path: Path, robot: str, *others: str) -> Announcement:
     """Return the announcement of a bundle that is undamaged and for this robot; UserError otherwise. Needs no torch.
 
-    others: robots whose policies may act on this one, too.
+    `others` are robots whose policies may act on this one too.
     """
     bundle = read_bundle(path)
     _check_purpose(path, bundle.manifest, robot, *others)
@@ -110,7 +115,7 @@ def check_bundle(path: Path, robot: str, *others: str) -> Announcement:
 
 
 def _check_purpose(path: Path, manifest: dict[str, Any], robot: str, *others: str) -> None:
-    """Raise UserError when a policy is for another robot or another task."""
+    """Raise UserError if a policy is for another robot or another task."""
     trained_robot, trained_task = manifest["robot"].get("name"), manifest["task"].get("name")
     if trained_robot not in (robot, *others):
         raise UserError(
