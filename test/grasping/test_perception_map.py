@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from mql_ros.grasping.motion.kinematics import rotation_from_rpy
 from mql_ros.grasping.perception.camera import REASONS, CameraModel, Depth, PerceptionError
-from mql_ros.grasping.perception.height_map import CELL, CELLS, SIDE, Heights, heights_of, register, sample, see
+from mql_ros.grasping.perception.height_map import (
+    CELL,
+    CELLS,
+    SIDE,
+    Heights,
+    check_still,
+    heights_of,
+    register,
+    sample,
+    see,
+)
 from mql_ros.grasping.perception.segmentation import Workspace, segment
 from mql_ros.grasping.types import Array
 
@@ -120,6 +130,26 @@ def test_an_arm_above_the_ceiling_is_no_object() -> None:
     seen = see(depth_of(camera(), [CUBE, hand], noise=0.0015), camera(), WORKSPACE)
     assert seen.centre == pytest.approx((CUBE.x, CUBE.y), abs=0.003)
     assert seen.others == 0
+
+
+def test_what_the_hand_has_lifted_is_not_on_the_table() -> None:
+    below = dataclasses.replace(WORKSPACE, ceiling=0.08)
+    lifted, hand = dataclasses.replace(CUBE, base=0.10), Box(CUBE.x, CUBE.y, (0.06, 0.20, 0.30), base=0.15)
+    with pytest.raises(PerceptionError) as caught:
+        see(depth_of(camera(), [lifted, hand], noise=0.0015), camera(), below)
+    assert caught.value.reason == "empty_table"
+    assert see(depth_of(camera(), [CUBE], noise=0.0015), camera(), below).centre == pytest.approx(
+        (CUBE.x, CUBE.y), abs=0.01
+    )
+
+
+def test_an_object_that_moves_is_noticed_and_noise_is_not() -> None:
+    first, second = (see(depth_of(camera(), [CUBE], 0.0, 0.003, seed), camera(), WORKSPACE) for seed in (1, 2))
+    check_still(first, second)
+    moved = see(depth_of(camera(), [dataclasses.replace(CUBE, x=CUBE.x + 0.01)]), camera(), WORKSPACE)
+    with pytest.raises(PerceptionError, match="mm between two images; wait") as caught:
+        check_still(first, moved)
+    assert caught.value.reason == "moving"
 
 
 def test_noise_is_no_object() -> None:

@@ -30,7 +30,7 @@ class PerceptionError(Exception):
 
 REASONS = (
     "camera_info", "camera_pose", "encoding", "size", "units", "out_of_view", "no_depth", "no_table", "empty_table",
-    "at_border", "too_large",
+    "at_border", "too_large", "moving",
 )  # fmt: skip
 """Short names of what can be wrong, as `PerceptionError.reason` gives them."""
 

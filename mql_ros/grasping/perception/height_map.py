@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mql_ros.grasping.perception.camera import CameraModel, Depth
+from mql_ros.grasping.perception.camera import CameraModel, Depth, PerceptionError
 from mql_ros.grasping.perception.segmentation import Workspace, segment
 from mql_ros.grasping.types import Array
 
@@ -21,6 +21,8 @@ CELL = 0.005
 SIDE = CELLS * CELL
 """Side of a map, m; larger objects are refused."""
 
+_STILL = 0.006
+"""Distance between the centres of two maps that noise alone explains, m."""
 _PAD = 2
 """Empty cells about a map that is sampled."""
 _ANGLES = np.arange(48) * (2 * np.pi / 48)
@@ -59,6 +61,15 @@ def see(depth: Depth, camera: CameraModel, workspace: Workspace, stamp: float = 
     """
     found = segment(depth, camera, workspace, SIDE)
     return HeightMap(heights_of(found.points, found.centre), found.centre, stamp, found.others)
+
+
+def check_still(earlier: HeightMap, later: HeightMap) -> None:
+    """Raise PerceptionError if the object moved between two images."""
+    moved = float(np.linalg.norm(later.centre - earlier.centre))
+    if moved > _STILL:
+        raise PerceptionError(
+            "moving", f"the object moved by {moved * 1000:.0f} mm between two images; wait until it lies still"
+        )
 
 
 def heights_of(points: Array, centre: Array) -> Heights:
