@@ -348,7 +348,7 @@ def learning(name: str) -> Callable[[Subject], list[Measurement]]:
     return benchmark
 
 
-LEARNING = ("update_published_sizes", "adaptation_published_sizes", "replay_memory", "scaling")
+LEARNING = ("update_published_sizes", "adaptation_published_sizes", "replay_memory", "scaling", "plain_torch")
 
 BENCHMARKS: dict[str, Callable[[Subject], list[Measurement] | str]] = {
     "simulator": simulator_speed,

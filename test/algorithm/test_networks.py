@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.algorithm import A, O, filled_replay, small_learner
 
-from mql_ros.algorithm.networks import NetworkConfig, _dropout_scale
+from mql_ros.algorithm.networks import NetworkConfig, dropout_scale
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
@@ -98,7 +98,7 @@ def test_an_update_encodes_no_more_of_a_window_than_it_looks_up():
 @pytest.mark.parametrize("probability", [0.02, 0.5, 0.9])
 def test_units_are_dropped_evenly_and_independently(probability):
     generator = torch.Generator().manual_seed(0)
-    scales = torch.stack([_dropout_scale(torch.Size((3, 50)), probability, generator) for _ in range(4000)])
+    scales = torch.stack([dropout_scale(torch.Size((3, 50)), probability, generator) for _ in range(4000)])
     torch.testing.assert_close(scales.max(), torch.tensor(1.0 / (1.0 - probability)))
     dropped = (scales == 0.0).double()
     deviation = math.sqrt(probability * (1.0 - probability) / 4000)

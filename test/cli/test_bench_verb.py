@@ -113,6 +113,10 @@ def test_the_bare_products_are_those_of_the_published_sizes(monkeypatch: pytest.
     assert 14 * unit < sum(counted) < 18 * unit
 
 
+def test_what_is_written_by_hand_is_measured_beside_plain_torch() -> None:
+    assert all(min(row.value, row.baseline) > 0.0 for row in bench_learning.plain_torch(None, pairs=1))
+
+
 def test_the_figure_shows_how_the_cost_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_learning, "SCALING_TASKS", (2, 4))
     monkeypatch.setattr(bench_learning, "SCALING_HISTORIES", (8, 16))
