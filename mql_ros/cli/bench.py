@@ -107,23 +107,22 @@ class Subject:
         if self.has_replay and self.bundle:
             return self.bundle.make_replay()
         rng = np.random.default_rng(0)
-        replay = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, self.history_blocks)
         length = self._training.trials_per_session * spaces.DECISIONS_PER_TRIAL
         done = np.arange(length) % spaces.DECISIONS_PER_TRIAL == spaces.DECISIONS_PER_TRIAL - 1
-        for number in range(200):
-            replay.add(
-                Session(
-                    task=f"object-{number % 100}",
-                    observation=rng.normal(size=(length, spaces.OBSERVATION_SIZE)).astype(np.float32),
-                    action=rng.uniform(-1, 1, size=(length, spaces.ACTION_SIZE)).astype(np.float32),
-                    reward=rng.normal(size=length).astype(np.float32),
-                    next_observation=rng.normal(size=(length, spaces.OBSERVATION_SIZE)).astype(np.float32),
-                    done=done,
-                    terminal=done,
-                    block=np.arange(length) // spaces.DECISIONS_PER_TRIAL,
-                )
+        sessions = [
+            Session(
+                task=f"object-{number % 100}",
+                observation=rng.normal(size=(length, spaces.OBSERVATION_SIZE)).astype(np.float32),
+                action=rng.uniform(-1, 1, size=(length, spaces.ACTION_SIZE)).astype(np.float32),
+                reward=rng.normal(size=length).astype(np.float32),
+                next_observation=rng.normal(size=(length, spaces.OBSERVATION_SIZE)).astype(np.float32),
+                done=done,
+                terminal=done,
+                block=np.arange(length) // spaces.DECISIONS_PER_TRIAL,
             )
-        return replay
+            for number in range(200)
+        ]
+        return Replay.of(sessions, spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, self.history_blocks)
 
     @cached_property
     def batch_blocks(self) -> int:
@@ -283,9 +282,8 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     from mql_ros.algorithm.experience.replay import Replay
     from mql_ros.evaluation.adaptation_settings import load_adaptation
     from mql_ros.grasping.learning.grasp_search import GraspSearch, successful_grasps
-    from mql_ros.grasping.learning.hindsight import with_hindsight_labels
+    from mql_ros.grasping.learning.hindsight import labelled
     from mql_ros.grasping.learning.symmetry import shifted_sessions
-    from mql_ros.grasping.task import spaces
     from mql_ros.rollouts.rollout import PolicyBehaviour, run_session
     from mql_sim.objects.catalogue import find_object
 
@@ -294,12 +292,12 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     meta = subject.replay
     guide = GraspSearch(successful_grasps(meta.sessions()), 0)
     behaviour = PolicyBehaviour(learner, subject.history_blocks, replace(exploration, recall=0.0), guide=guide)
-    new = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, subject.history_blocks)
-    new.add(run_session(subject.task, find_object("bottle"), 0, NEW_TRIALS, behaviour))
+    session = labelled(run_session(subject.task, find_object("bottle"), 0, NEW_TRIALS, behaviour))
+    new = Replay.of([session], *meta.sizes)
     # Without overlap most of the work would be skipped: measure all of it.
     settings = replace(settings, overlap_threshold=1.0)
     start = time.process_time()
-    adapt(learner, meta, with_hindsight_labels(new), settings, shifted_sessions)
+    adapt(learner, meta, new, settings, shifted_sessions)
     return [Measurement("adaptation", time.process_time() - start, "CPU s", ADAPTATION_GOAL, "goal")]
 
 

@@ -15,13 +15,13 @@ import numpy as np
 from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, adapt
 from mql_ros.algorithm.adaptation.exploration import ExplorationConfig, HistoryLibrary
 from mql_ros.algorithm.experience.replay import Replay
-from mql_ros.algorithm.experience.session import Session
+from mql_ros.algorithm.experience.session import Session, joined
 from mql_ros.algorithm.policy_bundle import PolicyBundle, load_bundle
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.evaluation.methods import METHODS, Acting
 from mql_ros.evaluation.suites import find_task
 from mql_ros.grasping.learning.grasp_search import GraspSearch, successful_grasps
-from mql_ros.grasping.learning.hindsight import with_hindsight_labels
+from mql_ros.grasping.learning.hindsight import labelled
 from mql_ros.grasping.learning.symmetry import shifted_sessions
 from mql_ros.grasping.task import spaces
 from mql_ros.grasping.task.reward import SUCCESS_RETURN
@@ -148,17 +148,14 @@ class CaseRun:
             outcomes.append(_won([run_session(self.task, spec, seed, self.case.test_trials, behaviour)]))
         return outcomes
 
+    def sessions_of(self, parts: list[Session]) -> list[Session]:
+        """New trials by session: parts with one object are one session, parts with several are one each."""
+        return [joined(parts)] if parts and self.new.one_object else parts
+
     def replay_of(self, parts: list[Session]) -> Replay:
-        """Labelled replay of new trials; parts with one object are one session, parts with several are one each."""
-        size = max(1, sum(map(len, parts)))
-        replay = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, self.bundle.history_blocks, capacity=size)
-        identifier = -1
-        for part in parts:
-            if identifier >= 0 and self.new.one_object:
-                replay.extend(identifier, part)
-            else:
-                identifier = replay.add(part)
-        return with_hindsight_labels(replay)
+        """Replay of new trials, labelled."""
+        sessions = [labelled(session) for session in self.sessions_of(parts)]
+        return Replay.of(sessions, spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, self.bundle.history_blocks)
 
 
 def _won(parts: list[Session]) -> list[bool]:

@@ -70,7 +70,7 @@ def repeat(run: CaseRun) -> Acting:
     from mql_ros.grasping.learning.hindsight import mean_grasp
     from mql_ros.rollouts.rollout import Repeat
 
-    grasp = mean_grasp(run.replay_of(run.new_trials).sessions())
+    grasp = mean_grasp(run.sessions_of(run.new_trials))
     return Acting(run.learner, run.new_trials, behaviour=None if grasp is None else Repeat(grasp))
 
 

@@ -9,6 +9,7 @@ from helpers.algorithm import A, O, filled_replay, make_session, part_of, trials
 
 from mql_ros.algorithm.experience.batch import concatenate
 from mql_ros.algorithm.experience.replay import Replay, Session
+from mql_ros.algorithm.experience.session import joined, taken
 
 
 def batches_equal(one, two):
@@ -134,6 +135,17 @@ def test_gather_keeps_order_and_repeats():
     batch = replay.gather(indices)
     assert batch.index.tolist() == indices.tolist()
     assert torch.equal(batch.reward[0], batch.reward[2])
+
+
+@pytest.mark.parametrize("teacher", [False, True])
+def test_parts_of_a_session_join_to_the_whole(teacher):
+    session = make_session(np.random.default_rng(4), steps=20, teacher=teacher)
+    rows = [np.arange(begin, end) for begin, end in ((0, 3), (3, 4), (4, 20))]
+    whole = joined([taken(session, row, session.block[row]) for row in rows])
+    assert whole.task == session.task
+    for name in ("observation", "action", "reward", "next_observation", "done", "terminal", "block"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(session, name))
+    assert (whole.teacher_action is None) == (not teacher)
 
 
 @pytest.mark.parametrize("interleave", [False, True])

@@ -88,10 +88,7 @@ def test_trials_that_could_not_have_been_are_left_out(sessions: tuple[Session, S
 
 
 def replay_of(*sessions: Session) -> Replay:
-    replay = Replay(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, 2, capacity=sum(map(len, sessions)))
-    for session in sessions:
-        replay.add(session)
-    return replay
+    return Replay.of(sessions, spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, 2)
 
 
 def test_old_sessions_go_where_the_new_ones_succeeded(sessions: tuple[Session, Session, Session]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -71,6 +72,16 @@ def taken(session: Session, rows: NDArray, block: NDArray) -> Session:
     columns = {f.name: getattr(session, f.name) for f in fields(Session) if f.name not in ("task", "block")}
     moved: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
     return Session(task=session.task, block=block, **moved)
+
+
+def joined(parts: Sequence[Session]) -> Session:
+    """Return parts of one session, in order, as a whole; with teacher actions only if every part has them."""
+    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Session) if f.name != "task"}
+    whole: dict[str, Any] = {
+        name: None if any(column is None for column in of_parts) else np.concatenate(of_parts)
+        for name, of_parts in columns.items()
+    }
+    return Session(task=parts[0].task, **whole)
 
 
 def resampled(session: Session, rng: np.random.Generator, success_return: float) -> Session:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.grasping.task import spaces
 from mql_ros.grasping.task.reward import SUCCESS_RETURN
@@ -79,14 +78,6 @@ def hindsight_labels(session: Session) -> NDArray[np.float32]:
 def labelled(session: Session) -> Session:
     """The session with these labels in the teacher's place."""
     return replace(session, teacher_action=hindsight_labels(session))
-
-
-def with_hindsight_labels(replay: Replay) -> Replay:
-    """The same sessions, each with the labels of its own successes, for an adaptation that clones them."""
-    copy = Replay(replay.observation_size, replay.action_size, replay.history_blocks, capacity=max(1, len(replay)))
-    for session in replay.sessions():
-        copy.add(labelled(session))
-    return copy
 
 
 def _place(tool: NDArray[np.floating]) -> Place:

@@ -79,12 +79,7 @@ def shifted_sessions(
             moved.append(labelled(there))
         if len(moved) == count:
             break
-    if not moved:
-        return None
-    replay = Replay(old.observation_size, old.action_size, old.history_blocks, capacity=sum(map(len, moved)))
-    for session in moved:
-        replay.add(session)
-    return replay
+    return Replay.of(moved, *old.sizes) if moved else None
 
 
 def move(session: Session, way: NDArray[np.float64]) -> Session | None:
