@@ -284,15 +284,15 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     from mql_ros.grasping.learning.grasp_search import GraspSearch, successful_grasps
     from mql_ros.grasping.learning.hindsight import labelled
     from mql_ros.grasping.learning.symmetry import shifted_sessions
-    from mql_ros.rollouts.rollout import PolicyBehaviour, run_session
+    from mql_ros.rollouts.rollout import PolicyAgent, run_session
     from mql_sim.objects.catalogue import find_object
 
     settings, exploration = load_adaptation()
     learner = subject.bundle.make_learner()
     meta = subject.replay
     guide = GraspSearch(successful_grasps(meta.sessions()), 0)
-    behaviour = PolicyBehaviour(learner, subject.history_blocks, replace(exploration, recall=0.0), guide=guide)
-    session = labelled(run_session(subject.task, find_object("bottle"), 0, NEW_TRIALS, behaviour))
+    agent = PolicyAgent(learner, subject.history_blocks, replace(exploration, recall=0.0), guide=guide)
+    session = labelled(run_session(subject.task, find_object("bottle"), 0, NEW_TRIALS, agent))
     new = Replay.of([session], *meta.sizes)
     # Without overlap most of the work would be skipped: measure all of it.
     settings = replace(settings, overlap_threshold=1.0)

@@ -26,7 +26,7 @@ from mql_ros.grasping.learning.symmetry import shifted_sessions
 from mql_ros.grasping.task import spaces
 from mql_ros.grasping.task.reward import SUCCESS_RETURN
 from mql_ros.grasping.types import Array
-from mql_ros.rollouts.rollout import PolicyBehaviour, run_session, successes
+from mql_ros.rollouts.rollout import PolicyAgent, run_session, successes
 from mql_sim.environment import GraspTask
 
 
@@ -112,7 +112,7 @@ class CaseRun:
         seed = self.base + 7919 * len(past)
         guide = GraspSearch(_old_grasps(self.case.bundle), seed) if self.case.exploration.search else None
         history_blocks, exploration = self.bundle.history_blocks, self.case.exploration
-        explorer = PolicyBehaviour(learner, history_blocks, exploration, seed, self.library, guide)
+        explorer = PolicyAgent(learner, history_blocks, exploration, seed, self.library, guide)
         if self.new.one_object:
             done = sum(len(part) for part in past) // spaces.DECISIONS_PER_TRIAL
             _remember(explorer, past)
@@ -140,12 +140,12 @@ class CaseRun:
         """Outcomes [tested objects][test trials]; an object that was tried goes on with its history."""
         outcomes = []
         for number, spec in enumerate(self.new.tested):
-            policy = PolicyBehaviour(acting.learner, self.bundle.history_blocks)
+            policy = PolicyAgent(acting.learner, self.bundle.history_blocks)
             if self.new.one_object:
                 _remember(policy, acting.history)
             seed = self.base + 1 + 101 * number
-            behaviour = acting.behaviour or policy
-            outcomes.append(_won([run_session(self.task, spec, seed, self.case.test_trials, behaviour)]))
+            agent = acting.agent or policy
+            outcomes.append(_won([run_session(self.task, spec, seed, self.case.test_trials, agent)]))
         return outcomes
 
     def sessions_of(self, parts: list[Session]) -> list[Session]:
@@ -168,9 +168,9 @@ def _parts(trials: int, adaptations: int) -> list[int]:
     return [last - first for first, last in pairwise(marks) if last > first]
 
 
-def _remember(behaviour: PolicyBehaviour, history: list[Session]) -> None:
+def _remember(agent: PolicyAgent, history: list[Session]) -> None:
     for part in history:
-        behaviour.remember(part)
+        agent.remember(part)
 
 
 def summary(found: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # a help text lists the methods, and torch takes seconds to i
     from mql_ros.algorithm.experience.session import Session
     from mql_ros.algorithm.td3 import TD3Learner
     from mql_ros.evaluation.cases import CaseRun
-    from mql_ros.rollouts.rollout import Behaviour
+    from mql_ros.rollouts.rollout import Agent
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Acting:
     """New trials that the context begins with, one session a part."""
     adaptation: AdaptationResult | None = None
     """The last adaptation, or None without any."""
-    behaviour: Behaviour | None = None
+    agent: Agent | None = None
     """Acts in place of the learner's policy, or None."""
 
 
@@ -71,7 +71,7 @@ def repeat(run: CaseRun) -> Acting:
     from mql_ros.rollouts.rollout import Repeat
 
     grasp = mean_grasp(run.sessions_of(run.new_trials))
-    return Acting(run.learner, run.new_trials, behaviour=None if grasp is None else Repeat(grasp))
+    return Acting(run.learner, run.new_trials, agent=None if grasp is None else Repeat(grasp))
 
 
 def ablation(name: str) -> Callable[[CaseRun], Acting]:

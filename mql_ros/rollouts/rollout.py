@@ -21,14 +21,14 @@ from mql_sim.expert import expert_action
 from mql_sim.objects.spec import ObjectSpec
 
 
-class Behaviour(Protocol):
-    """Whoever decides in a session on one object."""
+class Agent(Protocol):
+    """What decides in a session on one object."""
 
     def act(self, observation: Array, trial: int) -> Array:
-        """The action [4] for an observation [15] in a trial (0 and up)."""
+        """Return the action [4] for an observation [15] in a trial (0 and up); the task clips it to [-1, 1]."""
 
     def learn(self, action: Array, reward: float, observation: Array, done: bool) -> None:
-        """Hear what came of it: the observation that followed and whether the trial is over."""
+        """Take in the reward, the observation that followed and whether the trial is over."""
 
 
 class Demonstrator:
@@ -53,8 +53,7 @@ class Demonstrator:
         if Phase(int(np.argmax(observation[:3]))) is Phase.PLACE:
             self._belief = self._new_belief(trial)
             self._noise = self._rng.choice([0.02, 0.08, 0.2]) * np.ones(spaces.ACTION_SIZE)
-        action = expert_action(self._belief, observation) + self._noise * self._rng.normal(size=spaces.ACTION_SIZE)
-        return np.clip(action, -1.0, 1.0)
+        return expert_action(self._belief, observation) + self._noise * self._rng.normal(size=spaces.ACTION_SIZE)
 
     def _new_belief(self, trial: int) -> ObjectSpec:
         rng, spec = self._rng, self._spec
@@ -81,7 +80,7 @@ def run_session(
     spec: ObjectSpec,
     seed: int,
     trials: int,
-    behaviour: Behaviour,
+    agent: Agent,
     with_teacher: bool = False,
     first_trial: int = 0,
 ) -> Session:
@@ -98,10 +97,10 @@ def run_session(
             if with_teacher:
                 teacher.append(expert_action(spec, observation))
             # Networks compute in single precision: record exactly what they would see and do.
-            action = behaviour.act(observation, trial).astype(np.float32).astype(np.float64)
+            action = agent.act(observation, trial).astype(np.float32).astype(np.float64)
             following, reward, done = task.decide(action)
             action = task.machine.executed.astype(np.float32).astype(np.float64)
-            behaviour.learn(action, reward, following, done)
+            agent.learn(action, reward, following, done)
             rows.append((observation, action, reward, following, done))
             observation = following
     observations, actions, rewards, followings, dones = zip(*rows, strict=True)
@@ -138,7 +137,7 @@ class Repeat:
         """There is nothing to learn."""
 
 
-class PolicyBehaviour:
+class PolicyAgent:
     """A contextual policy, perhaps exploring: the same computation as on the robot, in one process."""
 
     def __init__(

@@ -16,13 +16,13 @@ from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.core.errors import UserError
 from mql_ros.grasping.robot.profile import load_profile
-from mql_ros.rollouts.rollout import Demonstrator, PolicyBehaviour, run_session
+from mql_ros.rollouts.rollout import Demonstrator, PolicyAgent, run_session
 from mql_sim.environment import GraspTask
 from mql_sim.objects.catalogue import find_object
 
 
 @dataclass(frozen=True)
-class Policy:
+class PolicyWeights:
     """What a worker needs to act: network weights as numpy arrays, so that nothing of torch crosses processes."""
 
     network: NetworkConfig
@@ -30,16 +30,16 @@ class Policy:
     history_blocks: int
 
     @staticmethod
-    def of(learner: TD3Learner, history_blocks: int) -> Policy:
+    def of(learner: TD3Learner, history_blocks: int) -> PolicyWeights:
         """A copy of the learner's actor and encoder."""
         weights = {
             f"{name}.{key}": value.detach().cpu().numpy().copy()
             for name in ("actor", "encoder")
             for key, value in learner.networks[name].state_dict().items()
         }
-        return Policy(learner.network_config, weights, history_blocks)
+        return PolicyWeights(learner.network_config, weights, history_blocks)
 
-    def without_context(self) -> Policy:
+    def without_context(self) -> PolicyWeights:
         """The same actor with its context zeroed."""
         return replace(self, network=replace(self.network, use_context=False))
 
@@ -88,14 +88,14 @@ def _demonstrate(job: Job) -> Session:
     return run_session(_TASK, spec, job.seed, job.trials, demonstrator, with_teacher=True)
 
 
-def _act(arguments: tuple[Job, Policy, int]) -> Session:
+def _act(arguments: tuple[Job, PolicyWeights, int]) -> Session:
     global _LEARNER
     assert _TASK is not None
     job, policy, version = arguments
     if _LEARNER is None or _LEARNER[0] != version:
         _LEARNER = (version, policy.make_learner())
-    behaviour = PolicyBehaviour(_LEARNER[1], policy.history_blocks, ExplorationConfig(noise=job.noise), job.seed)
-    return run_session(_TASK, find_object(job.object_name), job.seed, job.trials, behaviour)
+    agent = PolicyAgent(_LEARNER[1], policy.history_blocks, ExplorationConfig(noise=job.noise), job.seed)
+    return run_session(_TASK, find_object(job.object_name), job.seed, job.trials, agent)
 
 
 def _call(numbered: tuple[int, Callable[[GraspTask, Any], Any], Any]) -> tuple[int, Any]:
@@ -122,7 +122,7 @@ class Workers:
         """Sessions of the scripted teacher, in the order of the jobs."""
         return self._pool.imap(_demonstrate, jobs)
 
-    def act(self, policy: Policy, jobs: Sequence[Job]) -> Iterator[Session]:
+    def act(self, policy: PolicyWeights, jobs: Sequence[Job]) -> Iterator[Session]:
         """Sessions of a policy, in the order of the jobs; they run while the caller does something else."""
         self._version += 1
         return self._pool.imap(_act, [(job, policy, self._version) for job in jobs])

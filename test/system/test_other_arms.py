@@ -7,7 +7,7 @@ from helpers.graph import Graph
 
 from mql_ros.core.resources import share_path
 from mql_ros.grasping.robot.profile import load_profile
-from mql_ros.rollouts.rollout import PolicyBehaviour, run_session
+from mql_ros.rollouts.rollout import PolicyAgent, run_session
 from mql_ros.ros.policies.policy_loading import check_bundle, load_policy
 from mql_sim.environment import GraspTask
 from mql_sim.objects.catalogue import find_object
@@ -21,7 +21,7 @@ def test_the_shipped_policy_acts_on_a_ur5e_as_in_one_process(make_graph: Callabl
         assert all(graph.client.counts[topic] > 20 for topic in topics)
     robots = (profile.name, *profile.policies_from)
     policy, task = load_policy(check_bundle(bundle, *robots), *robots), GraspTask(profile)
-    session = run_session(task, find_object("mug"), 3, 2, PolicyBehaviour(policy.learner, policy.history_blocks))
+    session = run_session(task, find_object("mug"), 3, 2, PolicyAgent(policy.learner, policy.history_blocks))
     task.world.close()
     assert np.array_equal(np.array([t.action for t in transitions], dtype=np.float32), session.action)
     assert np.array_equal(np.array([t.observation for t in transitions], dtype=np.float32), session.observation)

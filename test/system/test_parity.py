@@ -16,7 +16,7 @@ from std_srvs.srv import Trigger
 from mql_ros.algorithm.adaptation.exploration import ExplorationConfig
 from mql_ros.grasping.learning.grasp_search import GraspSearch
 from mql_ros.grasping.robot.profile import load_profile
-from mql_ros.rollouts.rollout import PolicyBehaviour, run_session, successes
+from mql_ros.rollouts.rollout import PolicyAgent, run_session, successes
 from mql_ros.ros.bringup.client import GraphClient
 from mql_ros.ros.messages.transition import Transition
 from mql_ros.ros.policies.policy_loading import LoadedPolicy, check_bundle, load_policy
@@ -176,8 +176,8 @@ def test_a_search_is_equal_too(graph: Graph, bundle: Path) -> None:
     policy, task = load_policy(check_bundle(bundle, "panda"), "panda"), GraspTask(load_profile("panda"))
     guide = GraspSearch(policy.old_grasps(), 9)
     config = ExplorationConfig(noise=0.2, search=True)
-    behaviour = PolicyBehaviour(policy.learner, policy.history_blocks, config, 9, guide=guide)
-    wanted = run_session(task, find_object("beyond-0020"), 6, 5, behaviour)
+    agent = PolicyAgent(policy.learner, policy.history_blocks, config, 9, guide=guide)
+    wanted = run_session(task, find_object("beyond-0020"), 6, 5, agent)
     task.world.close()
     assert not successes(wanted)[:2].any(), "the search begins after two failures"
     for column, values in (("observation", found[:, :15]), ("action", found[:, 15:19]), ("reward", found[:, 19])):

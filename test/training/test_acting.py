@@ -10,7 +10,7 @@ from mql_ros.algorithm.context import ContextTracker
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Learner
-from mql_ros.training.locomotion.acting import Behaviour, EpisodeRecorder, act, evaluate
+from mql_ros.training.locomotion.acting import BehaviourPolicy, EpisodeRecorder, act, evaluate
 from mql_ros.training.locomotion.families import FAMILIES, HORIZON, TaskEnvironment
 from mql_ros.training.locomotion.history import BatchedHistory
 
@@ -38,7 +38,7 @@ def experience():
             return plain(observation, context)
 
         learner.act = recorded
-        behaviour = Behaviour(learner, history_blocks, block_length, reward_scale=0.3, noise=0.8)
+        behaviour = BehaviourPolicy(learner, history_blocks, block_length, reward_scale=0.3, noise=0.8)
         environments = [TaskEnvironment(family) for _ in range(COUNT)]
         tasks = family.tasks(1)[0][:COUNT]
         steps = list(act(environments, tasks, STEPS, behaviour, [4]))
@@ -94,7 +94,7 @@ def test_only_falls_are_terminal_and_the_cut_at_the_end_is_no_fall(experience):
     assert np.all(steps[-1].done)
     assert all(np.all(step.done[step.terminal]) for step in steps)
     family = FAMILIES["half-cheetah-dir"]
-    behaviour = Behaviour(learner_for(family), 1, 10, random=True)
+    behaviour = BehaviourPolicy(learner_for(family), 1, 10, random=True)
     steps = list(act([TaskEnvironment(family)], family.tasks(1)[0][:1], 2 * HORIZON, behaviour, [1]))
     assert [k for k, step in enumerate(steps) if step.done[0]] == [HORIZON - 1, 2 * HORIZON - 1]
     assert not any(step.terminal[0] for step in steps)
@@ -108,7 +108,7 @@ def test_returns_are_in_the_units_of_the_task(experience):
     learner, environments = learner_for(family), [TaskEnvironment(family) for _ in range(2)]
     tasks = family.tasks(1)[1][:2]
     plain, scaled = (
-        evaluate(environments, tasks, 1, Behaviour(learner, 1, 10, reward_scale=scale, random=True), [2])
+        evaluate(environments, tasks, 1, BehaviourPolicy(learner, 1, 10, reward_scale=scale, random=True), [2])
         for scale in (1.0, 0.1)
     )
     assert plain.shape == (2, 1)

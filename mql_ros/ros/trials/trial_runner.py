@@ -123,7 +123,7 @@ class TrialRunner:
         return inbox.measurement
 
     def _choose_exploration(self, settings: TrialSettings) -> None:
-        """One explorer serves a session, as in one process (mql_ros.rollouts.rollout.PolicyBehaviour)."""
+        """One explorer serves a session, as in one process (mql_ros.rollouts.rollout.PolicyAgent)."""
         from mql_ros.algorithm.adaptation.exploration import ExplorationConfig, Explorer  # with torch, as the policy is
 
         assert self.policy is not None

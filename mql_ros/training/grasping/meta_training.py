@@ -29,7 +29,7 @@ from mql_ros.core.hardware import hardware
 from mql_ros.grasping.learning.hindsight import labelled
 from mql_ros.grasping.task import spaces
 from mql_ros.rollouts.rollout import successes
-from mql_ros.rollouts.workers import Job, Policy, Workers
+from mql_ros.rollouts.workers import Job, PolicyWeights, Workers
 from mql_ros.training.grasping.config import TrainingConfig
 from mql_ros.training.grasping.validation import Score, evaluate_policy
 from mql_ros.training.run_folder import RunFolder
@@ -125,7 +125,7 @@ class Training:
         for number in range(done):
             self._keep(read_sessions(self._round_file(number)))
         for number in range(done, config.rounds):
-            collected = self._collect(number, Policy.of(learner, config.history_blocks))
+            collected = self._collect(number, PolicyWeights.of(learner, config.history_blocks))
             metrics = self._update(learner, number)
             sessions = list(collected)
             write_sessions(self._round_file(number), sessions)
@@ -182,7 +182,7 @@ class Training:
     def _round_file(self, number: int) -> Path:
         return self._folder.path / "rounds" / f"{number:06d}.npz"
 
-    def _collect(self, number: int, policy: Policy) -> Iterator[Session]:
+    def _collect(self, number: int, policy: PolicyWeights) -> Iterator[Session]:
         """Start a round's sessions in the workers; they run while the learner updates on what is there already."""
         config = self.config
         first = number * config.sessions_per_round
@@ -254,7 +254,7 @@ class Training:
 
     def _score(self, learner: TD3Learner) -> Score:
         config = self.config
-        policy = Policy.of(learner, config.history_blocks)
+        policy = PolicyWeights.of(learner, config.history_blocks)
         names = development_names()[: config.validation_objects]
         return evaluate_policy(self._workers, policy, names, VALIDATION_TRIALS, 90, config.validation_sessions)
 
@@ -266,8 +266,8 @@ class Training:
         held_out = set(HELD_OUT_NAMED) & set(self._objects)
         assert not held_out, f"held-out objects were trained on: {held_out}"
         checkpoint, learner = best.manifest["extra"], best.make_learner(self.device)
-        policy = Policy.of(learner, config.history_blocks)
-        clone_policy = Policy.of(self._saved("cloned").make_learner(self.device), config.history_blocks)
+        policy = PolicyWeights.of(learner, config.history_blocks)
+        clone_policy = PolicyWeights.of(self._saved("cloned").make_learner(self.device), config.history_blocks)
         training_sample = self._objects[: config.measured_objects]
         measured: dict[str, Any] = {"development_score": checkpoint["score"]}
         for name, candidate, seed in (

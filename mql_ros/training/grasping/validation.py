@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from mql_ros.rollouts.rollout import successes
-from mql_ros.rollouts.workers import Job, Policy, Workers
+from mql_ros.rollouts.workers import Job, PolicyWeights, Workers
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Score:
 
 
 def evaluate_policy(
-    workers: Workers, policy: Policy, names: Sequence[str], trials: int, seed: int, sessions: int = 1
+    workers: Workers, policy: PolicyWeights, names: Sequence[str], trials: int, seed: int, sessions: int = 1
 ) -> Score:
     """Run `sessions` fresh sessions of `trials` trials on each object, without exploration noise."""
     jobs = [Job(name, seed * 1_000_000 + 1000 * k + n, trials) for k in range(sessions) for n, name in enumerate(names)]

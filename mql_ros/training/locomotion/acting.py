@@ -40,8 +40,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Behaviour:
-    """How actions are chosen: by the learner's policy, with noise of this standard deviation, or at random."""
+class BehaviourPolicy:
+    """Choice of actions: by the learner's policy, with noise of this standard deviation, or at random."""
 
     learner: TD3Learner
     history_blocks: int
@@ -68,7 +68,7 @@ def act(
     environments: Sequence[TaskEnvironment],
     tasks: Sequence[Task],
     steps: int,
-    behaviour: Behaviour,
+    behaviour: BehaviourPolicy,
     seed: Sequence[int],
 ) -> Iterator[Step]:
     """One session with tasks[n] in environments[n], each `steps` long: episode after episode, the history across them.
@@ -122,7 +122,7 @@ def evaluate(
     environments: Sequence[TaskEnvironment],
     tasks: Sequence[Task],
     episodes: int,
-    behaviour: Behaviour,
+    behaviour: BehaviourPolicy,
     seed: Sequence[int],
 ) -> NDArray[np.float64]:
     """Returns [N, episodes] of the first episodes of a session with each task, the context from history alone."""

@@ -23,7 +23,7 @@ from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.core.errors import UserError
 from mql_ros.core.files import write_text
-from mql_ros.training.locomotion.acting import Behaviour, EpisodeRecorder, act, evaluate
+from mql_ros.training.locomotion.acting import BehaviourPolicy, EpisodeRecorder, act, evaluate
 from mql_ros.training.locomotion.config import BenchmarkConfig
 from mql_ros.training.locomotion.families import HORIZON, TaskEnvironment, find_family
 from mql_ros.training.run_folder import RunFolder
@@ -96,9 +96,11 @@ class BenchmarkTraining:
             )
         self._metrics = {name: round(float(value), 4) for name, value in metrics.items()}
 
-    def _behaviour(self, noise: float = 0.0, random: bool = False) -> Behaviour:
+    def _behaviour(self, noise: float = 0.0, random: bool = False) -> BehaviourPolicy:
         config = self.config
-        return Behaviour(self._learner, config.history_blocks, config.block_length, config.reward_scale, noise, random)
+        return BehaviourPolicy(
+            self._learner, config.history_blocks, config.block_length, config.reward_scale, noise, random
+        )
 
     def _evaluate(self) -> None:
         """Add a point to the curve: returns on the test tasks, from the same starts each time."""
