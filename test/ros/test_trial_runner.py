@@ -207,7 +207,7 @@ def test_a_reward_from_elsewhere_may_come_after_the_lift(graph: FakeGraph) -> No
             given.append(graph.now)
             graph.inbox.rewards.append(0.75)
     assert graph.ends == [None] and [t.reward for t in graph.transitions] == [0.0, 0.0, 0.75]
-    # Where none comes, the trial ends without.
+    # Without one the trial ends after the wait.
     assert graph.run(1, settings) == [None, None]
     assert graph.transitions[-1].reward == 0.0 and graph.trials.rewards.missed == 1
 
@@ -238,7 +238,7 @@ def test_a_refused_reset_ends_the_trials(graph: FakeGraph) -> None:
 def test_a_measurement_that_does_not_come_ends_the_trials(graph: FakeGraph) -> None:
     graph.send = lambda command, new_plan: None  # type: ignore[method-assign]
     assert graph.run(1, REAL_TIME) == ["waited 0.5 s in vain for the next measurement"]
-    # and where a person prepares the trials, one is waited for from the start
+    # If a person prepares the trials, a measurement is waited for at the start.
     by_hand = replace(REAL_TIME, has_reset=False)
     assert "in vain for a measurement" in str(graph.run(1, by_hand)[-1])
 
@@ -256,5 +256,5 @@ def test_a_position_that_jumps_ends_the_trials_and_is_not_learned_from(graph: Fa
     [problem] = graph.run(2, LOCKSTEP)
     assert "the arm was stopped: joint panda_joint" in str(problem) and "was measured to jump by" in str(problem)
     assert graph.transitions == []
-    assert np.array_equal(sent[10].start.positions, sent[9].points[0]), "it stops where the plan has brought it"
+    assert np.array_equal(sent[10].start.positions, sent[9].points[0]), "the arm stops at its place in the plan"
     assert not sent[-1].velocities.any()

@@ -39,7 +39,7 @@ class Transition:
     observation: Array
     """[15] what the policy saw before it (names in `grasping.task.spaces`)."""
     action: Array
-    """[4] the executed action in [-1, 1]; differs from the policy's where a limit changed it."""
+    """[4] the executed action in [-1, 1]; differs from the policy's if a limit changed it."""
     next_observation: Array
     """[15] what was seen after it."""
 

@@ -1,4 +1,4 @@
-"""The node `grasp_monitor`: computes the reward from what the driver and perception report."""
+"""The node `grasp_monitor`: computes the reward from joint states, object pose and wrench."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mql_ros.ros.messages.encoding import to_nanoseconds
 
 
 class GraspMonitor(GraspingNode):
-    """One `grasp_reward` for each measurement of a trial, by the function that training uses.
+    """Publishes one `grasp_reward` for each measurement of a trial, by the function that training uses.
 
-    A real arm has nobody who hands it a reward; a person or another node may publish `grasp_reward` instead.
+    Instead of this node, a person or another node may publish `grasp_reward`.
     """
 
     def configure(self) -> None:
-        """Listen to driver and perception."""
+        """Subscribe to driver and perception."""
         profile = load_profile(self.setting("robot"))
         self._reward = GraspReward(profile.guard_force)
         self._newest: Measurement | None = None
@@ -42,10 +42,10 @@ class GraspMonitor(GraspingNode):
             self._rewards += 1
 
     def _on_begin(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Begin with the newest measurement, also where a trial has begun: a reply may have been lost.
+        """Begin a trial at the newest measurement; a repeated call, after a lost reply, begins again.
 
-        The reply's message is the stamp of that measurement, and the stamp since which every measurement has earned a
-        reward: that of the first beginning after an end. Both in nanoseconds.
+        The reply's message holds two stamps in ns. The first is that of this measurement. Each measurement after the
+        second one has earned a reward: it is that of the first call since the last trial ended.
         """
         if (refusal := self.refusal()) is not None:
             return answer(response, refusal)
@@ -62,7 +62,7 @@ class GraspMonitor(GraspingNode):
         return answer(response, None)
 
     def deactivate(self) -> None:
-        """Give no more rewards."""
+        """Publish no more rewards."""
         self._rewarded_since = None
 
     def figures(self) -> dict[str, Any]:

@@ -46,8 +46,8 @@ class SessionLog:
     def add(self, transition: Transition) -> bool:
         """Append a transition; return False for a repeated message, which changes nothing.
 
-        A new session begins with another session number. It also begins where sequence numbers start again, after a
-        restart of policy_server.
+        A new session begins with another session number, or if sequence numbers start again because policy_server was
+        restarted.
         """
         last = self._transitions[-1] if self._transitions else None
         if last is not None and _identity(transition) == _identity(last):
