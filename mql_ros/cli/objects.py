@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mql_ros.core.errors import UserError
 from mql_ros.core.files import check_writable, write_json
-from mql_ros.evaluation.statistics import wilson_interval
+from mql_ros.evaluation.intervals import wilson_interval
 from mql_ros.reporting.text_table import table
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mql_ros.evaluation.statistics import paired_difference, rate_interval
+from mql_ros.evaluation.intervals import paired_difference, rate_interval
 from mql_ros.reporting.text_table import table
 
 ADAPTATION_FIGURES = ("effective_sample_size", "proximal_coefficient", "classifier_accuracy", "seconds")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -22,10 +21,13 @@ from mql_ros.reporting.results_page import (
     markdown_table,
     paragraphs,
     plural,
+    read_json,
 )  # fmt: skip
 
 TRAINING = "`mql train`"
-BENCHMARKS = "benchmarks/*.json"
+BENCHMARKS = "benchmarks/*seed*.json"
+REFERENCE = "benchmarks/reference_returns.json"
+"""Returns of the published code, with which the benchmarks are compared."""
 STEPS = (20_000, 50_000, 100_000, 150_000, 200_000)
 """Environment steps at which the benchmarks are compared."""
 MEASURED = {
@@ -176,15 +178,15 @@ def benchmark_labels(runs: Files) -> dict[str, str]:
 
 
 def reference_points(folder: Path) -> dict[str, dict[int, float]]:
-    """Return by steps of each family, from phrases such as "walker-params 125 at 100k, 130 at 150k" in the README."""
-    readme = folder / "benchmarks" / "README.md"
-    text = " ".join(readme.read_text(encoding="utf-8").split()) if readme.is_file() else ""
-    point = r"-?\d+(?:\.\d+)? at \d+k(?: steps)?"
-    found: dict[str, dict[int, float]] = {}
-    for family, points in re.findall(rf"\b([a-z]+(?:-[a-z]+)+) ({point}(?:, {point})*)", text):
-        pairs = re.findall(r"(-?\d+(?:\.\d+)?) at (\d+)k", points)
-        found.setdefault(family, {}).update({1000 * int(steps): float(value) for value, steps in pairs})
-    return found
+    """Return by steps of each family that the published code reaches; {} without the file."""
+    path = folder / REFERENCE
+    if not path.is_file():
+        return {}
+    with form_of(REFERENCE, "the page of results"):
+        families = {family: points for family, points in read_json(path).items() if family != "source"}
+        return {
+            family: {int(steps): float(value) for steps, value in points.items()} for family, points in families.items()
+        }
 
 
 def _at_steps(name: str, run: Mapping[str, Any]) -> dict[int, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mql_ros.core.errors import UserError
-from mql_ros.evaluation.statistics import bootstrap_mean
+from mql_ros.evaluation.intervals import bootstrap_mean
 from mql_ros.reporting.evaluation import ADAPTATION_FIGURES
 from mql_ros.reporting.results_page import (
     Files,

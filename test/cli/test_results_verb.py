@@ -117,7 +117,8 @@ def folder(tmp_path: Path) -> Path:
     }  # fmt: skip
     for name, data in files.items():
         (results / name).write_text(json.dumps(data))
-    (results / "benchmarks" / "README.md").write_text("Compared with: walker-params 125 at\n100k, 140 at 150k. More.\n")
+    reference = {"source": "a log", "walker-params": {"100000": 125, "150000": 140}}
+    (results / "benchmarks" / "reference_returns.json").write_text(json.dumps(reference))
     return results
 
 
@@ -228,7 +229,7 @@ def test_what_is_not_measured_is_said(folder: Path, capsys: pytest.CaptureFixtur
     words = {name: "later.json" for name in DIRECTIVES} | {"figure": "later.png later.json", "benchmarks": ""}
     text = render(folder, "".join(f"{{{{{name} {files}}}}}\n" for name, files in words.items()))
     assert text.splitlines().count("not measured yet: later.json") == len(DIRECTIVES) - 1
-    assert "not measured yet: benchmarks/*.json" in text.splitlines()
+    assert "not measured yet: benchmarks/*seed*.json" in text.splitlines()
     assert "not measured yet: later.json" in capsys.readouterr().out
     text = render(folder, "{{figure none.png}}\n\n{{training training_seed1.json training_seed3.json}}\n")
     assert "not measured yet: none.png" in text
@@ -266,7 +267,7 @@ def test_a_folder_without_a_template_is_named(tmp_path: Path, capsys: pytest.Cap
     assert "template.md does not exist" in capsys.readouterr().err
 
 
-def test_the_reference_points_are_those_of_the_readme() -> None:
+def test_the_reference_points_are_those_of_the_published_code() -> None:
     points = reference_points(ROOT / "docs" / "results")
     assert points["half-cheetah-dir"] == {20_000: 134, 50_000: 320, 100_000: 493, 150_000: 693, 200_000: 832}
     assert points["walker-params"] == {100_000: 125}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 RESAMPLES = 10_000
 """Bootstrap resamples: enough for two digits of a 95 % interval."""
@@ -37,16 +37,12 @@ class RateInterval:
     """`bootstrap over objects`, `wilson` (over trials), or `wilson over objects`; see `rate_interval`."""
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """95 % interval of a success probability (Wilson 1927): low and high."""
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes in {trials} trials: expected 0 <= successes <= trials and trials >= 1")
-    p = successes / trials
-    centre = p + z * z / (2 * trials)
-    spread = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    # At 0 and 1 the interval ends there; rounding must not leave the share itself outside.
-    return (min(p, max(0.0, (centre - spread) / scale)), max(p, min(1.0, (centre + spread) / scale)))
+    interval = stats.binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def bootstrap_mean(values: ArrayLike, seed: int, resamples: int = RESAMPLES) -> Estimate:
@@ -57,15 +53,14 @@ def bootstrap_mean(values: ArrayLike, seed: int, resamples: int = RESAMPLES) -> 
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or len(sample) == 0 or not np.isfinite(sample).all():
         raise ValueError(f"values of shape {sample.shape}: expected a row of at least one finite number")
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    # In chunks, so that many values take no more memory than few.
-    chunk = max(1, 1_000_000 // len(sample))
-    for first in range(0, resamples, chunk):
-        last = min(first + chunk, resamples)
-        means[first:last] = sample[rng.integers(len(sample), size=(last - first, len(sample)))].mean(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Estimate(float(sample.mean()), float(low), float(high))
+    mean = float(sample.mean())
+    if sample.min() == sample.max():  # one value, or equal ones: scipy refuses the one, and resampling says no more
+        return Estimate(mean, mean, mean)
+    found = stats.bootstrap(
+        (sample,), np.mean, n_resamples=resamples, method="percentile", random_state=np.random.default_rng(seed),
+        batch=max(1, 1_000_000 // len(sample)),  # so that many values take no more memory than few
+    ).confidence_interval  # fmt: skip
+    return Estimate(mean, float(found.low), float(found.high))
 
 
 def paired_difference(first: ArrayLike, second: ArrayLike, seed: int, resamples: int = RESAMPLES) -> Estimate:

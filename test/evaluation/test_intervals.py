@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mql_ros.evaluation.statistics import bootstrap_mean, paired_difference, rate_interval, wilson_interval
+from mql_ros.evaluation.intervals import bootstrap_mean, paired_difference, rate_interval, wilson_interval
 
 
 @pytest.mark.parametrize(
