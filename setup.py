@@ -107,6 +107,7 @@ setup(
         "transforms3d",
         "gymnasium",
         "pyyaml",
+        "jinja2",
         "matplotlib",
         "safetensors",
         "pillow",

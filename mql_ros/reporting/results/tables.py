@@ -1,4 +1,4 @@
-"""Directives of `mql results` about success on objects, speed, and anything else that is a table."""
+"""Tables of `mql results` about success on objects, speed, and anything else that is a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from mql_ros.core.errors import UserError
 from mql_ros.evaluation.intervals import bootstrap_mean
 from mql_ros.reporting.evaluation import ADAPTATION_FIGURES
-from mql_ros.reporting.results_page import (
+from mql_ros.reporting.results.page import (
     Files,
     Page,
     by_trial,
@@ -50,7 +50,22 @@ def evaluation(page: Page, words: Sequence[str]) -> str:
                          interval(row["interval"]), row.get("interval_kind", ""), every, trials]
                     )  # fmt: skip
             notes += _notes(report)
-    return paragraphs(markdown_table(rows), "\n".join(dict.fromkeys(notes)), provenance(files), missing)
+    return paragraphs(markdown_table(rows), "\n".join(dict.fromkeys(notes)), missing)
+
+
+def brief(page: Page, words: Sequence[str]) -> str:
+    """Success of some methods of one file, given after its name, each beside its difference to the first."""
+    files, missing = page.read(words[:1])
+    rows = [["method", "all test trials", "difference to {}", "95 % interval"]]
+    for name, report in files:
+        with form_of(name, EVALUATION):
+            methods = words[1:] or list(report["methods"])
+            rows[0][2] = rows[0][2].format(methods[0])
+            for method in methods:
+                pair = report["paired"].get(f"{method} - {methods[0]}")
+                cells = _marked(pair["difference"], *pair["interval"]) if pair else ["", ""]
+                rows.append([method, f"{report['methods'][method]['all_trials']:.3f}", *cells])
+    return paragraphs(markdown_table(rows), missing) if files else missing
 
 
 def _steps(report: Mapping[str, Any], several: str, one: str) -> dict[str, Any]:
@@ -156,7 +171,7 @@ def exploration(page: Page, words: Sequence[str]) -> str:
                 [name.removesuffix(".json"), exploration_label(settings), str(settings["new_trials"]),
                  f"{sum(counts) / len(counts):.2f}", str(sessions), f"{none} ({none / sessions:.0%})"]
             )  # fmt: skip
-    return paragraphs(markdown_table(rows), provenance(files), missing) if files else missing
+    return paragraphs(markdown_table(rows), missing) if files else missing
 
 
 def exploration_label(settings: Mapping[str, Any]) -> str:
@@ -190,6 +205,18 @@ def bench(page: Page, words: Sequence[str]) -> str:
             )
         parts.append(paragraphs(markdown_table(rows), f"Ratio: how many times better. `{name}`: {'. '.join(known)}."))
     return paragraphs(*parts, missing)
+
+
+def goals(page: Page, words: Sequence[str]) -> str:
+    """Some numbers of one file of `mql bench`, named after it, beside their baselines."""
+    files, missing = page.read(words[:1])
+    rows = [["benchmark", "value", "unit", "baseline", "the baseline is"]]
+    for name, report in files:
+        with form_of(name, "`mql bench`"):
+            for key in words[1:]:
+                row = report[key]
+                rows.append([key, f"{row['value']:.4g}", row["unit"], f"{row['baseline']:.4g}", row["baseline_name"]])
+    return paragraphs(markdown_table(rows), missing) if files else missing
 
 
 def anything(page: Page, words: Sequence[str]) -> str:

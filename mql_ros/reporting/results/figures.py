@@ -1,8 +1,7 @@
-"""The pictures of `mql results`: drawn from the JSON files that `{{figure NAME.png FILE ...}}` names."""
+"""The pictures of `mql results`: drawn from the JSON files that `{{ figure("NAME.png", "FILE", ...) }}` names."""
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mql_ros.core.errors import UserError
-from mql_ros.core.files import write_bytes
-from mql_ros.reporting.figures import evaluation_figure, save_figure
-from mql_ros.reporting.results_curves import (
+from mql_ros.reporting.figures import evaluation_figure
+from mql_ros.reporting.results.curves import (
     TRAINING,
     benchmark_labels,
     by_family,
@@ -20,7 +18,7 @@ from mql_ros.reporting.results_curves import (
     reference_points,
     training_labels,
 )  # fmt: skip
-from mql_ros.reporting.results_page import Files, Page, form_of, not_measured, paragraphs
+from mql_ros.reporting.results.page import Files, Page, form_of, not_measured, paragraphs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
 RUNS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "P"), ("#e69f00", "D"), ("#56b4e9", "v"))
 """Colour and marker of each run; colours that colour-blind people can tell apart (Okabe and Ito 2008)."""
-COLORS = 128
-"""Of a picture."""
 
 
 def figure(page: Page, words: Sequence[str]) -> str:
@@ -39,7 +35,7 @@ def figure(page: Page, words: Sequence[str]) -> str:
         raise UserError(f"'{name}': expected the name of a picture, NAME.png, and the JSON files that it shows")
     if not sources:
         return _there_already(page, name)
-    if name in page.figures:
+    if name in page.drawn:
         raise UserError(f"{name} is drawn twice")
     files, missing = page.read(sources)
     if not files:
@@ -59,26 +55,19 @@ def figure(page: Page, words: Sequence[str]) -> str:
         page.figures[name], caption = _scaling(files), "Cost of an update"
     else:
         raise UserError(f"{files[0][0]}: there is no figure of such a file; name one of a training or an evaluation")
-    return paragraphs(f"![{caption}](images/{name})", missing)
-
-
-def save_small(picture: Figure, path: Path) -> None:
-    """Write a PNG of few colours: lines and text need no more, and the file is a third as large."""
-    from PIL import Image
-
-    save_figure(picture, str(path))
-    content = io.BytesIO()
-    with Image.open(path) as whole:
-        whole.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(content, format="PNG", optimize=True)
-    write_bytes(path, content.getvalue())
+    page.drawn.add(name)
+    return paragraphs(f"![{caption}]({_link(page, page.images / name)})", missing)
 
 
 def _there_already(page: Page, name: str) -> str:
     for folder in (page.images, page.folder):
-        if name in page.figures or (folder / name).is_file():
-            path = os.path.relpath(folder / name, page.out.parent).replace(os.sep, "/")
-            return f"![{name.removesuffix('.png').replace('_', ' ')}]({path})"
+        if name in page.drawn or (folder / name).is_file():
+            return f"![{name.removesuffix('.png').replace('_', ' ')}]({_link(page, folder / name)})"
     return not_measured(name)
+
+
+def _link(page: Page, path: Path) -> str:
+    return os.path.relpath(path, page.out.parent).replace(os.sep, "/")
 
 
 def _only(files: Files) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the directives of `mql results` share: reading JSON files, Markdown tables, where a number is from."""
+"""What the tables and figures of `mql results` share: reading JSON files, Markdown tables, where a number is from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mql_ros.core.errors import UserError
+from mql_ros.core.files import write_text
 from mql_ros.evaluation.runner import duration
+from mql_ros.reporting.figures import save_small_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,14 +28,13 @@ class Page:
     folder: Path
     """Where the JSON files are."""
     out: Path
-    """The Markdown file; pictures go to `images` beside it."""
+    """The Markdown file."""
+    images: Path
+    """The folder of the pictures."""
+    drawn: set[str]
+    """Names of the pictures that this page or one before it draws."""
     figures: dict[str, Figure] = field(default_factory=dict)
     """Pictures to write, by name."""
-
-    @property
-    def images(self) -> Path:
-        """The folder of the pictures."""
-        return self.out.parent / "images"
 
     def read(self, words: Sequence[str]) -> tuple[Files, str]:
         """The files that names or patterns such as `seed*.json` stand for, and a paragraph about those missing.
@@ -54,10 +55,25 @@ class Page:
             missing += [] if paths else [not_measured(word)]
         return found, "\n\n".join(missing)
 
+    def write(self, text: str) -> list[Path]:
+        """Write the page and its pictures; return their paths."""
+        if self.figures:
+            try:
+                self.images.mkdir(exist_ok=True)
+            except OSError as error:
+                raise UserError(f"{self.images} cannot be made ({error.strerror}); choose another --out") from error
+        for name, picture in self.figures.items():
+            save_small_figure(picture, self.images / name)
+        write_text(self.out, text)
+        return [self.out, *(self.images / name for name in self.figures)]
+
+
+NOT_MEASURED = "not measured yet: "
+
 
 def not_measured(name: str) -> str:
     """The line that stands where a file is missing."""
-    return f"not measured yet: {name}"
+    return NOT_MEASURED + name
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -114,6 +130,12 @@ def by_trial(rates: Sequence[float]) -> str:
 def file_label(name: str, files: Files) -> str:
     """A file's name where several stand in one table."""
     return name.removesuffix(".json") if len(files) > 1 else ""
+
+
+def provenance_of(page: Page, words: Sequence[str]) -> str:
+    """`provenance` of the named files, for templates."""
+    files, missing = page.read(words)
+    return paragraphs(provenance(files), missing)
 
 
 def provenance(files: Files) -> str:

@@ -1,4 +1,4 @@
-"""Directives of `mql results` about learning: success over decisions, and return over steps of the benchmarks."""
+"""Tables of `mql results` about learning: success over decisions, and return over steps of the benchmarks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from mql_ros.evaluation.runner import duration
 from mql_ros.grasping.task import spaces
-from mql_ros.reporting.results_page import (
+from mql_ros.reporting.results.page import (
     Files,
     Page,
     by_trial,
@@ -157,6 +157,19 @@ def benchmarks(page: Page, words: Sequence[str]) -> str:
         )
         parts.insert(0, note)
     return paragraphs(*parts, missing)
+
+
+def returns(page: Page, words: Sequence[str]) -> str:
+    """Mean return of each family's runs at the last step that all of them reached, beside the published code's."""
+    files, missing = page.read(words or [BENCHMARKS])
+    rows = [["family", "seeds", "environment steps", "mean return", "published code, one seed"]]
+    for family, runs in by_family(files).items():
+        reached = [_at_steps(name, run) for name, run in runs]
+        if steps := set(STEPS).intersection(*reached):
+            step = max(steps)
+            published = _return(reference_points(page.folder).get(family, {}).get(step))
+            rows.append([family, str(len(runs)), f"{step:,}", _return(fmean(r[step] for r in reached)), published])
+    return paragraphs(markdown_table(rows), missing) if files else missing
 
 
 def by_family(files: Files) -> dict[str, Files]:
