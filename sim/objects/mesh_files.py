@@ -59,8 +59,7 @@ def read_mesh(path: str | Path) -> Solid:
         UserError: the file cannot be read, or nothing that can be touched is in it.
     """
     file = Path(path)
-    data, kind = _content(file)
-    key = hashlib.sha256(VERSION + kind.encode() + data).hexdigest()
+    data, kind, key = _content(file)
     solid = _recall(key)
     if solid is None:
         try:
@@ -78,24 +77,27 @@ def read_surface(path: str | Path) -> Solid:
         UserError: the file cannot be read, or there is nothing to see in it.
     """
     file = Path(path)
+    data, kind, key = _content(file)
+    known = _recall(key)
     try:
-        whole = _joined(_load(*_content(file)))
+        vertices, faces = _joined(_load(data, kind)) if known is None else (known.vertices, known.faces)
     except _UnusableMeshError as error:
         raise UserError(f"mesh {file}: {error}") from error
-    return Solid((), whole[0], whole[1], Moments(0.0, np.zeros(3), np.zeros((3, 3))))
+    return Solid((), vertices, faces, Moments(0.0, np.zeros(3), np.zeros((3, 3))))
 
 
-def _content(file: Path) -> tuple[bytes, str]:
-    """Bytes of a file and its kind, as one of KINDS."""
+def _content(file: Path) -> tuple[bytes, str, str]:
+    """Bytes of a file, its kind as one of KINDS, and its name in the cache."""
     kind = file.suffix.lower()
     if kind not in KINDS:
         raise UserError(f"mesh {file}: its kind '{file.suffix}' is not supported; expected OBJ, STL or DAE")
     try:
         if file.stat().st_size > MOST_BYTES:
             raise UserError(f"mesh {file}: it is larger than {MOST_BYTES // 1_000_000} MB; simplify it first")
-        return file.read_bytes(), kind
+        data = file.read_bytes()
     except OSError as error:
         raise UserError(f"mesh {file}: the file cannot be read ({error.strerror}); check the path") from error
+    return data, kind, hashlib.sha256(VERSION + kind.encode() + data).hexdigest()
 
 
 class _UnusableMeshError(ValueError):
