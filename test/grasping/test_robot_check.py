@@ -132,6 +132,16 @@ def test_each_fault_is_named_by_its_check_alone(fault: str, panda: RobotProfile)
     assert words in next(verdict.text for verdict in verdicts if verdict.check == check)
 
 
+@pytest.mark.parametrize("first", range(3))
+@pytest.mark.parametrize("count", [COUNT, COUNT - 1, COUNT - 2])
+def test_one_message_lost_in_three_is_named_wherever_the_record_begins(
+    first: int, count: int, panda: RobotProfile
+) -> None:
+    heard = sound(panda)
+    lossy = joints_changed(heard, **kept(heard.joints, np.flatnonzero(np.arange(count) % 3 != first)))
+    assert failed(passive_verdicts(panda, lossy)) == ["gaps and jitter"]
+
+
 def nudged(profile: RobotProfile, joint: int, lag: float = 0.04, follows: int | None = None) -> motions.NudgeRecord:
     """A joint out and back on an arm that follows with a lag, or another joint that moves in its place."""
     out = motions.plan_nudge(profile, profile.home, joint, motions.NUDGE, 0.8)
