@@ -23,15 +23,15 @@ from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, Trajectory, read
 from mql_sim.driver import faults
 from mql_sim.driver.simulated_driver import SimulatedDriver
 
-SAY_AGAIN = 1.0
-"""In lockstep the last measurement is repeated when there was none for so long, for whoever came late, s."""
+REPEAT_AFTER = 1.0
+"""Time in lockstep after which the last measurement is published again for late subscribers, s."""
 
 
 class ArmSimulator(GraspingNode):
-    """In lockstep one control period passes for each command that answers the newest measurement, else in wall time."""
+    """Simulated time: one control period for each command that answers the newest measurement, or the wall clock."""
 
     def configure(self) -> None:
-        """Set the world up; its time stands still while the node is not active."""
+        """Create the world; its time stands still while the node is not active."""
         self._profile = profile = load_profile(self.setting("robot"))
         self._driver = SimulatedDriver(profile, self.setting("object"), self.setting("seed"))
         self._lockstep = bool(self.setting("lockstep"))
@@ -55,12 +55,12 @@ class ArmSimulator(GraspingNode):
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._published_at = 0.0
         if self._lockstep:
-            self.create_timer(SAY_AGAIN / 2, self._say_again, clock=self.wall_clock)
+            self.create_timer(REPEAT_AFTER / 2, self._repeat, clock=self.wall_clock)
         else:
             self.create_timer(profile.control_period, self._tick, clock=self.wall_clock)
 
     def activate(self) -> None:
-        """Let time go on from here."""
+        """Continue simulated time."""
         if not self._lockstep:
             self._epoch += self.get_clock().now().nanoseconds - self._stamp
 
@@ -75,10 +75,11 @@ class ArmSimulator(GraspingNode):
         return self._epoch + round(self._driver.measurement.stamp * SECOND)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """The next placement of the object, once: who asks again before anything has moved is answered the same.
+        """Bring the object to its next placement; a repeated request before any motion changes nothing.
 
-        The reply's message is the stamp of the measurement, in nanoseconds.
+        The response's message is the stamp of the measurement after the reset, ns.
         """
+        # As text, because no standard service type returns a time; a reset of somebody else's may leave it empty.
         if (refusal := self.refusal()) is not None:
             return answer(response, refusal)
         if self._prepared:
@@ -138,7 +139,7 @@ class ArmSimulator(GraspingNode):
 
     def _tick(self) -> None:
         now, period = self.get_clock().now().nanoseconds, self._profile.control_period * SECOND
-        # A reset took a period of its own, or the tick before was late: an arm that moves on would seem to jump.
+        # A reset took a period of its own, or the last tick was late: an arm that moves on would seem to jump.
         if not self.active or now < self._stamp + period / 2:
             return
         self._driver.tick()
@@ -153,14 +154,14 @@ class ArmSimulator(GraspingNode):
         if self._clock_publisher is not None:
             self._clock_publisher.publish(Clock(clock=time_message(stamp)))
             self._published_at = self.seconds()
-        self._say(stamp)
+        self._publish_measurement(stamp)
         if self.setting("camera_periods") > 0:
             self._picture(stamp)
 
-    def _say(self, stamp: int) -> None:
-        """The measurement, with what the chosen fault makes of it."""
+    def _publish_measurement(self, stamp: int) -> None:
+        """Publish the measurement, changed by the chosen fault."""
         profile, measurement, stamp = self._profile, self._driver.measurement, self._faults.stamp(stamp)
-        # Joint states last: where they are joined with the newest of the others, those are there.
+        # Joint states last: they are joined with the newest of the others, which have then arrived.
         self._wrench.publish(wrench_message(profile, measurement, stamp))
         self._pose.publish(pose_message(profile, measurement, stamp))
         if not self._faults.joint_states_lost():
@@ -175,9 +176,9 @@ class ArmSimulator(GraspingNode):
             self._camera.publish(image_message(picture(self._driver.world), stamp))
         self._periods_to_picture -= 1
 
-    def _say_again(self) -> None:
-        if self.active and self.seconds() - self._published_at >= SAY_AGAIN:
-            self._say(self._stamp)
+    def _repeat(self) -> None:
+        if self.active and self.seconds() - self._published_at >= REPEAT_AFTER:
+            self._publish_measurement(self._stamp)
             self._published_at = self.seconds()
 
     def _choose_fault(self, name: str) -> None:
@@ -201,7 +202,7 @@ class ArmSimulator(GraspingNode):
         return None
 
     def figures(self) -> dict[str, Any]:
-        """For /diagnostics."""
+        """Return the figures for /diagnostics."""
         return {"object": self.setting("object"), **self._counts}
 
     def close(self) -> None:

@@ -15,14 +15,15 @@ from mql_ros.grasping.types import Array
 
 NONE = "none"
 LATE = 300_000_000
-"""By how much late stamps lie in the past, ns."""
+"""Delay of late stamps, ns."""
 LOST_EVERY = 3
-"""Of so many joint states one is lost."""
+"""One in this number of joint states is lost."""
 LOW_RATE_PERIOD = 0.1
 """Time between two joint states at the low rate, s."""
 RUNAWAY_SECONDS = 10.0
+"""Time for which an arm without a watchdog goes on, s."""
 RUNAWAY_SHARE = 0.25
-"""Part of the top speed of its trajectory with which an arm without a watchdog goes on."""
+"""Speed of an arm without a watchdog as a share of the top speed of its trajectory."""
 
 
 class Faults:
@@ -48,18 +49,18 @@ class Faults:
         return self.name == "stuck_gripper"
 
     def stamp(self, stamp: int) -> int:
-        """The stamp of all messages of an instant, ns."""
+        """Return the stamp of all messages of an instant, ns."""
         return stamp - LATE if self.name == "late_stamps" else stamp
 
     def joint_states_lost(self) -> bool:
-        """Whether the next joint states are not published; to be asked once for each instant."""
+        """Return whether the next joint states are lost; call this once for each instant."""
         self._number += 1
         if self.name == "dropped_messages":
             return self._number % LOST_EVERY == 0
         return self.name == "low_rate" and self._number % self._keep_every != 0
 
     def joint_states(self, message: Any, joints: int) -> Any:
-        """A sensor_msgs/JointState whose first `joints` joints are those of the arm."""
+        """Return the sensor_msgs/JointState, changed in place; its first `joints` joints are those of the arm."""
         if self.name == "shuffled_names":
             message.name = [*message.name[1:joints], message.name[0], *message.name[joints:]]
         if self.name == "degrees":
@@ -68,7 +69,7 @@ class Faults:
         return message
 
     def trajectory(self, times: Array, positions: Array, velocities: Array) -> tuple[Array, Array, Array]:
-        """Times [m], s, positions and velocities [m, n], rad and rad/s, that the arm follows."""
+        """Return times [m], s, positions [m, n], rad, and velocities [m, n], rad/s, that the arm follows."""
         if self.name != "no_watchdog" or len(times) < 2:
             return times, positions, velocities
         speeds = np.diff(positions, axis=0) / np.diff(times)[:, None]

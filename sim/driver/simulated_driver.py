@@ -1,4 +1,4 @@
-"""The simulated arm behind a driver's interface: resets, trajectories in, measurements out. Knows no ROS."""
+"""The simulated arm with the interface of a driver: resets, trajectories in, measurements out (no ROS)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mql_sim.world.world import World
 
 
 class SimulatedDriver:
-    """Executes trajectories by its own time, one control period at a time.
+    """Executes trajectories one control period at a time.
 
-    A new object or seed takes effect at the next reset, which then is placement 0 of that object and seed: exactly
-    what `GraspTask.set_object` and `begin_trial` do in one process.
+    A new object or seed takes effect at the next reset, with placement 0 of that object and seed, as with
+    `GraspTask.set_object` and `begin_trial` in one process.
     """
 
     def __init__(self, profile: RobotProfile, object_name: str, seed: int) -> None:
@@ -24,10 +24,10 @@ class SimulatedDriver:
         self._seed = seed
         self.world = World(profile)
         self.world.set_object(self._spec)
-        # Something stands there before the first reset, in the place where that will put it.
+        # The object stands in its first place before the first reset.
         self.measurement = self.world.reset(*placement(profile, seed, 0))
         self.finger_speed = 0.0
-        """Of each finger in the last control period, m/s."""
+        """Speed of each finger in the last control period, m/s."""
         self._number = 0
         self._fresh = True
         self._rest()
@@ -43,7 +43,7 @@ class SimulatedDriver:
         self._fresh = True
 
     def reset(self) -> Measurement:
-        """Arm at home, fingers open, the object in its next place."""
+        """Bring the arm home, open the fingers, put the object in its next place; return the measurement."""
         if self._fresh:
             self.world.set_object(self._spec)
             self._number, self._fresh = 0, False
@@ -69,7 +69,7 @@ class SimulatedDriver:
         self._elapsed = 0
 
     def stop(self) -> None:
-        """Stay where the arm is."""
+        """Keep the arm where it is."""
         here = self.measurement.joint_positions[None]
         self.follow(np.zeros(1), here, np.zeros_like(here))
 
@@ -78,7 +78,7 @@ class SimulatedDriver:
         self._gripper = width, min(force, self.profile.max_force)
 
     def tick(self) -> Measurement:
-        """One control period along what was asked for last."""
+        """Advance one control period along the last trajectory; return the measurement."""
         self._elapsed += 1
         at = self._elapsed * self.profile.control_period
         if at >= self._times[-1]:
@@ -90,7 +90,7 @@ class SimulatedDriver:
         )
 
     def step(self, position: Array, velocity: Array) -> Measurement:
-        """One control period towards joint positions [n] (rad) with velocities [n] (rad/s), the fingers as told."""
+        """Advance one control period towards positions [n] (rad) and velocities [n] (rad/s); return the measurement."""
         before = self.measurement.finger_width
         self.measurement = self.world.advance(position, velocity, *self._gripper)
         fingers = len(self.profile.finger_names)

@@ -20,7 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.grasping.robot.profile import load_profile
 
-PERIOD = 0.01
+PERIOD = 0.02
 LAG = 0.03
 """Time constant of every joint, s."""
 FINGER_SPEED = 0.1

@@ -141,13 +141,13 @@ def test_no_hold_that_is_published_ever_breaks_a_limit(panda: RobotProfile) -> N
         commands.send(Command(motion, 0.05, 10.0), 0, True, panda)
         for _ in range(3):  # the second and third hold come within the stop before, or long after
             node.now += float(rng.choice([rng.uniform(0.0, 1.0), 30.0], p=[0.9, 0.1]))
-            sent = commands._sent.state(node.now)
+            sent = commands.sent.state(node.now)
             arm = sent or ArmState.at_rest(panda.home)
             state = adversarial_state(rng, panda, arm)
             count = len(node.sent)
             commands.hold(state)
             assert len(node.sent) == count + 1
-            hold = commands._sent._motion
+            hold = commands.sent.motion
             usable = state is not None and np.isfinite(state.velocities).all()
             usable = usable and ((panda.lower <= state.positions) & (state.positions <= panda.upper)).all()
             if hold is None:

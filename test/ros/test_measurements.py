@@ -55,7 +55,9 @@ def test_an_instant_with_a_lost_part_is_given_up() -> None:
     parts = assembler(exact=True)
     for stamp in range(50, 50 * (PENDING + 10), 50):
         assert parts.joints(joints(stamp)) is None
-    assert len(parts._pending) <= PENDING + 1
+    oldest_kept = 50 * 10
+    for stamp in (50, oldest_kept - 50):
+        assert parts.pose(pose(stamp)) is parts.wrench(wrench(stamp)) is None
     assert parts.pose(pose(2500)) is None and parts.wrench(wrench(2500)) is not None
 
 

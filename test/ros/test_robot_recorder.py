@@ -35,8 +35,8 @@ def test_transforms_are_asked_where_the_launch_files_have_them(
 
     tf2 = SimpleNamespace(Buffer=lambda: buffer, TransformListener=listener)
     monkeypatch.setitem(sys.modules, "tf2_ros", tf2)
-    with RobotRecorder(PROFILE, namespace) as listening:
+    with RobotRecorder(PROFILE, namespace) as recorder:
         assert heard == [topic]
-        assert listening._frames(PROFILE.base_frame, PROFILE.tool_frame) is None
-        listening.node.create_publisher(Empty, "/tf_static", 10)
-        assert listening._frames(PROFILE.base_frame, PROFILE.tool_frame) is True
+        assert recorder.frames_connected(PROFILE.base_frame, PROFILE.tool_frame) is None
+        recorder.node.create_publisher(Empty, "/tf_static", 10)
+        assert recorder.frames_connected(PROFILE.base_frame, PROFILE.tool_frame) is True

@@ -1,1 +1,1 @@
-"""What every node stands on: life cycle, parameters, service calls, child processes."""
+"""The base of every node: life cycle, parameters, qualities of service, service calls, child processes."""

@@ -31,10 +31,10 @@ def end_with_parent() -> None:
 
 
 class ChildProcess:
-    """One process in a group of its own; it learns from its standard input when this process is gone."""
+    """A process in a group of its own; its standard input closes when this process ends."""
 
     def __init__(self, command: Sequence[str], log: Path, deadline: float) -> None:
-        """What it prints goes to `log`; `deadline` is the time (s) at which `poll` gives it up."""
+        """Start `command` with its output in the file `log`; `poll` kills it at the time `deadline`, s."""
         self._log = log
         self._deadline = deadline
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -44,7 +44,7 @@ class ChildProcess:
             )
 
     def poll(self, now: float) -> str | None:
-        """None while it works; "" when it has ended well; otherwise what went wrong."""
+        """Return None while it runs, "" after a success, or the error; `now` is the time, s."""
         code = self._process.poll()
         if code is None and now < self._deadline:
             return None
@@ -59,7 +59,7 @@ class ChildProcess:
         return f"its process ended with code {code}: {' '.join(lines[-1:]) or 'it said nothing'}"
 
     def kill(self) -> None:
-        """End it now."""
+        """Kill the process group now."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

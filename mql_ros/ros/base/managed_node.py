@@ -1,4 +1,4 @@
-"""The life cycle of a node: configure, activate, deactivate, clean up, shut down, and what goes wrong in it."""
+"""The life cycle of a node: configure, activate, deactivate, clean up, shut down, and their errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rclpy.lifecycle import TransitionCallbackReturn as Outcome
 from mql_ros.core.errors import UserError
 
 WARNING_SECONDS = 10.0
+"""Time for which a warning is reported after it last occurred, s."""
 _ENTITIES = ("publisher", "subscription", "client", "service", "timer")
 
 
@@ -25,9 +26,9 @@ class ManagedNode(LifecycleNode):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.problem = ""
-        """What is wrong now, in one sentence; reported as an error until it is empty again."""
+        """The present error in one sentence, or ""; reported on /diagnostics."""
         self.warning = ""
-        """The last thing that was passed over, for WARNING_SECONDS after it was the last time."""
+        """The last warning in one sentence, or ""; kept for WARNING_SECONDS after it last occurred."""
         self._warned_at = 0.0
         self.configured = False
         self.active = False
@@ -35,40 +36,40 @@ class ManagedNode(LifecycleNode):
         self._failure: Exception | None = None
         self._lasting: set[Any] = set()
 
-    # What nodes override.
+    # For nodes to override.
 
     def configure(self) -> None:
-        """Create what the node needs: topics, services, models. UserError says what stands in the way."""
+        """Create topics, services and models; UserError says why that is impossible."""
 
     def activate(self) -> None:
-        """Begin to act."""
+        """Begin to publish."""
 
     def deactivate(self) -> None:
-        """Stop acting, and leave off what is under way."""
+        """Stop publishing, and abandon what is under way."""
 
     def close(self) -> None:
-        """Release what destroy_node does not know of; called once for each `configure`."""
+        """Release what destroy_node does not destroy; called once for each `configure`."""
 
-    # What they use.
+    # For nodes.
 
     def refusal(self) -> str | None:
-        """Why a service refuses while the node is not active, in one sentence; None while it is."""
+        """Return why a service refuses while the node is not active; None while it is active."""
         name = self.get_fully_qualified_name()
         return None if self.active else f"{name} is not active; activate it: ros2 lifecycle set {name} activate"
 
     def warn(self, text: str) -> None:
-        """Report a warning on /diagnostics, and log it when it is a new one."""
+        """Report a warning on /diagnostics, and log it if it is new."""
         if text != self.warning:
             self.get_logger().warning(text)
         self.warning, self._warned_at = text, time.monotonic()
 
     def forget_old_warning(self) -> None:
-        """Be well again where it has not come back; when it does, it is logged as a new one."""
+        """Drop the warning after WARNING_SECONDS; if it occurs again, it is logged as a new one."""
         if time.monotonic() - self._warned_at > WARNING_SECONDS:
             self.warning = ""
 
     def fail(self, text: str) -> None:
-        """Report an error on /diagnostics and log it."""
+        """Report an error on /diagnostics, and log it if it is new."""
         if text != self.problem:
             self.get_logger().error(text)
         self.problem = text
@@ -76,7 +77,7 @@ class ManagedNode(LifecycleNode):
     # Start and end.
 
     def start(self) -> None:
-        """Configure and activate; raises what stands in the way."""
+        """Configure and activate; raise the error that prevents it."""
         self._starting = True
         for trigger in (self.trigger_configure, self.trigger_activate):
             if trigger() != Outcome.SUCCESS:
@@ -84,7 +85,7 @@ class ManagedNode(LifecycleNode):
         self._starting = False
 
     def finish(self) -> None:
-        """Close what is open, on the way out."""
+        """Call `close` if the node is configured."""
         if self.configured:
             self.configured = False
             self.close()
@@ -99,10 +100,10 @@ class ManagedNode(LifecycleNode):
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
 
-    # What rclpy calls.
+    # Called by rclpy.
 
     def on_configure(self, state: LifecycleState) -> Outcome:
-        """Carry out `configure`; where that fails nothing of it stays."""
+        """Carry out `configure`; if that fails, destroy what it has created."""
         self._lasting = self._entities()
         outcome = self._carry_out(self.configure)
         self.configured = outcome == Outcome.SUCCESS
@@ -118,7 +119,7 @@ class ManagedNode(LifecycleNode):
         return outcome
 
     def on_deactivate(self, state: LifecycleState) -> Outcome:
-        """Carry out `deactivate`; inactive it is whatever comes of that."""
+        """Carry out `deactivate`; the node is inactive even if that fails."""
         outcome = self._carry_out(self.deactivate)
         self.active = False
         return outcome
@@ -130,24 +131,24 @@ class ManagedNode(LifecycleNode):
         return outcome
 
     def on_shutdown(self, state: LifecycleState) -> Outcome:
-        """Leave off and clean up, whatever the state."""
+        """Deactivate and clean up, as far as the state needs it."""
         if self.active:
             self.on_deactivate(state)
         return self.on_cleanup(state) if self.configured else Outcome.SUCCESS
 
     def on_error(self, state: LifecycleState) -> Outcome:
-        """Be unconfigured after an error of the program."""
+        """Clean up after an error of the program; the node is then unconfigured."""
         self.on_shutdown(state)
         return Outcome.SUCCESS
 
     def _carry_out(self, step: Callable[[], None]) -> Outcome:
-        """rclpy would say nothing of what a step raises."""
+        """Run a step and report its error, which rclpy would drop."""
         self._failure = None
         try:
             step()
         except UserError as error:
             self._failure = error
-            if not self._starting:  # then it is the program's last word instead
+            if not self._starting:  # run_node prints it instead
                 self.fail(str(error))
             return Outcome.FAILURE
         except Exception as error:

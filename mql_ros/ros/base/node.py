@@ -23,13 +23,13 @@ from mql_ros.ros.base.managed_node import ManagedNode
 from mql_ros.ros.base.parameters import ParameterSpec, parameter_table, unknown_parameter
 
 SIGNAL_SECONDS = 0.05
-"""Longest time until a node heeds a signal, s."""
+"""Longest time until a node reacts to a signal, s."""
 
 
 class GraspingNode(ManagedNode):
     """A lifecycle node with the parameters that config/nodes.yaml gives it, and a status on /diagnostics every second.
 
-    Where the parameter `autostart` is true it becomes active by itself.
+    With the parameter `autostart` it becomes active by itself.
     """
 
     def __init__(self, name: str) -> None:
@@ -61,19 +61,19 @@ class GraspingNode(ManagedNode):
         return {name: self.get_parameter(name).value for name in self._specs}
 
     def setting(self, name: str) -> Any:
-        """Present value of a parameter."""
+        """Return the present value of a parameter."""
         return self._settings[name]
 
     def change(self, name: str, value: Any) -> str | None:
-        """Act on a new value of a parameter; the reason when it must not have it. Nodes override this."""
+        """Act on a new value of a parameter; return a reason to refuse it, or None. Nodes override this."""
         return None
 
     def figures(self) -> dict[str, Any]:
-        """The node's figures for /diagnostics while configured. Nodes override this."""
+        """Return the node's figures for /diagnostics while configured. Nodes override this."""
         return {}
 
     def seconds(self) -> float:
-        """A clock that only moves forward, s; wall time even where time is simulated."""
+        """Return the time of a steady clock, s; wall time even if time is simulated."""
         return self.wall_clock.now().nanoseconds * 1e-9
 
     def _accept_values(self, parameters: list[Parameter]) -> SetParametersResult:
@@ -119,18 +119,18 @@ def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
 
 
 def answer(response: Any, problem: str | None, message: str = "") -> Trigger.Response | SetBool.Response:
-    """Fill in the response of a Trigger or SetBool: refused for a reason, or done."""
+    """Fill in and return the response of a Trigger or SetBool; `problem` is the reason of a refusal, or None."""
     response.success = problem is None
     response.message = problem or message
     return response
 
 
 def run_node(name: str, make: Callable[[str], GraspingNode]) -> int:
-    """Run a node until it is interrupted; its exit code: 0, or 2 when the user can mend what is wrong."""
+    """Run a node until it is interrupted; return its exit code: 0, or EXIT_USER_ERROR after one sentence on stderr."""
     node: GraspingNode | None = None
     code = 0
     signals: list[int] = []
-    # rclpy's own handlers would shut the context down before the node could send its last words.
+    # rclpy's own handlers would shut the context down before the node has published its last messages.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, frame: signals.append(caught))
     try:
@@ -153,18 +153,18 @@ def run_node(name: str, make: Callable[[str], GraspingNode]) -> int:
         print(f"{name}: error: {error}", file=sys.stderr)
         code = EXIT_USER_ERROR
     finally:
-        # A second interrupt, which Ctrl-C under `ros2 launch` brings, must not break the way out.
+        # Ctrl-C under `ros2 launch` brings a second interrupt, which must not break the clean-up.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         if node is not None:
             node.finish()
             node.destroy_node()
         rclpy.try_shutdown()
-        # Else the interpreter's last collection goes over all of torch, for seconds where the machine is busy.
+        # Otherwise the last garbage collection walks through all of torch, for seconds on a busy machine.
         gc.freeze()
     return code
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error of rcl, without the places in its source."""
+    """Return the first line of an error of rcl, without places in its source."""
     return str(error).strip().split("\n")[0].split(", at ")[0]

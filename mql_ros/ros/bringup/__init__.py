@@ -1,1 +1,1 @@
-"""Starting the graph, talking to it, and checking a driver."""
+"""Starting the graph, a client for it, and the check of a driver."""

@@ -1,7 +1,7 @@
-"""Brings lifecycle nodes up: configured at once, active in order; launch/grasp.launch.py does it with this.
+"""Bring-up of lifecycle nodes for launch/grasp.launch.py: all are configured at once and activated in order.
 
-It goes by the answers of the nodes' services: the topic transition_event can be missed while a node is discovered, and
-a node that is started anew has an earlier self whose services seem to be there for some seconds more.
+It relies on responses of the nodes' services: the topic transition_event can be missed while a node is discovered. The
+services of a node that was restarted seem to be available for some seconds before it is there.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from rclpy.node import Node
 from mql_ros.core.errors import UserError
 
 ANSWER_SECONDS = 2.0
-"""Something that is not answered for so long is asked again: it may have gone to an earlier self."""
+"""Time after which a request is repeated, s: it may have gone to a former process of the node."""
 CHANGE_SECONDS = 60.0
-"""Longest time for one transition: on a busy machine a node loads for long."""
+"""Longest time for one transition, s: on a busy machine a node loads slowly."""
 POLL_SECONDS = 0.02
+"""Time between two looks at a response, s."""
 START_SECONDS = 120.0
-"""Longest time until a node is configured, and from its turn until it is active."""
+"""Longest time until a node is configured, and from its turn until it is active, s."""
 
 _NEXT = {
     State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_CONFIGURE,
@@ -33,14 +34,14 @@ _WORDS = {Transition.TRANSITION_CONFIGURE: "configured", Transition.TRANSITION_A
 
 
 class BringUp:
-    """Asks through a node that somebody else spins; all waiting is asynchronous."""
+    """Calls services through a node that somebody else spins; all waiting is asynchronous."""
 
     def __init__(self, node: Node, names: Sequence[str], cancelled: Callable[[], bool]) -> None:
-        """`names`, fully qualified, in the order in which they become active; all ends once `cancelled`."""
+        """`names` are fully qualified, in order of activation; everything ends once `cancelled` returns true."""
         self._names, self._cancelled = list(names), cancelled
         self._active: set[str] = set()
         self._starts = dict.fromkeys(names, 0)
-        # Made long before they are used, so that the nodes know where to send their answers.
+        # Created long before they are used, so that the nodes discover them in time.
         self._clients: dict[str, Any] = {
             f"{name}/{service}": node.create_client(kind, f"{name}/{service}")
             for name in names
@@ -48,10 +49,10 @@ class BringUp:
         }
 
     async def bring_up(self, name: str) -> bool:
-        """A node was started, perhaps anew: make it active once all before it are.
+        """Configure a node that was started or restarted, and activate it once all before it are active.
 
-        False when cancelled before that, or when the node was started once more. UserError names a node that refuses or
-        does not become active in time.
+        Return False if cancelled before that, or if the node was restarted meanwhile. UserError names a node that
+        refuses or does not become active in time.
         """
         self._active.discard(name)
         self._starts[name] += 1
@@ -77,10 +78,10 @@ class BringUp:
         return False
 
     async def _change(self, name: str, state: int, over: Callable[[], bool]) -> None:
-        """Have a node leave `state`, or ask it to in vain; UserError when it refuses.
+        """Request the transition out of `state` and wait; UserError if the node refuses it.
 
-        It answers nothing while it changes, which may take long. Its answer may also be lost: once it tells its state
-        instead, that is the answer.
+        A node does not respond during a transition, which may take long. Its response may also be lost: once it
+        responds with its state, the transition is over.
         """
         transition, deadline = _NEXT[state], time.monotonic() + CHANGE_SECONDS
         request = ChangeState.Request(transition=Transition(id=transition))
@@ -88,17 +89,17 @@ class BringUp:
         while answer is None and not over() and time.monotonic() < deadline:
             if await self._state(name, over) is not None:
                 return
-        # A second request, made because the answer to the first was lost, is refused too.
+        # A repeated request, whose first response was lost, is refused too.
         if answer is not None and not answer.success and await self._state(name, over) == state:
             raise UserError(f"{name} cannot be {_WORDS[transition]}; what it printed says why")
 
     async def _state(self, name: str, over: Callable[[], bool]) -> int | None:
-        """A node's state; None when there is no answer in time, or when nobody wants it any more."""
+        """Return a node's state; None without a response in time, or once `over`."""
         answer = await self._ask(f"{name}/get_state", GetState.Request(), over)
         return None if answer is None else int(answer.current_state.id)
 
     async def _ask(self, service: str, request: Any, over: Callable[[], bool]) -> Any:
-        """The response; None when there is none in time, or when nobody wants it any more."""
+        """Return the response of a service; None if there is none in time, or once `over`."""
         client, deadline = self._clients[service], time.monotonic() + ANSWER_SECONDS
         future = None
         while not over() and time.monotonic() < deadline:

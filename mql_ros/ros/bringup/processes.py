@@ -22,13 +22,13 @@ from mql_ros.ros.bringup.node_table import OWN_GRAPH, NodeEntry, implied_paramet
 
 DOMAINS = range(1, 101)
 DOMAIN_PORT = 28_100
-"""Loopback port that stands for domain 0; a process that uses a domain holds its port."""
+"""Loopback port of domain 0; a process that uses a domain binds its port."""
 STOP_SECONDS = {signal.SIGINT: 10.0, signal.SIGTERM: 3.0, signal.SIGKILL: 3.0}
-"""How long a node may take to end after each signal, s."""
+"""Time limit for a node to end after each signal, s."""
 
 
 def check_ros() -> None:
-    """Raise UserError, with what to install, where rclpy or the middleware is missing."""
+    """Raise UserError, with what to install, if rclpy or the middleware is missing."""
     how = (
         "source the setup file of a ROS 2 distribution, or install the ROS 2 wheels: pip install 'mql_ros[ros]' "
         "(or `make setup`)"
@@ -81,7 +81,7 @@ class Domain:
         self.release()
 
     def release(self) -> None:
-        """Give the domain back."""
+        """Release the domain."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -130,7 +130,7 @@ class GraphProcesses:
                 )  # fmt: skip
 
     def log_file(self, name: str) -> Path:
-        """Where a node's output goes."""
+        """Return the file of a node's output."""
         return self._logs / f"{name}.log"
 
     def _command(self, entry: NodeEntry) -> list[str]:
@@ -143,14 +143,14 @@ class GraphProcesses:
         return command
 
     def check(self) -> None:
-        """Raise UserError, with what it said last, when a node has ended by itself."""
+        """Raise UserError, with its last line of output, if a node has ended by itself."""
         for name, process in self._processes.items():
             if (code := process.poll()) is not None:
                 lines = self.log_file(name).read_text(errors="replace").strip().splitlines() or ["it said nothing"]
                 raise UserError(f"the node {name} has ended with code {code}: {lines[-1]} (see {self.log_file(name)})")
 
     def stop(self) -> dict[str, int]:
-        """Stop all processes and return their exit codes; those that have ended already count too."""
+        """Stop all processes; return the exit codes of all, also of those that had ended already."""
         for number, seconds in STOP_SECONDS.items():
             running = [process for process in self._processes.values() if process.poll() is None]
             for process in running:

@@ -1,4 +1,4 @@
-"""Moves an arm a little through the safety filter, and records what comes of it; the verdicts are pure functions."""
+"""Moves an arm a little through the safety filter and records its motion; the verdicts are pure functions."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ from mql_ros.ros.messages.sensors import PoseSample, measurement_from
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, arm_message
 
 OFF_COURSE = 0.05
-"""A joint that gets farther than this from its motion is held at once, rad."""
+"""Distance of a joint from its motion at which the arm is held, rad."""
 SILENT = 0.25
-"""So old joint states end a motion, s; where the policy server is more patient, so is the check."""
+"""Age of joint states that ends a motion, s; at least the watchdog of the policy server."""
 SETTLE = 0.4
-"""From the end of a motion until the arm is said to rest, s."""
+"""Time from the end of a motion until the arm is assumed to rest, s."""
 SLOW_WAY = 0.15
-"""Length of the slow motion in the middle of which the arm is held, rad."""
+"""Length of the slow motion that is held half-way, rad."""
 REST = 1.0
-"""From a hold until the arm must rest, s."""
+"""Time from a hold until the arm must rest, s."""
 CLOSED, FORCE = 0.3, 10.0
-"""Part of the widest opening to which the fingers close, and their force limit, N."""
+"""Share of the widest opening to which the fingers close, and their force limit, N."""
 
 
 @dataclass(frozen=True)
 class CheckTimes:
-    """How long each check takes, s; shorter in tests."""
+    """Duration of each check, s; shorter in tests."""
 
     listen: float = 5.0
     """Before anything moves."""
     nudge: float = 0.8
-    """One way."""
+    """Of one direction."""
     silence: float = 2.0
     slow_motion: float = 2.0
     gripper: float = 4.0
-    """At most, for one opening."""
+    """Time limit for one opening."""
 
 
 class HeldError(Exception):
-    """The arm must not be moved, or left its course and was held; says why."""
+    """The arm must not be moved, or left its course and was held; the message says why."""
 
 
 class RobotChecker(RobotRecorder):
-    """A node that checks one driver; a context manager. `say` is told of every motion before it begins."""
+    """A node that checks one driver; a context manager. `say` is called before each motion with its description."""
 
     def __init__(
         self,
@@ -76,13 +76,13 @@ class RobotChecker(RobotRecorder):
         self._gripper = self.node.create_publisher(kind, profile.topics.gripper_command, RELIABLE)
 
     def listen(self) -> list[Verdict]:
-        """What needs no motion."""
+        """Return the verdicts that need no motion."""
         return self.passive(self._times.listen)
 
     def move(self, joints: tuple[int, ...] | None = None) -> Iterator[Verdict]:
-        """What needs motions, of these arm joints by their number (None: of all); the first failure ends them.
+        """Yield the verdicts that need motions of these arm joints (indices; None for all) until the first failure.
 
-        To be asked for only after everything that `listen` found has passed.
+        Call this only after every verdict of `listen` has passed.
         """
         self._drain()
         self._silence_limit = max(SILENT, usual_watchdog(has_simulator(self._publishers())))
@@ -137,7 +137,7 @@ class RobotChecker(RobotRecorder):
         return motions.NudgeRecord(joint, amplitude, planned, sent, self._record())
 
     def _plan(self, start: Array, joint: int, way: float, seconds: float) -> tuple[Motion, float]:
-        """Towards the middle of the joint's range; the other way where the safety filter refuses that one."""
+        """Plan towards the middle of the joint's range, or away from it if the safety filter refuses that."""
         profile = self._profile
         inwards = way if start[joint] <= (profile.lower[joint] + profile.upper[joint]) / 2 else -way
         plans = [(motions.plan_nudge(profile, start, joint, a, seconds), a) for a in (inwards, -inwards)]
@@ -181,7 +181,7 @@ class RobotChecker(RobotRecorder):
     # Commands: each through the safety filter.
 
     def _send(self, motion: Motion) -> float:
-        """Send an arm motion that the safety filter allows; when, s."""
+        """Send an arm motion that the safety filter allows; return the time, s."""
         message = arm_message(self._profile, self._allowed(motion, self._measurement()).motion, 0)
         sent = self._now()
         self._arm.publish(message)
@@ -204,9 +204,9 @@ class RobotChecker(RobotRecorder):
         self._gripper.publish(self._gripper_message(self._profile, command, 0))
 
     def _hold(self) -> None:
-        """Come to rest from the present state, or else from where the last motion has brought the arm.
+        """Stop the arm from its present state, or from where the last motion has brought it.
 
-        Where neither is known, what a driver takes for a stop.
+        If neither is known, send an empty trajectory, at which many drivers stop.
         """
         now = self._now()
         state = self._present.state(now) or self._sent.state(now)
@@ -215,7 +215,7 @@ class RobotChecker(RobotRecorder):
         self._arm.publish(arm_message(self._profile, motion, 0))
 
     def _measurement(self) -> Measurement:
-        """The arm as it was measured last; the safety filter looks at nothing else."""
+        """Return the arm as measured last, with a pose and wrench that the safety filter does not use."""
         at, sample = self._newest()
         if self._now() - at > self._silence_limit:
             raise HeldError(f"no joint_states came for {self._silence_limit} s")
@@ -223,7 +223,10 @@ class RobotChecker(RobotRecorder):
         return measurement_from(sample, nowhere, None)
 
     def _watch(self, lowest: Array, highest: Array, seconds: float) -> str:
-        """Record for so long; an arm that leaves these bounds [n] (rad), or falls silent, is held at once: why."""
+        """Record for `seconds`; return why the arm was held, or "".
+
+        It is held when it leaves the bounds [n] (rad) or when joint_states stop.
+        """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self._spin(0.01)
@@ -239,7 +242,7 @@ class RobotChecker(RobotRecorder):
         return ""
 
     def _follow(self, motion: Motion, seconds: float) -> float:
-        """Send a motion and record for so long; when it was sent, s."""
+        """Send a motion and record for `seconds`; return the time at which it was sent, s."""
         sent = self._send(motion)
         if problem := self._watch(*extent(motion, self._profile.control_period), seconds):
             raise HeldError(problem)

@@ -1,4 +1,4 @@
-"""Hears what an arm's driver says and judges it, without a motion: the listening half of RobotChecker."""
+"""Records what an arm's driver publishes, and judges it without a motion: the passive half of RobotChecker."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from mql_ros.ros.messages.encoding import SECOND, MessageError, nanoseconds
 from mql_ros.ros.messages.sensors import JointReader, JointSample, read_pose, read_wrench
 
 EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Deep: what a slow listener loses must not be laid to the driver."""
+"""Deep, so that no message is lost here and counted as lost by the driver."""
 DRAIN = 2.0
-"""Longest time for messages that lay waiting, s."""
+"""Longest time to drain queued messages, s."""
 DISCOVERY = 10.0
-"""Longest time until a driver is heard, s."""
-Listener = TypeVar("Listener", bound="RobotRecorder")
+"""Longest time until joint states arrive, s."""
+Recorder = TypeVar("Recorder", bound="RobotRecorder")
 
 
 class RobotRecorder:
-    """A node that records what one driver says; a context manager."""
+    """A node that records the messages of one driver; a context manager."""
 
     def __init__(self, profile: RobotProfile, namespace: str = "") -> None:
         self._profile = profile
@@ -65,17 +65,20 @@ class RobotRecorder:
         self._complaints: list[str] = []
         self._joints: list[tuple[float, JointSample]] = []
         self._present = NewestJoints(profile.velocity)
-        self._heard: dict[str, list[tuple[float, Any]]] = {"object_pose": [], "wrench": []}
+        self._received: dict[str, list[tuple[float, Any]]] = {"object_pose": [], "wrench": []}
         topics = profile.topics
         self.node.create_subscription(JointStateMessage, topics.joint_states, self._on_joints, EVERY_MESSAGE)
         for name, kind in {"object_pose": PoseStamped, "wrench": WrenchStamped}.items():
-            hear = self._heard[name]
+            received = self._received[name]
             self.node.create_subscription(
-                kind, getattr(topics, name), lambda m, hear=hear: hear.append((self._now(), m)), EVERY_MESSAGE
+                kind,
+                getattr(topics, name),
+                lambda m, received=received: received.append((self._now(), m)),
+                EVERY_MESSAGE,
             )
-        self._frames = _frames_listener(self.node)
+        self.frames_connected = _frames_lookup(self.node)
 
-    def __enter__(self: Listener) -> Listener:
+    def __enter__(self: Recorder) -> Recorder:
         return self
 
     def __exit__(
@@ -86,24 +89,24 @@ class RobotRecorder:
         self._context.try_shutdown()
 
     def wait_for_driver(self) -> dict[str, list[str]]:
-        """Wait until joint states come; the names of the nodes that publish, by topic. UserError when none come."""
+        """Wait for joint states; return the names of the publishing nodes by topic. UserError if none arrive."""
         deadline = time.monotonic() + DISCOVERY
         while not self._names and not self._complaints:
             if time.monotonic() > deadline:
                 topic = self.node.resolve_topic_name(self._profile.topics.joint_states)
                 raise UserError(
-                    f"nothing was heard on {topic} in {DISCOVERY:.0f} s; start the driver, and look at --namespace, "
+                    f"nothing was received on {topic} in {DISCOVERY:.0f} s; start the driver, and look at --namespace, "
                     "ROS_DOMAIN_ID and the topic's name in the robot profile"
                 )
             self._spin(0.05)
-        # A publisher may be heard before it is listed, or before its node's name is known; not every topic has one.
+        # Messages may arrive before a publisher is listed or its node's name is known; not every topic has one.
         deadline = time.monotonic() + DISCOVERY / 2
         while not _all_known(found := self._publishers()) and time.monotonic() < deadline:
             self._spin(0.05)
         return found
 
     def no_simulator(self) -> str | None:
-        """Why what would be moved is not the simulator alone, in one sentence; None where it is."""
+        """Return why commands may move more than the simulator; None if it is the sole subscriber."""
         return arm_endpoints(self.node, self._profile.topics, sim=True).no_simulator()
 
     def _publishers(self) -> dict[str, list[str]]:
@@ -133,7 +136,7 @@ class RobotRecorder:
             self._executor.spin_once(timeout_sec=min(left, 0.02))
 
     def _drain(self) -> None:
-        """Take in what lay waiting while nobody listened: its time of arrival is not known."""
+        """Take the queued messages: their time of arrival is not known."""
         deadline, silent = time.monotonic() + DRAIN, 0
         while silent < 3 and time.monotonic() < deadline:
             before = self._messages
@@ -142,15 +145,15 @@ class RobotRecorder:
         self._spin(0.1)
 
     def _newest(self) -> tuple[float, JointSample]:
-        """When it came, s, and the joint sample."""
+        """Return time of arrival, s, and newest joint sample."""
         return self._joints[-1]
 
     def _forget(self) -> None:
-        """Begin a record, with the newest joint sample."""
+        """Begin a new record with the newest joint sample."""
         del self._joints[:-1]
         self._complaints.clear()
-        for heard in self._heard.values():
-            heard.clear()
+        for received in self._received.values():
+            received.clear()
 
     def _record(self) -> checks.JointRecord:
         n = len(self._profile.joint_names)
@@ -165,26 +168,26 @@ class RobotRecorder:
 
     def _stream(self, name: str, read: Callable[[Any, str], object]) -> checks.StreamRecord:
         complaints = []
-        for _, message in self._heard[name]:
+        for _, message in self._received[name]:
             try:
                 read(message, message.header.frame_id)  # the frame has a check of its own
             except MessageError as error:
                 complaints.append(str(error))
         return checks.StreamRecord(
-            np.array([at for at, _ in self._heard[name]]),
-            np.array([nanoseconds(message.header.stamp) / SECOND for _, message in self._heard[name]]),
-            tuple(sorted({message.header.frame_id for _, message in self._heard[name]})),
+            np.array([at for at, _ in self._received[name]]),
+            np.array([nanoseconds(message.header.stamp) / SECOND for _, message in self._received[name]]),
+            tuple(sorted({message.header.frame_id for _, message in self._received[name]})),
             tuple(dict.fromkeys(complaints)),
         )
 
     def passive(self, seconds: float) -> list[Verdict]:
-        """Listen for so long, and judge what needs no motion."""
+        """Record for `seconds` and judge what needs no motion."""
         self._drain()
         self._forget()
         self._joints.clear()
         self._spin(seconds)
         topics, node = self._profile.topics, self.node
-        has_wrench = bool(self._heard["wrench"]) or node.count_publishers(topics.wrench) > 0
+        has_wrench = bool(self._received["wrench"]) or node.count_publishers(topics.wrench) > 0
         heard = checks.PassiveRecord(
             names=self._names,
             complaints=tuple(dict.fromkeys(self._complaints)),
@@ -193,7 +196,7 @@ class RobotRecorder:
             wrench=self._stream("wrench", read_wrench) if has_wrench else None,
             listeners={topic: node.count_subscribers(topic) for topic in (topics.arm_command, topics.gripper_command)},
             watchdog=usual_watchdog(has_simulator(self._publishers())),
-            transform=self._frames(self._profile.base_frame, self._profile.tool_frame),
+            transform=self.frames_connected(self._profile.base_frame, self._profile.tool_frame),
         )
         return checks.passive_verdicts(self._profile, heard)
 
@@ -203,13 +206,13 @@ def _all_known(publishers: dict[str, list[str]]) -> bool:
 
 
 def _remappings(namespace: str) -> list[str]:
-    """As the launch files have them: a namespace has transforms of its own."""
+    """Return the remappings of the launch files: a namespace has its own transforms."""
     pairs = OWN_GRAPH.items() if namespace.strip("/") else ()
     return [word for old, new in pairs for word in ("-r", f"{old}:={new}")]
 
 
-def _frames_listener(node: Node) -> Callable[[str, str], bool | None]:
-    """Tells whether TF connects two frames; None where nobody publishes TF or tf2_ros is not installed."""
+def _frames_lookup(node: Node) -> Callable[[str, str], bool | None]:
+    """Return a function that tells whether TF connects two frames; None without TF or tf2_ros."""
     try:
         from tf2_ros import Buffer, TransformListener
     except ImportError:
@@ -218,7 +221,7 @@ def _frames_listener(node: Node) -> Callable[[str, str], bool | None]:
     listener = TransformListener(buffer, node)
 
     def connected(base: str, tool: str) -> bool | None:
-        assert listener is not None  # it lives as long as it may be asked
+        assert listener is not None  # kept alive by this closure
         if not any(node.count_publishers(node.resolve_topic_name(topic)) for topic in ("/tf", "/tf_static")):
             return None
         return bool(buffer.can_transform(base, tool, Time()))

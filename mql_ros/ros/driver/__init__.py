@@ -1,1 +1,1 @@
-"""What is heard from the arm driver, what it is told, and whether the arm may move."""
+"""Measurements from the arm driver, commands to it, and permission to move."""

@@ -29,7 +29,7 @@ class CommandPublisher:
         self._profile, self._now = profile, node.seconds
         self._lockstep = bool(node.setting("lockstep"))
         self._plan = SentPlan()
-        self._sent = SentMotion(profile.control_period)
+        self.sent = SentMotion(profile.control_period)
         self._grip, self._limits = SentGripperCommand(), profile
         self._begun = False
         """Whether trials have begun. Before that nothing is sent: the driver may be an unchecked one."""
@@ -86,7 +86,7 @@ class CommandPublisher:
         every driver stops at that (see arm_message), so a hold follows as soon as there is a state (see settle).
         Nothing is sent in lockstep, in which the arm stands still without commands, or before trials have begun.
         """
-        sent = self._sent.state(self._now())
+        sent = self.sent.state(self._now())
         self.forget_plan()
         if self._lockstep or not self._begun:
             return
@@ -102,7 +102,7 @@ class CommandPublisher:
         self._gripper.publish(self._gripper_message(self._limits, command, stamp))
 
     def _publish(self, motion: Motion | None, stamp: int) -> None:
-        self._sent.put(motion, self._now())
+        self.sent.put(motion, self._now())
         self._arm.publish(arm_message(self._profile, motion, stamp))
 
     def settle(self, state: ArmState | None) -> None:
@@ -113,7 +113,7 @@ class CommandPublisher:
     def forget_plan(self) -> None:
         """Send the next command as a whole: it is not known any more what the driver follows."""
         self._plan.forget()
-        self._sent.put(None, 0.0)
+        self.sent.put(None, 0.0)
         self._hold_due = False
 
     def flush(self) -> None:

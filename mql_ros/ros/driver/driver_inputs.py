@@ -19,23 +19,23 @@ from mql_ros.ros.driver.measurements import MeasurementAssembler, NewestJoints
 from mql_ros.ros.messages.encoding import MessageError, nanoseconds
 from mql_ros.ros.messages.sensors import JointReader, read_pose, read_wrench
 
-LOOK_AGAIN = 0.0125
-"""Time between two looks at a driver's joint states, s: a small part of the control period and of the watchdog."""
+JOINTS_POLL = 0.0125
+"""Time between two polls of joint_states, s: a small part of the control period and of the watchdog."""
 
 
 class Unwatched(CallbackGroup):
-    """Messages in it do not wake the executor, which takes 0.4 ms of a core each time; drivers publish up to 1 kHz."""
+    """A callback group that never wakes the executor: a wake-up costs 0.4 ms, and drivers publish at up to 1 kHz."""
 
     def can_execute(self, entity: Any) -> bool:
-        """Never: they are taken by a timer."""
+        """Return False: a timer takes the messages."""
         return False
 
     def beginning_execution(self, entity: Any) -> bool:
-        """Never."""
+        """Return False: nothing is executed."""
         return False
 
     def ending_execution(self, entity: Any) -> None:
-        """Nothing was begun."""
+        """Do nothing: nothing was begun."""
 
 
 class DriverInputs:
@@ -48,16 +48,16 @@ class DriverInputs:
         arrived: Callable[[Measurement], None],
         moved: Callable[[ArmState | None], None] = lambda state: None,
     ) -> None:
-        """`moved` hears of each joint sample what `joints` then returns, measurement or not."""
+        """`moved` is called at each joint sample with what `joints` returns then."""
         self._node, self._profile, self._arrived, self._moved = node, profile, arrived, moved
         self._joints = JointReader(profile)
         self._newest = NewestJoints(profile.velocity)
         self._measured: int | None = None
-        """Stamp of the newest measurement."""
+        """Stamp of the newest measurement, ns."""
         self.refused = 0
-        """Messages that were not used."""
+        """Number of messages that were refused."""
         self.count = 0
-        """Measurements made."""
+        """Number of measurements made."""
         use_wrench = node.setting("use_wrench")
         self.assembler = MeasurementAssembler(
             exact=node.setting("lockstep"),
@@ -76,20 +76,20 @@ class DriverInputs:
             self._stream = node.create_subscription(
                 JointState, topic, lambda data: None, quality, callback_group=Unwatched(), raw=True
             )
-            node.create_timer(LOOK_AGAIN, self._take_newest_joints, clock=node.wall_clock)
+            node.create_timer(JOINTS_POLL, self._take_newest_joints, clock=node.wall_clock)
 
     def joints(self) -> ArmState | None:
-        """Where the arm is now and how it moves, by joint_states alone; None where they are not fresh or jump."""
+        """Return the present state of the arm by joint_states alone; None if they are not fresh or jump."""
         return self._newest.state(self._node.seconds())
 
     def fingers(self) -> tuple[float, float] | None:
-        """Opening (m) and effort (N) of the fingers; None where joint_states are not fresh or jump."""
+        """Return opening (m) and effort (N) of the fingers; None if joint_states are not fresh or jump."""
         return self._newest.fingers(self._node.seconds())
 
     def silence(self, longest: float) -> str:
-        """What has not come for longer than so many seconds, or so much later, that it guards nothing; else "".
+        """Return which input is missing or delayed by more than `longest` seconds; "" if none is.
 
-        Contact is felt by whole measurements, of which there is one in a control period.
+        The contact guard needs whole measurements, of which there is one in a control period.
         """
         now, two_periods = self._node.seconds(), 2 * self._profile.control_period
         if (later := self._newest.later()) > longest:

@@ -1,4 +1,4 @@
-"""Joins what arrives on separate topics into measurements (knows no rclpy)."""
+"""Joins the messages of separate topics into measurements (no rclpy)."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from mql_ros.ros.messages.encoding import SECOND
 from mql_ros.ros.messages.sensors import JointSample, PoseSample, WrenchSample, measurement_from
 
 PENDING = 50
-"""Instants that may wait for their other parts."""
+"""Largest number of incomplete instants that are kept."""
 FRESH = 0.1
-"""Joint positions to hold at, and a wrench beside joint states, are no older than this, s."""
+"""Largest age of joint positions to hold at, and of a wrench beside joint states, s."""
 TRUSTED_AFTER = 0.25
-"""So long after a jump joint positions are not believed, s; what stays there is where the arm is."""
+"""Time after a jump for which joint positions are not trusted, s; after that the arm is where they stay."""
 SHORTEST = 0.05
-"""Within less time than this, s, positions may change by as much: stamps jitter."""
+"""Shortest step of time by which a jump is judged, s: stamps jitter."""
 ARRIVALS = 40
-"""Joint samples whose arrival is compared: twice what may lie waiting in the queue of a subscription."""
+"""Number of joint samples whose delays are compared: twice the depth of a subscription's queue."""
 DRIFT = 1e-3
-"""Two clocks drift apart by no more than this, s/s; time servers adjust them by half of it."""
+"""Largest drift between two clocks, s/s; time servers adjust them by half of it."""
 LATER = 0.2
-"""Joint positions are not believed while they come later than they once did by more than this, s."""
+"""Joint positions are not trusted while their delay has grown by more than this, s."""
 
 
 class NewestJoints:
-    """The newest joint sample and its age, also where the driver has another clock and samples lay waiting.
+    """The newest joint sample and its age, even if the driver has another clock and samples were queued.
 
-    The time of arrival alone tells nothing after a pause of this process: all that lay waiting arrives at once. So a
-    sample is as old as it came later, after its stamp, than the promptest of the last ones did. How much later those
-    come than the promptest ever, `later` tells: a delay that grows slowly would not be noticed among the last ones.
+    After a pause of this process all queued samples arrive at once, so the time of arrival does not give their age. The
+    age of a sample is its delay (arrival minus stamp) beyond the smallest delay of the last ARRIVALS samples. `later`
+    compares that one with the smallest delay ever, because a delay that grows slowly does not show among the last ones.
     """
 
     def __init__(self, fastest: Array) -> None:
-        """`fastest`: speed limits of the joints [n], rad/s; what moves much faster has jumped."""
+        """`fastest` are the speed limits of the joints [n], rad/s; a position that moves much faster has jumped."""
         self._fastest = fastest
         self._sample: JointSample | None = None
         self._stamp = 0
         self._jumped_at: int | None = None
         self._delays: deque[float] = deque(maxlen=ARRIVALS)
         self._least = math.inf
-        """The smallest delay ever, grown by DRIFT since, as of `_heard`, s."""
-        self._heard = 0.0
+        """Smallest delay ever, grown by DRIFT since, at the time `_arrived`, s."""
+        self._arrived = 0.0
 
     def put(self, sample: JointSample, now: float) -> None:
-        """A sample has arrived at `now`, s of a clock that only moves forward."""
+        """Store a sample that arrived at `now`, s of a steady clock."""
         if sample.stamp < self._stamp:
-            self._delays.clear()  # the driver has been started anew, or its clock was set back
+            self._delays.clear()  # the driver was restarted, or its clock was set back
             self._least = math.inf
             self._jumped_at = None
         elif self._sample is not None:
@@ -62,13 +62,13 @@ class NewestJoints:
         self._sample, self._stamp = sample, sample.stamp
         delay = now - sample.stamp / SECOND
         self._delays.append(delay)
-        self._least = min(delay, self._least + DRIFT * max(now - self._heard, 0.0))
-        self._heard = now
+        self._least = min(delay, self._least + DRIFT * max(now - self._arrived, 0.0))
+        self._arrived = now
 
     def state(self, now: float) -> ArmState | None:
-        """The arm as it must be at `now`, s, if it has kept the velocity that was measured.
+        """Return the state of the arm at `now`, s, extrapolated by the measured velocities.
 
-        None where the sample is not fresh, or positions have jumped, or they come much later than they once did.
+        Return None if the sample is older than FRESH, positions have jumped, or their delay has grown by over LATER.
         """
         if self._sample is None or (age := self.age(now)) > FRESH or self.later() > LATER:
             return None
@@ -78,31 +78,31 @@ class NewestJoints:
         return measured.after(max(age, 0.0))
 
     def fingers(self, now: float) -> tuple[float, float] | None:
-        """Opening (m) and effort (N) of the fingers, under the same conditions."""
+        """Return opening (m) and effort (N) of the fingers at `now`, s; None if the joint states are not trusted."""
         if self._sample is None or self.state(now) is None:
             return None
         return self._sample.finger_width, self._sample.finger_effort
 
     def age(self, now: float) -> float:
-        """Age of the newest sample at `now`, s; infinite where there is none."""
+        """Return the age of the newest sample at `now`, s; infinite without one."""
         return self.age_of(self._stamp, now) if self._sample is not None else math.inf
 
     def later(self) -> float:
-        """By how much the promptest of the last samples came later than the promptest ever, but for drift, s."""
+        """Return by how much the smallest delay of the last samples exceeds the smallest ever, without drift, s."""
         return min(self._delays) - self._least if self._delays else 0.0
 
     def age_of(self, stamp: int, now: float) -> float:
-        """Age at `now`, s, of what the driver stamped so; infinite where no sample has come."""
+        """Return the age at `now`, s, of a message with this stamp (ns); infinite before the first sample."""
         return now - stamp / SECOND - min(self._delays, default=-math.inf)
 
 
 class MeasurementAssembler:
-    """Joint states, object pose and wrench as one Measurement for each control period.
+    """Joins joint states, object pose and wrench into one Measurement for each control period.
 
-    `exact` joins by equal stamps, so that nothing depends on the order of arrival. Otherwise a measurement is made of
-    the first joint sample in each control period and the newest pose and wrench, none older than `stale_after`
-    seconds and the wrench, by which the arm is stopped, no older than FRESH; the periods are counted from time zero, so
-    that two nodes choose the same samples.
+    `exact` joins by equal stamps, so that the result does not depend on the order of arrival. Otherwise a measurement
+    takes the first joint sample of each control period with the newest pose and wrench. None is older than
+    `stale_after` seconds; the wrench, which stops the arm, is no older than FRESH. Control periods are counted from
+    time zero, so that two nodes choose the same samples.
     """
 
     def __init__(self, *, exact: bool, use_wrench: bool, control_period: float, stale_after: float) -> None:
@@ -111,13 +111,13 @@ class MeasurementAssembler:
         self._period = round(control_period * SECOND)
         self.stale_after = stale_after
         self.stale = 0
-        """Measurements that were not made because the pose or the wrench was too old or missing."""
+        """Number of measurements not made because pose or wrench was too old or missing."""
         self._pending: OrderedDict[int, dict[str, Any]] = OrderedDict()
         self._newest: dict[str, Any] = {}
         self._last = -1
 
     def joints(self, sample: JointSample) -> Measurement | None:
-        """Take in a joint sample; the measurement that it completes."""
+        """Take a joint sample; return the measurement that it completes, or None."""
         if self._exact:
             return self._complete("joints", sample)
         if sample.stamp >= self._last and sample.stamp // self._period == self._last // self._period:
@@ -132,14 +132,14 @@ class MeasurementAssembler:
         return measurement_from(sample, pose, wrench if self._use_wrench else None)
 
     def pose(self, sample: PoseSample) -> Measurement | None:
-        """Take in a pose; the measurement that it completes."""
+        """Take a pose; return the measurement that it completes, or None."""
         if self._exact:
             return self._complete("pose", sample)
         self._newest["pose"] = sample
         return None
 
     def wrench(self, sample: WrenchSample) -> Measurement | None:
-        """Take in a wrench; the measurement that it completes."""
+        """Take a wrench; return the measurement that it completes, or None."""
         if self._exact:
             return self._complete("wrench", sample)
         self._newest["wrench"] = sample
@@ -147,7 +147,7 @@ class MeasurementAssembler:
 
     def _complete(self, part: str, sample: Any) -> Measurement | None:
         if sample.stamp == self._last:
-            return None  # said again
+            return None  # repeated
         parts = self._pending.setdefault(sample.stamp, {})
         parts[part] = sample
         if "joints" not in parts or "pose" not in parts or (self._use_wrench and "wrench" not in parts):

@@ -48,18 +48,18 @@ class SentMotion:
     def __init__(self, period: float) -> None:
         """`period` is the control period, s."""
         self._period = period
-        self._motion: Motion | None = None
+        self.motion: Motion | None = None
         self._at = 0.0
 
     def put(self, motion: Motion | None, now: float) -> None:
         """Store a motion sent at `now`, s; None if what the arm does is not known."""
-        self._motion, self._at = motion, now
+        self.motion, self._at = motion, now
 
     def state(self, now: float) -> ArmState | None:
         """Return the planned state at `now`, s; None if no motion is known or it ended more than KNOWN ago."""
-        if self._motion is None or now - self._at > len(self._motion.points) * self._period + KNOWN:
+        if self.motion is None or now - self._at > len(self.motion.points) * self._period + KNOWN:
             return None
-        return state_at(self._motion, now - self._at, self._period)
+        return state_at(self.motion, now - self._at, self._period)
 
 
 class SentGripperCommand:

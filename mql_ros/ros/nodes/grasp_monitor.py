@@ -47,6 +47,7 @@ class GraspMonitor(GraspingNode):
         The reply's message holds two stamps in ns. The first is that of this measurement. Each measurement after the
         second one has earned a reward: it is that of the first call since the last trial ended.
         """
+        # As text, because no standard service type returns a time, and packages of our own interfaces need a compiler.
         if (refusal := self.refusal()) is not None:
             return answer(response, refusal)
         if self._newest is None:
@@ -66,7 +67,7 @@ class GraspMonitor(GraspingNode):
         self._rewarded_since = None
 
     def figures(self) -> dict[str, Any]:
-        """For /diagnostics."""
+        """Return the figures for /diagnostics."""
         return {"in_trial": self._rewarded_since is not None, "rewards": self._rewards, **self._inputs.figures()}
 
     def change(self, name: str, value: Any) -> str | None:

@@ -29,7 +29,7 @@ from mql_ros.ros.trials.topics import SessionState, TrialSubscriptions
 from mql_ros.ros.trials.trial_runner import TrialRunner
 
 POLL = 0.025
-"""Time between two looks at whether something was waited for in vain, s."""
+"""Time between two checks of time limits, s."""
 
 
 class PolicyServer(GraspingNode):
@@ -40,7 +40,7 @@ class PolicyServer(GraspingNode):
         self._hold_switch = HoldSwitch()
 
     def configure(self) -> None:
-        """Connect with everybody, and hold still until a policy is there and trials are asked for."""
+        """Create topics and services; nothing moves until a policy is loaded and trials are started."""
         self._profile, self._lockstep = load_profile(self.setting("robot")), bool(self.setting("lockstep"))
         if problem := contradiction(self.setting("sim"), self._settings):
             raise UserError(problem)
@@ -57,28 +57,30 @@ class PolicyServer(GraspingNode):
         self._state = SessionState(self, self._trials, self._inbox)
         TrialSubscriptions(self, self._inbox, lambda: self._runner.running, self._runner.poll)
         self._inputs = DriverInputs(self, self._profile, self._on_measurement, self._commands.settle)
-        # After all topics: whoever answers a service has then discovered those that were created before its client.
+        # After all topics: a server that responds has discovered the topics that were created before its client.
         services = {name: f"grasp_monitor/{name}" for name in ("begin_trial", "end_trial")}
         services["reset"] = self.setting("reset_service")
         self._calls = TriggerCalls(self, services, self._runner.poll)
         self.create_service(Trigger, "~/start_session", self._on_start_session)
         self.create_service(Trigger, "~/start_trials", self._on_start_trials)
         self.create_service(Trigger, "~/stop", self._on_stop)
-        self._hold_switch.configure(self, lambda: self._abort("held", always_hold=True), lambda: self._say("idle"))
+        self._hold_switch.configure(
+            self, lambda: self._abort("held", always_hold=True), lambda: self._publish_state("idle")
+        )
         self.create_timer(POLL, self._poll, clock=self.wall_clock)
-        self._say(self._hold_switch.state)
+        self._publish_state(self._hold_switch.state)
         # Last, because loading the first policy takes seconds.
         self.create_subscription(String, "policy", self._on_policy, LATCHED)
 
     def _poll(self) -> None:
-        """Go on, or stop where the driver or perception has fallen silent in the middle of a trial."""
+        """Continue, or stop if the driver or perception has been silent in a trial for longer than the watchdog."""
         watched = self._runner.running and not (self._lockstep or self._machine.done)
         if watched and (silence := self.silence()):
             self._runner.stop()
             self._ended(f"the watchdog stopped the arm: {silence}")
         self._runner.poll()
 
-    # What arrives.
+    # Subscriptions.
 
     def _on_measurement(self, measurement: Measurement) -> None:
         self._inbox.put_measurement(measurement)
@@ -92,11 +94,11 @@ class PolicyServer(GraspingNode):
             return
         if self._trials.policy is None and not self._runner.running:
             self._trials.load_first_policy()
-            self._say("error" if self._trials.policy is None else self._hold_switch.state, self.problem)
+            self._publish_state("error" if self._trials.policy is None else self._hold_switch.state, self.problem)
         else:
-            self._say()
+            self._publish_state()
 
-    # What is asked for.
+    # Services.
 
     def _on_start_session(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return answer(response, self._start(new_session=True), f"session {self._trials.session}")
@@ -134,7 +136,7 @@ class PolicyServer(GraspingNode):
             self._trials.new_session()
         self.problem = ""
         self._counts["starts"] += 1
-        self._say("running")
+        self._publish_state("running")
         self._runner.start(self._trials.run(self.setting("trials") if settings.has_reset else 1, settings))
         return None
 
@@ -144,25 +146,25 @@ class PolicyServer(GraspingNode):
         return answer(response, None, "stopped" if was_running else "nothing was under way")
 
     def deactivate(self) -> None:
-        """Give up what is under way and hold the arm."""
+        """Abort the trials and hold the arm."""
         self._abort("stopped because policy_server was deactivated")
-        self._commands.forget_plan()  # nor is a hold sent later that still waits for joint states
+        self._commands.forget_plan()  # and forget a hold that still waits for joint states
 
     def _abort(self, reason: str, always_hold: bool = False) -> None:
         running = self._runner.running
         self._runner.stop()
         if running or always_hold:
             self._counts["aborted"] += running
-            if self.active:  # an inactive policy_server sends nothing, and yet remembers that it is held
+            if self.active:  # an inactive policy_server sends nothing, but remembers the hold
                 self._hold()
-            self._say(self._hold_switch.state, reason)
+            self._publish_state(self._hold_switch.state, reason)
 
     def _ended(self, problem: str | None) -> None:
         if problem is not None:
             self.fail(problem)
             self._counts["aborted"] += 1
             self._hold()
-        self._say("idle" if problem is None else "error", problem or "")
+        self._publish_state("idle" if problem is None else "error", problem or "")
 
     def _hold(self) -> None:
         self._commands.hold(None if self._machine.lost else self._inputs.joints(), self._inputs.fingers())
@@ -170,7 +172,7 @@ class PolicyServer(GraspingNode):
     # What TrialRunner requires (its TrialNode).
 
     def call(self, service: str) -> Callable[[], Trigger.Response | None]:
-        """Call `reset`, `begin_trial` or `end_trial`; the function returned tells the reply."""
+        """Call `reset`, `begin_trial` or `end_trial`; the function returned polls for the response."""
         if service == "reset":
             self._commands.forget_plan()  # the arm is moved by other means
         return self._calls.call(service)
@@ -187,10 +189,10 @@ class PolicyServer(GraspingNode):
             self._refusals = self._machine.refusals
             self.warn(f"the safety filter held the arm: {self._machine.last_refusal}")
         if transition.done:
-            self._say()
+            self._publish_state()
 
     def silence(self) -> str:
-        """What has not come for longer than the watchdog allows."""
+        """Return which input is silent for longer than the watchdog allows; "" if none is."""
         return self._inputs.silence(self.setting("watchdog"))
 
     def load(self, announcement: Announcement) -> LoadedPolicy:
@@ -201,17 +203,17 @@ class PolicyServer(GraspingNode):
         return policy
 
     def report(self, problem: str) -> None:
-        """Tell of a policy that could not be loaded."""
+        """Report a policy that could not be loaded."""
         self.fail(problem)
 
-    # What others see.
+    # State and figures.
 
-    def _say(self, state: str = "", reason: str = "") -> None:
+    def _publish_state(self, state: str = "", reason: str = "") -> None:
         """Publish the session's state; without one, what changed beside it."""
         self._state.publish(self._counts["starts"], state, reason)
 
     def figures(self) -> dict[str, Any]:
-        """For /diagnostics."""
+        """Return the figures for /diagnostics."""
         trials = self._trials
         return {
             "policy_version": trials.policy.version if trials.policy else "none",
@@ -226,7 +228,7 @@ class PolicyServer(GraspingNode):
         }
 
     def close(self) -> None:
-        """Leave no arm behind that goes on unguarded."""
+        """Hold the arm if trials are under way, and wait until the driver has the command."""
         if self._runner.running:
             self._abort("stopped because policy_server ended")
             self._commands.flush()

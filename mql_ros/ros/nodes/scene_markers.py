@@ -1,4 +1,4 @@
-"""The node `scene_markers`: shows RViz the object, where it was grasped and what came of it, and the workspace."""
+"""The node `scene_markers`: markers for RViz of the object, its grasps with their outcome, and the workspace."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from mql_ros.ros.messages.sensors import JointReader, PoseSample, read_pose
 from mql_ros.ros.messages.transition import Transition, read_transition
 
 PERIOD = 0.1
-"""Time between two pictures of the scene, s."""
+"""Time between two publications, s."""
 KEPT = 50
-"""Newest grasps that are shown."""
+"""Number of newest grasps that are shown."""
 WIDTH, HEIGHT = 0.07, 0.15
-"""Size of the cylinder that stands for the object, m: of the object nothing but its pose is known."""
+"""Size of the cylinder that stands for the object, m: only the object's pose is known."""
 POINT_SIZE = 0.015
 COLOURS = {None: (0.6, 0.6, 0.6), True: (0.1, 0.8, 0.2), False: (0.9, 0.15, 0.1)}
-"""Red, green, blue of a grasp, by whether it lifted the object; None while it is not known."""
+"""Red, green, blue of a grasp by whether it lifted the object; None while that is not known."""
 
 
 @dataclass
 class Grasp:
-    """Where the fingers closed."""
+    """A place where the fingers closed."""
 
     trial: int
     place: Array
-    """Tool in the object's frame [3], m, so that it stays on the object wherever that stands next."""
+    """Position of the tool in the object's frame [3], m: it moves with the object."""
     lifted: bool | None = None
 
 
@@ -52,7 +52,7 @@ class Grasps:
         self._session: int | None = None
 
     def add(self, transition: Transition, tool: Array, obj: PoseSample) -> None:
-        """A decision is over, with the tool at [3] m and the object at a pose, both in the base frame."""
+        """Add a decision that ended with the tool at [3], m, and the object at a pose, both in the base frame."""
         if transition.session != self._session:
             self._session = transition.session
             self.newest.clear()
@@ -67,7 +67,7 @@ class SceneMarkers(GraspingNode):
     """Markers on `scene_markers`, in the robot's base frame."""
 
     def configure(self) -> None:
-        """Listen to driver, perception and policy_server."""
+        """Subscribe to driver, perception and policy_server."""
         self._profile = load_profile(self.setting("robot"))
         self._reader = JointReader(self._profile)
         self._grasps = Grasps()
@@ -81,7 +81,7 @@ class SceneMarkers(GraspingNode):
         self.create_timer(PERIOD, self._show, clock=self.wall_clock)
 
     def _on_joints(self, message: JointState) -> None:
-        self._joints = message  # read when it is needed: a driver may send 500 a second
+        self._joints = message  # converted only when needed: a driver may publish at 500 Hz
 
     def _on_pose(self, message: PoseStamped) -> None:
         try:
@@ -108,21 +108,21 @@ class SceneMarkers(GraspingNode):
         self._markers.publish(MarkerArray(markers=markers))
 
     def _workspace(self) -> Marker:
-        """The box that the tool may be in."""
+        """Return the marker of the workspace, the box that the tool may be in."""
         lower, upper = self._profile.workspace_lower, self._profile.workspace_upper
         marker = self._marker("workspace", Marker.CUBE, upper - lower, (0.2, 0.5, 0.9), alpha=0.12)
         _put(marker.pose.position, (lower + upper) / 2)
         return marker
 
     def _standing(self, obj: PoseSample) -> Marker:
-        """A cylinder in the place of the object, whose frame is at its base."""
+        """Return a cylinder at the pose of the object, whose frame is at its base."""
         marker = self._marker("object", Marker.CYLINDER, (WIDTH, WIDTH, HEIGHT), (0.9, 0.7, 0.2), alpha=0.5)
         _put(marker.pose.position, obj.position + quaternion_to_matrix(obj.orientation)[:, 2] * HEIGHT / 2)
         _turn(marker, obj)
         return marker
 
     def _points(self, obj: PoseSample) -> Marker:
-        """The grasps as coloured points on the object."""
+        """Return the grasps as coloured points on the object."""
         marker = self._marker("grasps", Marker.SPHERE_LIST, (POINT_SIZE,) * 3, COLOURS[None], alpha=1.0)
         _put(marker.pose.position, obj.position)
         _turn(marker, obj)
@@ -135,14 +135,14 @@ class SceneMarkers(GraspingNode):
 
     def _marker(self, name: str, kind: int, size: Any, colour: tuple[float, float, float], alpha: float) -> Marker:
         marker = Marker(ns=name, type=kind, action=Marker.ADD, color=_colour(colour, alpha))
-        # Without a stamp RViz takes the newest transform, also where driver and wall have different clocks.
+        # Without a stamp RViz takes the newest transform, even if the driver has another clock.
         marker.header.frame_id = self._profile.base_frame
         marker.pose.orientation.w = 1.0
         marker.scale.x, marker.scale.y, marker.scale.z = (float(length) for length in size)
         return marker
 
     def figures(self) -> dict[str, Any]:
-        """For /diagnostics."""
+        """Return the figures for /diagnostics."""
         return {"grasps": len(self._grasps.newest)}
 
 
