@@ -279,8 +279,8 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     if not subject.has_replay:
         return f"the bundle {subject.bundle.path} carries no replay, which adaptation needs"
     from mql_ros.algorithm.adaptation.adapt import adapt
+    from mql_ros.algorithm.adaptation.config import load_adaptation
     from mql_ros.algorithm.experience.replay import Replay
-    from mql_ros.evaluation.adaptation_settings import load_adaptation
     from mql_ros.grasping.learning.grasp_search import GraspSearch, successful_grasps
     from mql_ros.grasping.learning.hindsight import labelled
     from mql_ros.grasping.learning.symmetry import shifted_sessions

@@ -179,7 +179,7 @@ class Demo:
 
     def _exploration(self) -> dict[str, Any]:
         """Parameters of the policy_server for the trials before an adaptation."""
-        from mql_ros.evaluation.adaptation_settings import load_adaptation
+        from mql_ros.algorithm.adaptation.config import load_adaptation
 
         config = load_adaptation()[1]
         return {"exploration": "search" if config.search else "noise", "exploration_noise": config.noise}

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mql_ros.algorithm.adaptation.config import AdaptationConfig
-    from mql_ros.algorithm.adaptation.exploration import ExplorationConfig
+    from mql_ros.algorithm.adaptation.config import AdaptationConfig, ExplorationConfig
     from mql_ros.evaluation.cases import Case
 
 HELP = "measure a policy on objects: without context, with context, and after adaptation, on matched seeds"
@@ -84,9 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the verb."""
+    from mql_ros.algorithm.adaptation.config import load_adaptation
     from mql_ros.core.files import check_writable, write_json
     from mql_ros.core.resources import share_path
-    from mql_ros.evaluation.adaptation_settings import load_adaptation
     from mql_ros.evaluation.runner import PartialResults, run_cases
     from mql_ros.evaluation.suites import check_alike, find_names, trained_on
     from mql_ros.grasping.robot.profile import load_profile

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, adapt
-from mql_ros.algorithm.adaptation.exploration import ExplorationConfig, HistoryLibrary
+from mql_ros.algorithm.adaptation.config import ExplorationConfig
+from mql_ros.algorithm.adaptation.exploration import HistoryLibrary
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session, joined
 from mql_ros.algorithm.policy_bundle import PolicyBundle, load_bundle

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from mql_ros.algorithm.adaptation.exploration import NO_EXPLORATION, ExplorationConfig, Explorer, Guide, HistoryLibrary
+from mql_ros.algorithm.adaptation.config import NO_EXPLORATION, ExplorationConfig
+from mql_ros.algorithm.adaptation.exploration import Explorer, Guide, HistoryLibrary
 from mql_ros.algorithm.context import ContextTracker
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.algorithm.td3 import TD3Learner

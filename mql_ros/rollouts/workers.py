@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mql_ros.algorithm.adaptation.exploration import ExplorationConfig
+from mql_ros.algorithm.adaptation.config import ExplorationConfig
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Learner

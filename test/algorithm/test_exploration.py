@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers.algorithm import A, O, filled_replay, small_learner
 
-from mql_ros.algorithm.adaptation.exploration import NO_EXPLORATION, ExplorationConfig, Explorer, HistoryLibrary
+from mql_ros.algorithm.adaptation.config import NO_EXPLORATION, ExplorationConfig
+from mql_ros.algorithm.adaptation.exploration import Explorer, HistoryLibrary
 from mql_ros.algorithm.context import ContextTracker
 from mql_ros.algorithm.experience.replay import Replay
 

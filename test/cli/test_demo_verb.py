@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mql_ros.algorithm.adaptation.config import load_adaptation
 from mql_ros.cli import main as cli
 from mql_ros.core.errors import UserError
-from mql_ros.evaluation.adaptation_settings import load_adaptation
 from mql_ros.reporting.demo_report import ObjectRun, PhaseRun, build_report
 
 

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from helpers.evaluation import result_of
 
-from mql_ros.algorithm.adaptation.exploration import ExplorationConfig
+from mql_ros.algorithm.adaptation.config import ExplorationConfig, load_adaptation
 from mql_ros.cli import main as cli
-from mql_ros.evaluation.adaptation_settings import load_adaptation
 from mql_ros.evaluation.cases import Case
 from mql_ros.reporting.evaluation import summarize
 from mql_ros.reporting.results.curves import reference_points

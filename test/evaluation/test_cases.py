@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from mql_ros.algorithm.adaptation.adapt import adapt
+from mql_ros.algorithm.adaptation.config import load_adaptation
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Config
 from mql_ros.evaluation import cases, from_scratch
-from mql_ros.evaluation.adaptation_settings import load_adaptation
 from mql_ros.evaluation.cases import Case, run_case
 from mql_ros.evaluation.from_scratch import train_from_scratch
 from mql_ros.evaluation.methods import METHODS

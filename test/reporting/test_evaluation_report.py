@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from helpers.evaluation import result_of
 
-from mql_ros.algorithm.adaptation.exploration import NO_EXPLORATION
-from mql_ros.evaluation.adaptation_settings import load_adaptation
+from mql_ros.algorithm.adaptation.config import NO_EXPLORATION, load_adaptation
 from mql_ros.evaluation.cases import Case
 from mql_ros.evaluation.methods import METHODS
 from mql_ros.reporting.evaluation import print_report, summarize

@@ -1,4 +1,4 @@
-"""config/nodes.yaml: every parameter described, in its range, and a mirror of what it configures."""
+"""Parameters of the nodes: each is described, in its range and used; those of the adaptation come from its settings."""
 
 import ast
 from dataclasses import fields
@@ -10,6 +10,7 @@ import pytest
 from mql_ros.algorithm.adaptation.adapt import AdaptationConfig
 from mql_ros.core.errors import UserError
 from mql_ros.core.resources import share_path
+from mql_ros.core.settings import descriptions
 from mql_ros.ros.base.parameters import (
     ADAPTATION,
     ParameterSpec,
@@ -57,10 +58,13 @@ def test_each_parameter_is_used_and_each_used_one_exists(entry) -> None:
 
 
 def test_the_adaptation_parameters_mirror_the_configuration() -> None:
-    plain = read_table(share_path("config", "nodes.yaml"))["adaptation_manager"]
-    defaults = {n.removeprefix(ADAPTATION): s.default for n, s in plain.items() if n.startswith(ADAPTATION)}
-    assert set(defaults) == {field.name for field in fields(AdaptationConfig)}
-    assert AdaptationConfig(**config_values(defaults)) == AdaptationConfig()
+    manager = parameter_table()["adaptation_manager"]
+    names = {name.removeprefix(ADAPTATION) for name in manager if name.startswith(ADAPTATION)}
+    assert names == {field.name for field in fields(AdaptationConfig)}
+    listed = read_table(share_path("config", "nodes.yaml"))["adaptation_manager"]
+    assert not any(name.startswith(ADAPTATION) for name in listed)
+    for name in names:
+        assert manager[ADAPTATION + name].description.startswith(descriptions(AdaptationConfig)[name])
 
 
 def test_config_adaptation_yaml_gives_the_defaults() -> None:
@@ -85,7 +89,7 @@ def test_values_are_taken_where_nothing_is_lost_and_refused_otherwise() -> None:
     assert share.coerced(1) == 1.0 and isinstance(share.coerced(1), float)
     assert share.complaint(1.5) == "parameter 'share' is 1.5; expected 0.0 to 1.0"
     assert share.complaint(float("nan")) is not None
-    assert "expected a number" in (share.complaint("half") or "")
+    assert "expected a finite number" in (share.complaint("half") or "")
     count = ParameterSpec("count", 1, "A count.", range=(0, 5))
     assert count.complaint(2) is None
     assert "expected an integer" in (count.complaint(2.0) or "")

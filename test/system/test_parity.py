@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from mql_ros.algorithm.adaptation.exploration import ExplorationConfig
+from mql_ros.algorithm.adaptation.config import ExplorationConfig
 from mql_ros.grasping.learning.grasp_search import GraspSearch
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.rollouts.rollout import PolicyAgent, run_session, successes

@@ -86,7 +86,7 @@ def test_sessions_survive_the_file(finished: Path, tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("roundz: 3", "did you mean 'rounds'"),
-        ("rounds: many", "expected int"),
+        ("rounds: many", "expected an integer"),
         ("- 1", "key: value"),
         ("a: [", "not YAML"),
     ],

@@ -93,7 +93,7 @@ def test_another_configuration_does_not_enter_the_folder_of_a_run(tmp_path, caps
     [
         (["--family", "half-cheetah"], "there is no benchmark family 'half-cheetah'; choose one of half-cheetah-dir"),
         (["--steps", "10"], "--steps belongs to --family"),
-        (["--family", "ant-dir", "--steps", "0"], "steps is 0; expected at least 1"),
+        (["--family", "ant-dir", "--steps", "0"], "'steps' is 0; expected at least 1"),
         (["--family", "ant-dir", "--config", "/nowhere.yaml"], "/nowhere.yaml cannot be read"),
     ],
     ids=["family", "no family", "steps", "file"],

@@ -9,7 +9,6 @@ Or a guide that knows what the task's actions mean searches where old successes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,42 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from mql_ros.algorithm.adaptation.adapt import transition_features
+from mql_ros.algorithm.adaptation.config import ExplorationConfig
 from mql_ros.algorithm.adaptation.propensity import PropensityConfig, fit_logistic, importance_ratio
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.networks import ContextEncoder
-
-
-@dataclass(frozen=True)
-class ExplorationConfig:
-    """Settings of exploration; noise alone is the published way."""
-
-    noise: float = 0.2
-    """Standard deviation of the noise on each entry of an action."""
-    persistence: float = 0.0
-    """Correlation of the noise between two steps of a block: 0 independent, 1 the same noise throughout."""
-    recall: float = 0.0
-    """Probability of beginning a block with a recalled history while nothing has succeeded ..."""
-    recall_after: int = 5
-    """... once so many blocks have failed."""
-    recall_by: str = "even"
-    """"even": old tasks are drawn evenly; "propensity": by the mean importance ratio of their data."""
-    candidates: int = 8
-    """Histories drawn for a recall; the one whose first action is farthest from those that failed is taken."""
-    success_return: float = 0.5
-    """Reward of a whole block from which on it counts as successful."""
-    search: bool = False
-    """Whether a guide that knows the task leads, where there is one (for grasping, `grasping.grasp_search`)."""
-
-    def __post_init__(self) -> None:
-        if not self.noise >= 0.0 or not 0.0 <= self.persistence <= 1.0 or not 0.0 <= self.recall <= 1.0:
-            raise ValueError("noise must not be negative, and persistence and recall must be in [0, 1].")
-        if self.recall_by not in ("even", "propensity") or min(self.candidates, self.recall_after) < 1:
-            raise ValueError(
-                f"recall_by is {self.recall_by!r}; expected 'even' or 'propensity', and candidates, recall_after >= 1."
-            )
-
-
-NO_EXPLORATION = ExplorationConfig(noise=0.0)
 
 
 class Guide(Protocol):

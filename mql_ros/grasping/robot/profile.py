@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from mql_ros.core.errors import UserError
+from mql_ros.core.settings import build, setting
 from mql_ros.grasping.motion.kinematics import Chain, tool_down
 from mql_ros.grasping.robot.profile_file import find_profile, read_profile
 from mql_ros.grasping.types import Array
 
-_KEYS = {
-    "name", "urdf", "base_frame", "tool_frame", "control_mode", "topics", "joints", "tool", "gripper", "home",
-    "home_tool", "workspace", "clearance", "control_period", "guard_force", "policies_from", "based_on",
-}  # fmt: skip
-_POSE_KEYS = {"xyz", "rpy"}
-_JOINT_KEYS = {"name", "lower", "upper", "velocity", "acceleration", "jerk"} | _POSE_KEYS
+Vector = tuple[float, float, float]
 CONTROL_MODES = ("joint_trajectory",)
 """How the arm takes commands; trajectories that end at rest are the one way in which silence means hold."""
 GRIPPER_COMMANDS = ("joint_trajectory", "position_trajectory", "width_force")
@@ -43,9 +36,9 @@ class Topics:
 class Clearance:
     """The arm as capsules between its joints, and how far they must stay from each other and from the table, m."""
 
-    link_radius: float
-    between_links: float
-    table: float
+    link_radius: float = setting(low=0)
+    between_links: float = setting(low=0)
+    table: float = setting(low=0)
     """Above z = 0 of the base frame; links from the third joint on, but not the hand, whose tool has its own box."""
 
 
@@ -156,160 +149,133 @@ def load_profile(name: str) -> RobotProfile:
     path = find_profile(name)
     data, sha256 = read_profile(path)
     try:
-        return replace(_profile(data), sha256=sha256)
-    except _WrongValueError as error:
-        raise UserError(f"robot profile {path.name}: {error}; compare config/robots/panda.yaml") from error
+        return replace(_profile(build(_File, data, f"robot profile {path.name}")), sha256=sha256)
+    except UserError as error:
+        hint = "" if str(error).endswith("?") else "; compare config/robots/panda.yaml"
+        raise UserError(f"{error}{hint}") from error
 
 
-class _WrongValueError(ValueError):
-    """Says which key of a profile is wrong, and what was expected."""
+@dataclass(frozen=True)
+class _Pose:
+    xyz: Vector | None = None
+    rpy: Vector | None = None
+
+    def origin(self) -> dict[str, Array]:
+        return {k: np.array(v) for k, v in (("xyz", self.xyz), ("rpy", self.rpy)) if v is not None}
 
 
-def _profile(data: dict) -> RobotProfile:
-    check_keys("robot profile", data, _KEYS)
-    joints = _get(data, "joints")
-    if not isinstance(joints, list) or not joints or not all(isinstance(joint, dict) for joint in joints):
-        raise _WrongValueError("'joints' is not a list of joints such as {name: joint1, xyz: [0, 0, 0], ...}")
-    for joint in joints:
-        check_keys("joint in robot profile", joint, _JOINT_KEYS)
-    gripper = _section(data, "gripper", {"joints", "max_width", "max_force", "max_speed", "command", "urdf", "mount"})
-    tool = _section(data, "tool", _POSE_KEYS)
-    clearance = _section(data, "clearance", {f.name for f in fields(Clearance)})
-    topics = _section(data, "topics", {f.name for f in fields(Topics)}) if "topics" in data else {}
-    home_tool = _section(data, "home_tool", {"xyz"})
-    workspace = _section(data, "workspace", {"lower", "upper"})
-    lower = np.array([_number(j, "lower", f"joints[{i}].lower") for i, j in enumerate(joints)])
-    upper = np.array([_number(j, "upper", f"joints[{i}].upper") for i, j in enumerate(joints)])
-    for i in np.flatnonzero(lower >= upper):
-        raise _WrongValueError(f"'joints[{i}].lower' is not below 'joints[{i}].upper'")
-    box = _numbers(workspace, "lower", 3, "workspace.lower"), _numbers(workspace, "upper", 3, "workspace.upper")
-    if not (box[0] < box[1]).all():
-        raise _WrongValueError("'workspace.lower' is not below 'workspace.upper'")
-    origins = [_origin(joint, f"joints[{i}]") for i, joint in enumerate(joints)]
-    fingers = _names(gripper, "joints", "gripper.joints")
-    if len(fingers) != 2:
-        raise _WrongValueError("'gripper.joints' is not a list of two joint names")
+@dataclass(frozen=True, kw_only=True)
+class _Joint(_Pose):
+    name: str
+    lower: float
+    upper: float
+    velocity: float = setting(above=0)
+    acceleration: float = setting(above=0)
+    jerk: float = setting(above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Mount(_Pose):
+    link: str
+
+
+@dataclass(frozen=True)
+class _Gripper:
+    joints: tuple[str, str]
+    max_width: float = setting(above=0)
+    max_force: float = setting(above=0)
+    max_speed: float = setting(above=0)
+    command: str = setting(choices=GRIPPER_COMMANDS)
+    urdf: str | None = None
+    mount: _Mount | None = None
+
+    def __post_init__(self) -> None:
+        if self.urdf is not None and self.mount is None:
+            raise ValueError("the key 'gripper.mount' is missing")
+        if self.urdf is None and self.mount is not None:
+            raise ValueError("'gripper.mount' says where a gripper sits, but 'gripper.urdf' is missing")
+
+
+@dataclass(frozen=True)
+class _Home:
+    xyz: Vector
+
+
+@dataclass(frozen=True)
+class _Workspace:
+    lower: Vector
+    upper: Vector
+
+
+@dataclass(frozen=True)
+class _File:
+    """A profile as its file gives it, together with those that it is based on."""
+
+    name: str
+    urdf: str
+    base_frame: str
+    tool_frame: str
+    joints: tuple[_Joint, ...]
+    tool: _Pose
+    gripper: _Gripper
+    home: tuple[float, ...]
+    home_tool: _Home
+    workspace: _Workspace
+    clearance: Clearance
+    control_mode: str = setting(choices=CONTROL_MODES)
+    control_period: float = setting(above=0)
+    guard_force: float = setting(above=0)
+    topics: Topics = Topics()
+    policies_from: tuple[str, ...] = ()
+    based_on: None = None
+    """Known here for the sake of misspelled keys; `read_profile` has followed it."""
+
+    def __post_init__(self) -> None:
+        for i, joint in enumerate(self.joints):
+            if joint.lower >= joint.upper:
+                raise ValueError(f"'joints[{i}].lower' is not below 'joints[{i}].upper'")
+        if any(low >= high for low, high in zip(self.workspace.lower, self.workspace.upper, strict=True)):
+            raise ValueError("'workspace.lower' is not below 'workspace.upper'")
+        if len(self.home) != len(self.joints):
+            raise ValueError(f"'home' is {list(self.home)}; expected a list of {len(self.joints)} finite numbers")
+
+
+def _profile(file: _File) -> RobotProfile:
+    joints, gripper = file.joints, file.gripper
+    lower, upper = np.array([joint.lower for joint in joints]), np.array([joint.upper for joint in joints])
+    mount = gripper.mount
     return RobotProfile(
-        name=_text(data, "name"),
-        urdf=_text(data, "urdf"),
-        gripper_urdf=_text(gripper, "urdf", "gripper.urdf") if "urdf" in gripper else None,
-        gripper_mount=_mount(gripper),
-        base_frame=_text(data, "base_frame"),
-        tool_frame=_text(data, "tool_frame"),
-        joint_names=tuple(_text(j, "name", f"joints[{i}].name") for i, j in enumerate(joints)),
-        finger_names=tuple(fingers),
+        name=file.name,
+        urdf=file.urdf,
+        gripper_urdf=gripper.urdf,
+        gripper_mount=None if mount is None else Mount(mount.link, *_pose(mount)),
+        base_frame=file.base_frame,
+        tool_frame=file.tool_frame,
+        joint_names=tuple(joint.name for joint in joints),
+        finger_names=gripper.joints,
         lower=lower,
         upper=upper,
-        velocity=_limits(joints, "velocity"),
-        acceleration=_limits(joints, "acceleration"),
-        jerk=_limits(joints, "jerk"),
-        chain=Chain.from_origins(origins, _origin(tool, "tool"), lower, upper),
-        max_width=_positive(gripper, "max_width", "gripper.max_width"),
-        max_force=_positive(gripper, "max_force", "gripper.max_force"),
-        finger_speed=_positive(gripper, "max_speed", "gripper.max_speed"),
-        home_guess=_numbers(data, "home", len(joints)),
-        home_position=_numbers(home_tool, "xyz", 3, "home_tool.xyz"),
-        workspace_lower=box[0],
-        workspace_upper=box[1],
-        control_period=_positive(data, "control_period"),
-        guard_force=_positive(data, "guard_force"),
-        clearance=Clearance(**{f.name: _distance(clearance, f.name, "clearance") for f in fields(Clearance)}),
-        topics=Topics(**{name: _text(topics, name, f"topics.{name}") for name in topics}),
-        gripper_command=_choice(gripper, "command", GRIPPER_COMMANDS, "gripper.command"),
-        control_mode=_choice(data, "control_mode", CONTROL_MODES),
-        policies_from=tuple(_names(data, "policies_from")) if "policies_from" in data else (),
+        velocity=np.array([joint.velocity for joint in joints]),
+        acceleration=np.array([joint.acceleration for joint in joints]),
+        jerk=np.array([joint.jerk for joint in joints]),
+        chain=Chain.from_origins([joint.origin() for joint in joints], file.tool.origin(), lower, upper),
+        max_width=gripper.max_width,
+        max_force=gripper.max_force,
+        finger_speed=gripper.max_speed,
+        home_guess=np.array(file.home),
+        home_position=np.array(file.home_tool.xyz),
+        workspace_lower=np.array(file.workspace.lower),
+        workspace_upper=np.array(file.workspace.upper),
+        control_period=file.control_period,
+        guard_force=file.guard_force,
+        clearance=file.clearance,
+        topics=file.topics,
+        gripper_command=gripper.command,
+        control_mode=file.control_mode,
+        policies_from=file.policies_from,
     )
 
 
-def _mount(gripper: dict) -> Mount | None:
-    if "urdf" not in gripper:
-        if "mount" in gripper:
-            raise _WrongValueError("'gripper.mount' says where a gripper sits, but 'gripper.urdf' is missing")
-        return None
-    mount = _section(gripper, "mount", {"link"} | _POSE_KEYS, "gripper.mount")
-    pose = {key: np.zeros(3) for key in _POSE_KEYS} | _origin(mount, "gripper.mount")
-    return Mount(_text(mount, "link", "gripper.mount.link"), pose["xyz"], pose["rpy"])
-
-
-def _limits(joints: list[dict], key: str) -> Array:
-    return np.array([_positive(joint, key, f"joints[{i}].{key}") for i, joint in enumerate(joints)])
-
-
-def _choice(data: dict, key: str, choices: tuple[str, ...], label: str = "") -> str:
-    value = _text(data, key, label)
-    if value not in choices:
-        raise _WrongValueError(f"'{label or key}' is '{value}'; expected {' or '.join(choices)}")
-    return value
-
-
-def _get(data: dict, key: str, label: str = "") -> Any:
-    if key not in data:
-        raise _WrongValueError(f"the key '{label or key}' is missing")
-    return data[key]
-
-
-def _section(data: dict, key: str, known: set[str], label: str = "") -> dict:
-    section = _get(data, key, label)
-    if not isinstance(section, dict):
-        raise _WrongValueError(f"'{label or key}' is {section!r}; expected keys {', '.join(sorted(known))} below it")
-    check_keys(f"'{label or key}' in robot profile", section, known)
-    return section
-
-
-def _text(data: dict, key: str, label: str = "") -> str:
-    value = _get(data, key, label)
-    if not isinstance(value, str) or not value:
-        raise _WrongValueError(f"'{label or key}' is {value!r}; expected a name")
-    return value
-
-
-def _names(data: dict, key: str, label: str = "") -> list[str]:
-    values = _get(data, key, label)
-    if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
-        raise _WrongValueError(f"'{label or key}' is {values!r}; expected a list of names")
-    return values
-
-
-def _number(data: dict, key: str, label: str = "") -> float:
-    value = _get(data, key, label)
-    if not _is_number(value):
-        raise _WrongValueError(f"'{label or key}' is {value!r}; expected a finite number")
-    return float(value)
-
-
-def _positive(data: dict, key: str, label: str = "") -> float:
-    value = _number(data, key, label)
-    if value <= 0.0:
-        raise _WrongValueError(f"'{label or key}' is {value}; expected more than 0")
-    return value
-
-
-def _distance(data: dict, key: str, section: str) -> float:
-    value = _number(data, key, f"{section}.{key}")
-    if value < 0.0:
-        raise _WrongValueError(f"'{section}.{key}' is {value}; expected 0 or more")
-    return value
-
-
-def _numbers(data: dict, key: str, count: int, label: str = "") -> Array:
-    values = _get(data, key, label)
-    if not isinstance(values, list) or len(values) != count or not all(_is_number(v) for v in values):
-        raise _WrongValueError(f"'{label or key}' is {values!r}; expected a list of {count} finite numbers")
-    return np.array(values, dtype=float)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _origin(data: dict, label: str) -> dict[str, Array]:
-    return {k: _numbers(data, k, 3, f"{label}.{k}") for k in ("xyz", "rpy") if k in data}
-
-
-def check_keys(what: str, data: dict, known: set[str]) -> None:
-    """Raise UserError for a key that does not exist, naming the nearest that does."""
-    for key in data:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), sorted(known), n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(sorted(known))}"
-            raise UserError(f"{what}: unknown key '{key}'; {hint}")
+def _pose(pose: _Pose) -> tuple[Array, Array]:
+    origin = pose.origin()
+    return origin.get("xyz", np.zeros(3)), origin.get("rpy", np.zeros(3))

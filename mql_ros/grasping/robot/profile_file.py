@@ -6,10 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mql_ros.core.errors import UserError
 from mql_ros.core.resources import share_path
+from mql_ros.core.settings import parse_yaml
 
 
 def find_profile(name: str, folder: Path = Path(), asked_by: str = "") -> Path:
@@ -30,14 +29,12 @@ def read_profile(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, An
     """
     if (real := path.resolve()) in above:
         raise UserError(f"robot profile {above[-1].name}: 'based_on' leads back to {path.name}")
+    what = f"robot profile {path.name}"
     try:
         content = path.read_bytes()
-        data = yaml.safe_load(content)
-    except (OSError, yaml.YAMLError) as error:
-        reason = str(error).replace("\n", " ")
-        raise UserError(f"robot profile {path.name} cannot be read as YAML: {reason}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"robot profile {path.name}: expected `key: value` lines; compare config/robots/panda.yaml")
+    except OSError as error:
+        raise UserError(f"{what} cannot be read ({error.strerror}); choose another") from error
+    data = parse_yaml(content, what)
     _find_urdf(data, real.parent)
     _find_urdf(data.get("gripper"), real.parent)
     if "based_on" not in data:

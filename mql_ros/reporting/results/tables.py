@@ -178,7 +178,7 @@ def exploration_label(settings: Mapping[str, Any]) -> str:
     """The settings of exploration that differ from plain noise."""
     from dataclasses import asdict
 
-    from mql_ros.algorithm.adaptation.exploration import ExplorationConfig
+    from mql_ros.algorithm.adaptation.config import ExplorationConfig
 
     usual = asdict(ExplorationConfig())
     chosen = settings.get("exploration") or {"noise": settings["noise"]}

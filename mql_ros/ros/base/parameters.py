@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mql_ros.algorithm.adaptation.config import AdaptationConfig, load_adaptation
 from mql_ros.core.errors import UserError
 from mql_ros.core.resources import share_path
-from mql_ros.grasping.robot.profile import check_keys
+from mql_ros.core.settings import TYPE_WORDS, Allowed, allowed, check_keys, descriptions, nearest
 
 Value = bool | int | float | str
 
@@ -52,31 +52,33 @@ class ParameterSpec:
     def complaint(self, value: Any) -> str | None:
         """What is wrong with a value, in one sentence; None when nothing is."""
         if type(value) is not type(self.default):
-            expected = {bool: "true or false", int: "an integer", float: "a number", str: "a word"}
-            return f"parameter '{self.name}' is {value!r}; expected {expected[type(self.default)]}"
-        if self.range is not None and not self.range[0] <= float(value) <= self.range[1]:
-            return f"parameter '{self.name}' is {value}; expected {self.range[0]} to {self.range[1]}"
-        if self.choices and value not in self.choices:
-            return f"parameter '{self.name}' is '{value}'; expected {' or '.join(self.choices)}"
-        return None
+            return f"parameter '{self.name}' is {value!r}; expected {TYPE_WORDS[type(self.default)]}"
+        low, high = self.range or (None, None)
+        expected = Allowed(low, high, choices=self.choices).expected(value)
+        shown = repr(value) if isinstance(value, str) else value
+        return None if expected is None else f"parameter '{self.name}' is {shown}; expected {expected}"
 
 
 @cache
 def parameter_table() -> dict[str, dict[str, ParameterSpec]]:
-    """Parameters by node and name; UserError names what is wrong in config/nodes.yaml or config/adaptation.yaml."""
+    """Return the parameters by node and name: those of config/nodes.yaml, and of AdaptationConfig for its node."""
     table = read_table(share_path("config", "nodes.yaml"))
-    manager = table["adaptation_manager"]
-    for key, value in yaml.safe_load(share_path("config", "adaptation.yaml").read_text()).items():
-        name = ADAPTATION + key
-        if key.startswith("exploration_"):  # of the trials before an adaptation; whoever starts those sets it
-            continue
-        if name not in manager:
-            raise UserError(f"config/adaptation.yaml: unknown key '{key}'; known are those of adaptation_manager")
-        tuned = manager[name].coerced(0.0 if value is None else value)
-        if (complaint := manager[name].complaint(tuned)) is not None:
-            raise UserError(f"config/adaptation.yaml: {complaint}")
-        manager[name] = replace(manager[name], default=tuned)
+    table["adaptation_manager"] |= _adaptation_specs(load_adaptation()[0])
     return table
+
+
+def _adaptation_specs(config: AdaptationConfig) -> dict[str, ParameterSpec]:
+    """Return a parameter for each setting: a number that may be a word as a word, and 0 for None."""
+    specs, described = {}, descriptions(AdaptationConfig)
+    for one in fields(config):
+        value, allows = getattr(config, one.name), allowed(one)
+        is_word = isinstance(one.default, str)
+        limits = None if is_word or allows.low is None or allows.high is None else (allows.low, allows.high)
+        choices = allows.choices if is_word and limits is None and allows.low is None else ()
+        default = str(value) if is_word else 0.0 if value is None else value
+        name = ADAPTATION + one.name
+        specs[name] = ParameterSpec(name, default, described[one.name], limits, choices)
+    return specs
 
 
 def read_table(path: Path) -> dict[str, dict[str, ParameterSpec]]:
@@ -142,9 +144,7 @@ def unknown_parameter(given: Iterable[str]) -> str | None:
     for name in given:
         if name in known or name in _EVERY_NODE or name.startswith("qos_overrides."):
             continue
-        near = difflib.get_close_matches(name, sorted(known), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}"
-        return f"unknown parameter '{name}'; {hint}"
+        return f"unknown parameter '{name}'; {nearest(name, known)}"
     return None
 
 

@@ -124,7 +124,8 @@ class TrialRunner:
 
     def _choose_exploration(self, settings: TrialSettings) -> None:
         """One explorer serves a session, as in one process (mql_ros.rollouts.rollout.PolicyAgent)."""
-        from mql_ros.algorithm.adaptation.exploration import ExplorationConfig, Explorer  # with torch, as the policy is
+        from mql_ros.algorithm.adaptation.config import ExplorationConfig
+        from mql_ros.algorithm.adaptation.exploration import Explorer  # with torch, as the policy is
 
         assert self.policy is not None
         seed, search = settings.exploration_seed, settings.exploration == "search"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Config
-from mql_ros.core.errors import UserError
-from mql_ros.grasping.robot.profile import check_keys
+from mql_ros.core.settings import build, read_yaml
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,11 @@ class TrainingConfig:
     """Training objects on which the finished policy is measured."""
     replay_sessions: int = 200
     """Sessions that the bundle carries for adaptation, the newest first."""
-    network: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict, metadata={"overrides": NetworkConfig})
     """Overrides of mql_ros.algorithm.networks.NetworkConfig."""
-    clone: dict[str, Any] = field(default_factory=dict)
+    clone: dict[str, Any] = field(default_factory=dict, metadata={"overrides": TD3Config})
     """Overrides of mql_ros.algorithm.td3.TD3Config while cloning."""
-    td3: dict[str, Any] = field(default_factory=dict)
+    td3: dict[str, Any] = field(default_factory=dict, metadata={"overrides": TD3Config})
     """Overrides of mql_ros.algorithm.td3.TD3Config afterwards."""
 
     def clone_weight(self, number: int) -> float:
@@ -84,27 +81,6 @@ class TrainingConfig:
 
 
 def load_training_config(path: str) -> TrainingConfig:
-    """Read a YAML file; UserError names an unknown key and the nearest known one."""
-    file = Path(path)
-    if not file.is_file():
-        raise UserError(f"training configuration {path} does not exist; give a file such as config/training/grasp.yaml")
-    try:
-        data = yaml.safe_load(file.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"training configuration {path} is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"training configuration {path}: expected `key: value` lines")
-    check_keys(f"training configuration {path}", data, {f.name for f in fields(TrainingConfig)})
-    for f in fields(TrainingConfig):
-        if f.name in data:
-            wanted = type(getattr(TrainingConfig(), f.name))
-            value = data[f.name]
-            if wanted is float and isinstance(value, int):
-                data[f.name] = float(value)
-            elif not isinstance(value, wanted):
-                raise UserError(f"training configuration {path}: {f.name} is {value!r}; expected {wanted.__name__}")
-    for name, kind in (("network", NetworkConfig), ("clone", TD3Config), ("td3", TD3Config)):
-        check_keys(f"training configuration {path}: {name}", data.get(name, {}), {f.name for f in fields(kind)})
-    if "hidden_sizes" in data.get("network", {}):
-        data["network"]["hidden_sizes"] = tuple(data["network"]["hidden_sizes"])
-    return TrainingConfig(**data)
+    """Read a YAML file; UserError names the key that is wrong."""
+    what = f"training configuration {path}"
+    return build(TrainingConfig, read_yaml(Path(path), what, "config/training/grasp.yaml"), what)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Config
 from mql_ros.core.errors import UserError
-from mql_ros.grasping.robot.profile import check_keys
+from mql_ros.core.settings import build, read_yaml, setting
 from mql_ros.training.locomotion.families import HORIZON
 
 
@@ -21,41 +19,41 @@ class BenchmarkConfig:
 
     family: str
     """Name of the task family."""
-    seed: int = 1
+    seed: int = setting(1, low=0)
     """Seed of networks, draws, starts and noise."""
-    task_seed: int = 1
+    task_seed: int = setting(1, low=0)
     """Seed of the training and test tasks: runs with different seeds share them."""
-    steps: int = 200_000
+    steps: int = setting(200_000, low=1)
     """Environment steps of the run; rounded up to whole rounds."""
-    environments: int = 10
+    environments: int = setting(10, low=1)
     """Environments that act side by side, in one batch."""
-    session_episodes: int = 2
+    session_episodes: int = setting(2, low=1)
     """Episodes of 200 steps with one task in a row; the history runs across them."""
-    block_length: int = 10
+    block_length: int = setting(10, low=1)
     """Steps of a block; one recurrent pass serves all its transitions."""
-    history_blocks: int = 1
+    history_blocks: int = setting(1, low=0)
     """Blocks before the present one that the context sees."""
-    batch_blocks: int = 26
+    batch_blocks: int = setting(26, low=1)
     """Blocks in a batch."""
     updates_per_step: float = 0.5
     """TD3 updates for one environment step."""
-    warmup_steps: int = 4000
+    warmup_steps: int = setting(4000, low=0)
     """Steps with random actions and no updates, at the start."""
     exploration_noise: float = 0.2
     """Standard deviation of the noise on actions while collecting."""
     reward_scale: float = 1.0
     """Factor on the rewards that are learned from; returns are reported without it."""
-    evaluate_every: int = 4000
+    evaluate_every: int = setting(4000, low=1)
     """Steps between two evaluations, at least those of a round."""
-    evaluation_episodes: int = 2
+    evaluation_episodes: int = setting(2, low=1)
     """Episodes in a row, history included, with each test task."""
-    evaluation_repeats: int = 1
+    evaluation_repeats: int = setting(1, low=1)
     """Sessions with each test task."""
-    checkpoint_every: int = 20_000
+    checkpoint_every: int = setting(20_000, low=1)
     """Steps between two checkpoints, at least those of a round."""
-    network: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict, metadata={"overrides": NetworkConfig})
     """Overrides of mql_ros.algorithm.networks.NetworkConfig."""
-    td3: dict[str, Any] = field(default_factory=dict)
+    td3: dict[str, Any] = field(default_factory=dict, metadata={"overrides": TD3Config})
     """Overrides of mql_ros.algorithm.td3.TD3Config."""
 
     @property
@@ -69,32 +67,10 @@ class BenchmarkConfig:
 
 
 def load_benchmark_config(path: str | Path, family: str, **overrides: Any) -> BenchmarkConfig:
-    """Read a YAML file; what is overridden by None stays. UserError names an unknown key and the nearest known one."""
+    """Read a YAML file; what is overridden by None stays. UserError names the key that is wrong."""
     what = f"benchmark configuration {path}"
-    try:
-        data = yaml.safe_load(Path(path).read_text()) or {}
-    except OSError as error:
-        raise UserError(f"{what} cannot be read ({error.strerror}); give a file such as config/training/...") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{what} is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{what}: expected `key: value` lines")
-    check_keys(what, data, {f.name for f in fields(BenchmarkConfig)})
+    data = read_yaml(Path(path), what, "config/training/ant-goal.yaml")
     if data.get("family", family) != family:
         raise UserError(f"{what} is for the family '{data['family']}', not for '{family}'; choose the other file")
-    values = data | {"family": family} | {name: value for name, value in overrides.items() if value is not None}
-    defaults = BenchmarkConfig(family)
-    for name, value in values.items():
-        wanted = type(getattr(defaults, name))
-        if wanted is float and isinstance(value, int):
-            values[name] = float(value)
-        elif not isinstance(value, wanted) or isinstance(value, bool):
-            raise UserError(f"{what}: {name} is {value!r}; expected {wanted.__name__}")
-        elif wanted is int and value < (0 if name in _MAY_BE_ZERO else 1):
-            raise UserError(f"{what}: {name} is {value}; expected at least {0 if name in _MAY_BE_ZERO else 1}")
-    for name, kind in (("network", NetworkConfig), ("td3", TD3Config)):
-        check_keys(f"{what}: {name}", values.get(name, {}), {f.name for f in fields(kind)})
-    return BenchmarkConfig(**values)
-
-
-_MAY_BE_ZERO = ("seed", "task_seed", "history_blocks", "warmup_steps")
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return build(BenchmarkConfig, data | {"family": family} | given, what)
