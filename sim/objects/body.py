@@ -9,6 +9,7 @@ import numpy as np
 
 from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
 from mql_ros.grasping.types import Array
+from mql_sim.objects.solid import combined, convex
 from mql_sim.objects.thing import Thing
 from mql_sim.world.bullet import BulletClient, pybullet
 
@@ -16,6 +17,8 @@ MARGIN = 0.001
 """Thickness that Bullet adds around each hull, m; hulls are made thinner by as much."""
 THINNEST = 0.0005
 """Half the thickness that is left of a hull, m."""
+MOST_TRIANGLES = 40_000
+"""Triangles of a surface that is drawn as it is; Bullet takes 131,072 vertices."""
 SPINNING_FRICTION, ROLLING_FRICTION = 0.002, 0.0002
 
 
@@ -31,15 +34,7 @@ def create_body(client: BulletClient, thing: Thing, *, visible: bool = True) -> 
         file = Path(folder) / "parts.obj"
         file.write_text(_hulls(thing))
         shape = client.createCollisionShape(pybullet.GEOM_MESH, fileName=str(file))
-    if visible:
-        look = client.createVisualShape(
-            pybullet.GEOM_MESH,
-            vertices=thing.solid.vertices.tolist(),
-            indices=thing.solid.faces.ravel().tolist(),
-            rgbaColor=thing.color,
-        )
-    else:  # without any, Bullet would draw what collides
-        look = client.createVisualShape(pybullet.GEOM_BOX, halfExtents=[0.0, 0.0, 0.0])
+    look = _look(client, thing) if visible else _nothing(client)
     body = client.createMultiBody(
         thing.mass,
         shape,
@@ -56,6 +51,30 @@ def create_body(client: BulletClient, thing: Thing, *, visible: bool = True) -> 
         rollingFriction=ROLLING_FRICTION,
     )
     return int(body)
+
+
+def _look(client: BulletClient, thing: Thing) -> int:
+    """Visual shape of a thing's surface, or of its parts if the surface is too fine."""
+    solid = thing.solid
+    if len(solid.faces) > MOST_TRIANGLES:
+        solid = combined([convex(part) for part in solid.parts])
+    corners = solid.vertices[solid.faces]  # no vertex is shared, so that edges look sharp
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-12)
+    return int(
+        client.createVisualShape(
+            pybullet.GEOM_MESH,
+            vertices=corners.reshape(-1, 3).tolist(),
+            indices=list(range(corners.size // 3)),
+            normals=np.repeat(normals, 3, axis=0).tolist(),
+            rgbaColor=thing.color,
+        )
+    )
+
+
+def _nothing(client: BulletClient) -> int:
+    """Visual shape that is not seen; without any, Bullet would draw what collides."""
+    return int(client.createVisualShape(pybullet.GEOM_BOX, halfExtents=[0.0, 0.0, 0.0]))
 
 
 def place_body(client: BulletClient, body: int, thing: Thing, position: Array, orientation: Array) -> None:

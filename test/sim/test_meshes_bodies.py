@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,13 @@ def test_a_thing_is_seen_in_its_colour(table: BulletClient) -> None:
     shown = np.reshape(colors, (48, 48, 4))[np.reshape(bodies, (48, 48)) == 1]
     assert len(shown) > 100
     assert shown[:, 0].mean() > 1.5 * shown[:, 2].mean()
+
+
+def test_a_surface_too_fine_for_pictures_is_drawn_as_its_parts(table: BulletClient) -> None:
+    block = thing_from_solid("block", box([0.05] * 3), mass=0.2)
+    faces = np.tile(block.solid.faces, (5000, 1))
+    body = create_body(table, replace(block, solid=replace(block.solid, faces=faces)))
+    assert len(table.getVisualShapeData(body)) == 1
 
 
 def test_the_mug_is_open_and_the_can_is_not(table: BulletClient) -> None:
