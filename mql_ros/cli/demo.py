@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import io
-import json
-import shutil
-import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 HELP = "bring the ROS 2 graph up in simulation, try new objects, adapt, try them again, and write a report"
 
 DEFAULT_OBJECTS = ("bottle", "carafe", "thermos")
-PICTURED = {"zero-shot": "first trial", "adapted": "first adapted trial"}
-"""Phases whose first trial is pictured, and how the pictures call it."""
-CAMERA_PERIODS = 4
-"""Control periods between two pictures."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,14 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from mql_ros.core.errors import UserError
-    from mql_ros.core.files import new_directory
     from mql_ros.core.resources import share_path
     from mql_ros.grasping.robot.profile import load_profile
+    from mql_ros.reporting.demo import run_demo
     from mql_ros.ros.bringup.processes import check_ros
     from mql_ros.ros.policies.policy_loading import check_bundle
     from mql_sim.objects.catalogue import find_object
 
-    started = time.monotonic()
     out = Path(arguments.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is not empty; give --out a new directory, or remove it")
@@ -68,218 +57,6 @@ def main(arguments: argparse.Namespace) -> int:
     profile = load_profile(arguments.robot)
     check_bundle(policy, profile.name, *profile.policies_from)
     check_ros()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be made ({error.strerror}); choose another directory") from error
-    with new_directory(out) as work:
-        try:
-            Demo(names, arguments.trials, arguments.seed, policy, arguments.robot, work, started).run()
-        except UserError as error:
-            # What the nodes said is all that explains such an error: it is kept, but not where results are expected.
-            raise UserError(_keep_logs(str(error), work)) from error
+    run_demo(names, arguments.trials, arguments.seed, policy, arguments.robot, out)
     print(f"report: {out / 'report.html'}   numbers: {out / 'result.json'}")
     return 0
-
-
-def _keep_logs(message: str, work: Path) -> str:
-    """Move the logs of a failed run to a temporary directory; the message with their new place."""
-    logs = work / "logs"
-    if not logs.is_dir():
-        return message
-    kept = Path(tempfile.mkdtemp(prefix="mql_demo_")) / "logs"
-    shutil.move(logs, kept)
-    changed = message.replace(str(logs.absolute()), str(kept))
-    return changed if str(kept) in changed else f"{changed} (logs: {kept})"
-
-
-class Demo:
-    """One run of the demo."""
-
-    def __init__(
-        self, names: list[str], trials: int, seed: int, policy: Path, robot: str, folder: Path, started: float
-    ) -> None:
-        from mql_ros.algorithm.policy_bundle import load_bundle
-        from mql_sim.objects.catalogue import find_object, training_names
-
-        self._names, self._trials, self._seed = names, trials, seed
-        self._policy, self._robot, self._folder, self._started = policy, robot, folder, started
-        self._manifest = load_bundle(policy).manifest
-        known = set(self._manifest["training_objects"]) & set(training_names())
-        self._classes = {name: find_object(name).category for name in known}
-        self._runs: list[Any] = []
-
-    def run(self) -> None:
-        """Bring the graph up, go through the objects, and write the results."""
-        from mql_ros.grasping.robot.profile import load_profile
-        from mql_ros.ros.bringup.client import GraphClient
-        from mql_ros.ros.bringup.processes import Domain, GraphProcesses
-
-        given: dict[str, bool | int | float | str] = {
-            "lockstep": True,
-            "robot": self._robot,
-            "bundle": str(self._policy.absolute()),
-            "rollback_trials": self._trials,
-        }
-        print(
-            f"starting the graph: {self._robot}, policy {self._policy.name}, objects {', '.join(self._names)}",
-            flush=True,
-        )
-        with (
-            Domain(),
-            GraphProcesses(given, self._folder / "logs") as processes,
-            GraphClient(processes, profile=load_profile(self._robot)) as graph,
-        ):
-            graph.wait_until_ready()
-            print(f"graph ready after {time.monotonic() - self._started:.1f} s", flush=True)
-            for name in self._names:
-                self._try_object(graph, name)
-            transport = graph.middleware()
-        self._write(transport, processes.exit_codes)
-
-    def _try_object(self, graph: Any, name: str) -> None:
-        from mql_ros.reporting.demo_report import ObjectRun
-        from mql_sim.objects.catalogue import find_object
-
-        spec = find_object(name)
-        held_out = spec.name not in self._manifest["training_objects"]
-        description = (
-            f"{spec.category} object, {spec.mass:.2f} kg, friction {spec.friction:.2f}, gives way at "
-            f"{spec.crush_force:.1f} N; {'never' if held_out else 'WAS'} in the training set. "
-            "The policy knows none of this."
-        )
-        run = ObjectRun(spec.name, held_out, description)
-        self._runs.append(run)
-        print(f"\n{spec.name}: {description}", flush=True)
-        graph.restore_initial()
-        self._phase(graph, run, "zero-shot", name, new_session=True)
-        graph.set_parameters("policy_server", **self._exploration(), exploration_seed=self._seed)
-        # The session that the rest belongs to: from here on the robot keeps everything it has felt.
-        self._phase(graph, run, "exploration", name, new_session=True)
-        graph.set_parameters("policy_server", exploration="noise", exploration_noise=0.0)
-        self._phase(graph, run, "context", name)
-        graph.set_parameters("adaptation_manager", first_trials=self._length("exploration"))
-        run.adaptation = outcome = graph.adapt()
-        print(
-            f"  adapted on {outcome['new_trials']} trials in {outcome['seconds']:.1f} s: effective sample size "
-            f"{outcome['effective_sample_size']:.3f}, proximal coefficient {outcome['proximal_coefficient']:.3f}",
-            flush=True,
-        )
-        heard = graph.counts["adaptation"]
-        self._phase(graph, run, "adapted", name)
-        # The verdict on the adapted policy follows its last trial.
-        graph.wait_for(lambda: graph.counts["adaptation"] > heard, 10.0, "the verdict on the adapted policy")
-        run.adaptation = graph.adaptation
-        if run.adaptation.get("rolled_back"):
-            print(f"  rolled back: {run.adaptation.get('reason', '')}", flush=True)
-
-    def _length(self, phase: str) -> int:
-        """Trials of a phase: adaptation is given twice as many as it is judged by."""
-        return 2 * self._trials if phase == "exploration" else self._trials
-
-    def _exploration(self) -> dict[str, Any]:
-        """Parameters of the policy_server for the trials before an adaptation."""
-        from mql_ros.algorithm.adaptation.config import load_adaptation
-
-        config = load_adaptation()[1]
-        return {"exploration": "search" if config.search else "noise", "exploration_noise": config.noise}
-
-    def _phase(self, graph: Any, run: Any, phase: str, name: str, new_session: bool = False) -> None:
-        """Run the trials of one phase; all but exploration stand the object at the same places."""
-        from mql_ros.grasping.task.spaces import is_success
-        from mql_ros.reporting.demo_report import PHASE_TITLES, PhaseRun
-
-        seed = self._seed + (1_000_000 if phase == "exploration" else 0)
-        graph.set_parameters("arm_simulator", object=name, seed=seed)
-        record = run.phases[phase] = PhaseRun(phase)
-        trials = self._length(phase)
-        total = 0.0
-
-        def on_transition(transition: Any) -> None:
-            nonlocal total
-            total = transition.reward + (0.0 if transition.step == 0 else total)
-            if not transition.done:
-                return
-            record.successes.append(is_success(transition.next_observation))
-            record.returns.append(total)
-            print(
-                f"  {PHASE_TITLES[phase]}: trial {len(record.successes)}/{trials}  reward {total:+.2f}  "
-                f"{'lifted' if record.successes[-1] else 'failed'}  so far {sum(record.successes)}",
-                flush=True,
-            )
-
-        pictured = 1 if phase in PICTURED else 0
-        if pictured:
-            graph.set_camera(CAMERA_PERIODS)
-            graph.pictures.clear()
-            transitions = graph.run_trials(pictured, new_session=new_session, on_transition=on_transition)
-            graph.set_camera(0)
-            self._keep_pictures(graph.pictures, transitions, run, PICTURED[phase], record.successes[-1])
-        if trials > pictured:
-            graph.run_trials(trials - pictured, new_session=new_session and not pictured, on_transition=on_transition)
-
-    def _keep_pictures(self, taken: Any, transitions: list[Any], run: Any, when: str, lifted: bool) -> None:
-        """The decisive moments of a trial: where the fingers closed, and what came of the lift."""
-        moments = {1: "fingers closed", 2: "lifted" if lifted else "not lifted"}
-        for transition in transitions:
-            if transition.step in moments and taken:
-                _, pixels = min(taken, key=lambda picture: abs(picture[0] - transition.stamp))
-                run.pictures.append((f"{when}: {moments[transition.step]}", png(pixels)))
-
-    def _write(self, transport: dict[str, Any], exit_codes: dict[str, int]) -> None:
-        from mql_ros.reporting.demo_report import build_report
-
-        objects = []
-        for run in self._runs:
-            info = run.adaptation
-            names = (
-                "new_trials", "new_transitions", "effective_sample_size", "proximal_coefficient", "classifier_accuracy",
-                "seconds", "mean_importance_ratio", "symmetry_sessions",
-            )  # fmt: skip
-            objects.append(
-                {
-                    "name": run.name,
-                    "held_out": run.held_out,
-                    "zero_shot": _counts(run.phases["zero-shot"]),
-                    "context_only": _counts(run.phases["context"]),
-                    "adaptation": {key: info.get(key) for key in names},
-                    "adapted": _counts(run.phases["adapted"]),
-                    "rolled_back": bool(info.get("rolled_back")),
-                }
-            )
-        seconds = time.monotonic() - self._started
-        result = {
-            "schema": 1, "transport": transport, "objects": objects, "seconds_total": round(seconds, 1),
-            "robot": self._robot, "seed": self._seed, "trials": self._trials, "exit_codes": exit_codes,
-        }  # fmt: skip
-        (self._folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
-        messages = ", ".join(f"{topic} {count}" for topic, count in transport["messages"].items())
-        facts = {
-            "robot": self._robot,
-            "policy": f"{self._policy.name}, {self._manifest['training'].get('shipped_policy', 'stage unknown')}; "
-            f"{len(self._manifest['training_objects'])} training objects",
-            "transport": f"{transport['rmw']}, {transport['processes']} processes; messages: {messages}",
-            "placements": f"seed {self._seed}, the same for all three rows of a curve",
-            "duration": f"{seconds:.0f} s",
-        }
-        (self._folder / "report.html").write_text(build_report(self._runs, facts, self._classes))
-        for run in self._runs:
-            before, after = run.phases["zero-shot"], run.phases["adapted"]
-            print(
-                f"{run.name:12} before {sum(before.successes)}/{len(before.successes)}  "
-                f"control {sum(run.phases['context'].successes)}/{len(run.phases['context'].successes)}  "
-                f"adapted {sum(after.successes)}/{len(after.successes)}"
-            )
-
-
-def _counts(phase: Any) -> dict[str, int]:
-    return {"successes": int(sum(phase.successes)), "trials": len(phase.successes)}
-
-
-def png(pixels: Any) -> bytes:
-    """PNG of an RGB picture [height, width, 3]."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    return buffer.getvalue()

@@ -11,14 +11,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mql_ros.algorithm.adaptation.config import ablations
 
 if TYPE_CHECKING:  # a help text lists the methods, and torch takes seconds to import
     from mql_ros.algorithm.adaptation.adapt import AdaptationResult
+    from mql_ros.algorithm.experience.replay import Replay
     from mql_ros.algorithm.experience.session import Session
-    from mql_ros.algorithm.td3 import TD3Learner
+    from mql_ros.algorithm.networks import NetworkConfig
+    from mql_ros.algorithm.td3 import TD3Config, TD3Learner
     from mql_ros.evaluation.cases import CaseRun
     from mql_ros.rollouts.rollout import Agent
+
+FROM_SCRATCH_UPDATES = 500
+BATCH_BLOCKS = 64
+"""Trials in a batch of `from-scratch`: 192 transitions."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +89,24 @@ def ablation(name: str) -> Callable[[CaseRun], Acting]:
 
 def from_scratch(run: CaseRun) -> Acting:
     """Single-task TD3 with fresh networks, on the new trials alone."""
-    from mql_ros.evaluation import from_scratch as baseline
-
     network, td3, new = run.bundle.network_config, run.bundle.td3_config, run.replay_of(run.new_trials)
-    learner = baseline.train_from_scratch(network, td3, new, baseline.FROM_SCRATCH_UPDATES, run.base)
-    return Acting(learner, run.new_trials)
+    return Acting(train_from_scratch(network, td3, new, FROM_SCRATCH_UPDATES, run.base), run.new_trials)
+
+
+def train_from_scratch(network: NetworkConfig, td3: TD3Config, new: Replay, updates: int, seed: int) -> TD3Learner:
+    """Single-task TD3: networks initialised from `seed`, then `updates` updates on the trials in `new`.
+
+    Plain TD3, so without context (with one task there is none to infer) and without imitating anybody; `network` gives
+    the sizes of actor and critics, `td3` the rest of the settings. Without any new trial the networks stay untrained.
+    """
+    from mql_ros.algorithm.td3 import TD3Learner
+
+    plain = replace(td3, clone_weight=0.0)
+    learner = TD3Learner(replace(network, use_context=False), plain, seed=seed)
+    rng = np.random.default_rng([seed, 41])
+    for _ in range(updates if len(new) else 0):
+        learner.update(new.sample(BATCH_BLOCKS, rng))
+    return learner
 
 
 METHODS = {

@@ -1,8 +1,9 @@
-"""The figure of `mql evaluate`: success over the number of new trials, or over the test trials, one line a method."""
+"""The figures of `mql evaluate` (success over new trials or test trials) and of `mql bench` (cost of an update)."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg")
 COLORS = 128
 """Of a picture of few colours."""
+
+
+COST_PANELS = (("tasks", "training tasks"), ("history", "items of history"))
+COST_CURVES = (
+    ("update", "update, with drawing its batch", "#0072b2", "o"),
+    ("sample", "drawing alone", "#d55e00", "s"),
+)
+"""Colours that colour-blind people can tell apart (Okabe and Ito 2008)."""
 
 
 def check_figure(path: str | None) -> None:
@@ -90,6 +99,38 @@ def _title(report: dict[str, Any]) -> str:
         f"{shown}: {count} object{'s' * (count != 1)} × {seeds} seed{'s' * (seeds != 1)}\n"
         f"policy {settings['policy']} ({settings['bundle_hash'][:8]}); 95 % intervals: {', '.join(sorted(kinds))}"
     )
+
+
+def scaling_figure(values: Mapping[str, float]) -> Figure:
+    """Draw the milliseconds named `update_tasks_10`, `sample_history_8` and so on, as `mql bench` measured them."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
+
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    for axes, (panel, label) in zip(figure.subplots(1, 2, sharey=True), COST_PANELS, strict=True):
+        ticks: list[int] = []
+        for curve, name, color, marker in COST_CURVES:
+            prefix = f"{curve}_{panel}_"
+            points = sorted((int(key.removeprefix(prefix)), values[key]) for key in values if key.startswith(prefix))
+            ticks = [place for place, _ in points]
+            heights = [height for _, height in points]
+            axes.plot(ticks, heights, color=color, marker=marker, linewidth=1.8, label=name)
+            for place, height in points:
+                text = f"{height:.2g}" if height < 1.0 else f"{height:.1f}"
+                axes.annotate(text, (place, height), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel(label)
+        axes.margins(x=0.1, y=0.15)
+        axes.grid(axis="y", alpha=0.3)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    figure.axes[0].set_ylabel("CPU time, ms (logarithmic)")
+    figure.axes[0].legend(frameon=False, loc="center left")
+    figure.suptitle("Cost of one TD3 update of 256 transitions on one core", fontsize=10)
+    return figure
 
 
 def save_figure(figure: Figure, path: str) -> None:

@@ -10,8 +10,8 @@ from mql_ros.algorithm.experience.session import Session
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Learner, critic_loss, td_target
 from mql_ros.bench import learning as bench_learning
+from mql_ros.bench.benchmarks import Subject
 from mql_ros.bench.naive import NaiveConfig, NaiveLearner, NaiveReplay
-from mql_ros.cli import bench
 from mql_ros.cli import main as cli
 
 
@@ -34,7 +34,7 @@ def test_the_numbers_stand_beside_their_baselines(tmp_path: Path, capsys: pytest
 def test_without_a_bundle_adaptation_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench.Subject, "bundle", None)
+    monkeypatch.setattr(Subject, "bundle", None)
     assert cli.main(["bench", "--only", "adaptation"]) == 0
     assert capsys.readouterr().out == "adaptation: no bundle: train one, or name one with --bundle\n"
 

@@ -16,10 +16,9 @@ from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Config
-from mql_ros.evaluation import cases, from_scratch
+from mql_ros.evaluation import cases, methods
 from mql_ros.evaluation.cases import Case, run_case
-from mql_ros.evaluation.from_scratch import train_from_scratch
-from mql_ros.evaluation.methods import METHODS
+from mql_ros.evaluation.methods import METHODS, train_from_scratch
 from mql_ros.evaluation.suites import find_task
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.task import spaces
@@ -87,7 +86,7 @@ def test_without_new_trials_the_networks_stay_untrained() -> None:
 def test_every_method_runs_and_fewer_new_trials_are_a_prefix_of_more(
     task: GraspTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(from_scratch, "FROM_SCRATCH_UPDATES", 2)
+    monkeypatch.setattr(methods, "FROM_SCRATCH_UPDATES", 2)
     settings, exploration = load_adaptation(
         ["new_updates=1", "recycling_updates=1", "batch_blocks=8", "pool_blocks=50"]
     )

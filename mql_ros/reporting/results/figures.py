@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mql_ros.core.errors import UserError
-from mql_ros.reporting.figures import evaluation_figure
+from mql_ros.reporting.figures import evaluation_figure, scaling_figure
 from mql_ros.reporting.results.curves import (
     TRAINING,
     benchmark_labels,
@@ -83,8 +83,6 @@ def _evaluation(files: Files) -> Figure:
 
 
 def _scaling(files: Files) -> Figure:
-    from mql_ros.bench.figure import scaling_figure
-
     name, report = _only(files)
     with form_of(name, "`mql bench`"):
         return scaling_figure({key: row["value"] for key, row in report.items() if "value" in row})
