@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import zipfile
 import zlib
@@ -26,6 +27,8 @@ from mql_sim.objects.solid import Moments, Solid, combined, convex, moments
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
+logging.getLogger("trimesh").addHandler(logging.NullHandler())  # its tracebacks become one sentence here
+
 KINDS = (".obj", ".stl", ".dae")
 VERSION = b"mesh parts 1"
 """Part of the cache key: change it together with the way in which parts are made."""
@@ -41,6 +44,8 @@ CONVEX = 0.98
 """Share of its hull's volume from which a closed piece counts as convex."""
 FLAT = 1e-4
 """Thickness of a mesh without volume, relative to its size."""
+FARTHEST = 1e6
+"""Largest coordinate of a mesh in its own units."""
 MANY_FACES = 20_000
 """Triangles from which a mesh is remeshed before the decomposition."""
 MILLIMETRES_FROM = 10.0
@@ -117,30 +122,37 @@ def _load(data: bytes, kind: str) -> list[Trimesh]:
         if kind == ".dae":
             for mesh in found:
                 mesh.apply_scale(trimesh.units.unit_conversion(mesh.metadata.get("units", "meters"), "meters"))
+        corners = [np.asarray(mesh.vertices, np.float64)[mesh.faces].reshape(-1, 3, 3) for mesh in found]
     except Exception as error:  # the parsers of three formats raise whatever their libraries do
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise _UnusableMeshError(f"it is damaged or no {kind[1:].upper()} file ({reason}); export it again") from error
-    if not found:
+    if not corners:
         raise _UnusableMeshError("it is empty; expected triangles")
-    for mesh in found:
-        if not np.isfinite(mesh.vertices).all():
+    for triangles in corners:
+        if not np.isfinite(triangles).all():
             raise _UnusableMeshError("it has vertices that are not finite numbers (NaN); export it again")
-        mesh.merge_vertices(merge_tex=True, merge_norm=True)
-    return found
+        if np.abs(triangles).max() > FARTHEST:
+            raise _UnusableMeshError(f"it has vertices more than {FARTHEST:g} from its origin; export it again")
+    merged = [_merged(triangles) for triangles in corners]
+    meshes = [trimesh.Trimesh(vertices, faces, process=False) for vertices, faces in merged if len(faces)]
+    if not meshes:
+        raise _UnusableMeshError("it has no volume, all of its triangles are lines; export it again")
+    return meshes
+
+
+def _merged(corners: Array) -> tuple[Array, NDArray[np.int64]]:
+    """Vertices [v, 3] and faces [f, 3] of triangles [n, 3, 3]; those without an area are left out."""
+    points = corners.reshape(-1, 3)
+    grid = max(float(np.ptp(points, axis=0).max()), 1e-12) * 1e-8
+    _, first, number = np.unique(np.round(points / grid), axis=0, return_index=True, return_inverse=True)
+    faces = number.reshape(-1, 3)
+    distinct = (faces != np.roll(faces, 1, axis=1)).all(axis=1)
+    return points[first], np.asarray(faces[distinct], np.int64)
 
 
 def _joined(meshes: list[Trimesh]) -> tuple[Array, NDArray[np.int64]]:
-    """Vertices [v, 3] and triangles [f, 3] of all geometries together, equal vertices merged."""
-    import trimesh
-
-    offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
-    whole = trimesh.Trimesh(
-        np.concatenate([mesh.vertices for mesh in meshes]),
-        np.concatenate([mesh.faces + offset for mesh, offset in zip(meshes, offsets, strict=False)]),
-        process=False,
-    )
-    whole.merge_vertices()
-    return np.asarray(whole.vertices, np.float64), np.asarray(whole.faces, np.int64)
+    """Vertices [v, 3] and triangles [f, 3] of all geometries together."""
+    return _merged(np.concatenate([np.asarray(mesh.vertices)[mesh.faces] for mesh in meshes]))
 
 
 def _solid(meshes: list[Trimesh]) -> Solid:
