@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from transforms3d.euler import euler2mat
 
-from mql_ros.grasping.motion.kinematics import rotation_from_rpy
 from mql_ros.grasping.perception.camera import CameraModel, Depth
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Array
@@ -82,7 +82,7 @@ class Miscalibration:
         """The camera at a pose with such an error; the turn is about a point [3], m, base frame."""
         numbers = rng.standard_normal(6)
         error = np.eye(4)
-        error[:3, :3] = rotation_from_rpy(*(self.turn * numbers[3:]))
+        error[:3, :3] = euler2mat(*(self.turn * numbers[3:]))
         error[:3, 3] = about - error[:3, :3] @ about + self.shift * numbers[:3]
         return camera.moved(error)
 

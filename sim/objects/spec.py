@@ -6,8 +6,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
 import numpy as np
-
-from mql_ros.grasping.motion.kinematics import rotation_from_rpy
+from transforms3d.euler import euler2mat
 
 GRAVITY = 9.81
 
@@ -28,7 +27,7 @@ class Shape:
 
     def half_extents(self) -> tuple[float, float, float]:
         """Half the size of the box, parallel to the object frame, that just holds the shape, m."""
-        turn = rotation_from_rpy(*self.rpy)
+        turn = euler2mat(*self.rpy)
         if self.kind == "sphere":
             extents = np.full(3, self.size[0])
         elif self.kind == "box":

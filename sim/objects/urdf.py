@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from transforms3d.euler import euler2mat, mat2euler
 
 from mql_ros.core.errors import UserError
-from mql_ros.grasping.motion.kinematics import rotation_from_rpy
 from mql_ros.grasping.task import spaces
 from mql_ros.grasping.types import Array
 from mql_sim.objects.spec import ObjectSpec, Shape, slip_force
@@ -292,7 +292,7 @@ def _pose(origin: ET.Element | None, owner: str) -> Array:
         what = f"the origin in '{owner}'"
         pose[:3, 3] = _numbers(origin, "xyz", 3, what) if "xyz" in origin.attrib else 0.0
         if "rpy" in origin.attrib:
-            pose[:3, :3] = rotation_from_rpy(*_numbers(origin, "rpy", 3, what))
+            pose[:3, :3] = euler2mat(*_numbers(origin, "rpy", 3, what))
     return pose
 
 
@@ -301,9 +301,10 @@ def _rpy(turn: Array) -> tuple[float, float, float]:
     if np.abs(turn - np.eye(3)).max() < 1e-12:
         return 0.0, 0.0, 0.0
     level = math.hypot(turn[0, 0], turn[1, 0])
-    if level < 1e-9:  # pitched straight up or down: roll and yaw turn about the same axis
+    if level < 1e-9:  # pitched straight up or down; mat2euler would take roll and yaw from rounding errors there
         return math.atan2(-turn[1, 2], turn[1, 1]), math.atan2(-turn[2, 0], level), 0.0
-    return math.atan2(turn[2, 1], turn[2, 2]), math.atan2(-turn[2, 0], level), math.atan2(turn[1, 0], turn[0, 0])
+    roll, pitch, yaw = mat2euler(turn)
+    return roll, pitch, yaw
 
 
 def _named_colors(robot: ET.Element) -> dict[str, ET.Element]:

@@ -19,9 +19,9 @@ from pathlib import Path
 from xml.parsers import expat
 
 import numpy as np
+from transforms3d.euler import euler2mat
 
 from mql_ros.core.errors import UserError
-from mql_ros.grasping.motion.kinematics import rotation_from_rpy
 from mql_ros.grasping.types import Array
 from mql_sim.objects import solid as shapes
 from mql_sim.objects.mesh_files import MILLIMETRES_FROM, in_millimetres, read_mesh, read_surface
@@ -383,7 +383,7 @@ def _pose(origin: ET.Element | None, owner: str) -> Array:
         what = f"the origin in '{owner}'"
         pose[:3, 3] = _numbers(origin, "xyz", 3, what) if "xyz" in origin.attrib else 0.0
         if "rpy" in origin.attrib:
-            pose[:3, :3] = rotation_from_rpy(*_numbers(origin, "rpy", 3, what))
+            pose[:3, :3] = euler2mat(*_numbers(origin, "rpy", 3, what))
     return pose
 
 

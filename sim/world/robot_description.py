@@ -1,4 +1,4 @@
-"""The URDF of an arm with its gripper, for whoever reads URDF: PyBullet, RViz, robot_state_publisher."""
+"""The URDF of an arm with its gripper, for PyBullet, RViz and robot_state_publisher."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+from transforms3d.axangles import axangle2mat
+from transforms3d.euler import euler2mat
 
 from mql_ros.core.errors import UserError
-from mql_ros.grasping.motion.kinematics import rotation_from_rpy
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Array
 from mql_sim.world.bullet import pybullet_data
 
 SAME_PLACE = 1e-3
-"""How far apart profile and URDF may put the tool, m; and a column of its rotation matrix."""
+"""Largest difference between profile and URDF in the tool's position, m, and in entries of its rotation matrix."""
 
 _NO_MASS = '<inertial><mass value="0"/><inertia ixx="0" ixy="0" ixz="0" iyy="0" iyz="0" izz="0"/></inertial>'
 
 
 def describe(profile: RobotProfile) -> str:
-    """The URDF text of the arm with its gripper, with mesh files by absolute `file://` names.
+    """Return the URDF text of the arm with its gripper, with mesh files by absolute `file://` names.
 
     Raises:
-        UserError: a file cannot be used, the gripper does not fit the arm, or the profile says something else of its
-            joints and its tool frame than the URDF does.
+        UserError: a file cannot be used, the gripper does not fit the arm, or the profile's joints or tool frame differ
+            from the URDF's.
     """
     robot = _read(profile, profile.urdf)
     if profile.gripper_urdf is not None:
@@ -57,7 +57,7 @@ def _read(profile: RobotProfile, name: str) -> ET.Element:
 
 
 def _absolute(folder: Path, file: str) -> str:
-    """A mesh file lies relative to its URDF; names that are resolved elsewhere stay as they are."""
+    """Return the absolute name of a mesh file that lies relative to its URDF; other names stay as they are."""
     path = folder / file.removeprefix("package://")
     return f"file://{path.resolve()}" if path.is_file() else file
 
@@ -83,7 +83,7 @@ def _add_gripper(profile: RobotProfile, robot: ET.Element) -> None:
 
 
 def _compare(profile: RobotProfile, robot: ET.Element) -> None:
-    """Raise UserError where the URDF has other joints than the profile, or puts the tool somewhere else."""
+    """Raise UserError if the URDF has other joints than the profile, or another tool pose."""
     links, joints = _named(robot, "link"), _named(robot, "joint")
     for key, link in (("base_frame", profile.base_frame), ("tool_frame", profile.tool_frame)):
         _known(profile, key, link, links)
@@ -112,7 +112,7 @@ def _compare(profile: RobotProfile, robot: ET.Element) -> None:
 
 
 def _tool_pose(profile: RobotProfile, robot: ET.Element, positions: dict[str, float]) -> Array:
-    """Where the URDF puts the tool frame in the base frame [4, 4]."""
+    """Return the URDF's pose of the tool frame in the base frame [4, 4] at joint positions by name, rad."""
     above, pose, link = _joint_above(robot), np.eye(4), profile.tool_frame
     while link != profile.base_frame:
         joint = above.pop(link, None)  # taken out, so that links in a ring come to an end
@@ -123,11 +123,11 @@ def _tool_pose(profile: RobotProfile, robot: ET.Element, positions: dict[str, fl
         try:
             axis = _numbers(joint.find("axis"), "xyz", "1 0 0")
             step[:3, 3] = _numbers(origin, "xyz", "0 0 0")
-            turn = rotation_from_rpy(*_numbers(origin, "rpy", "0 0 0"))
+            turn = euler2mat(*_numbers(origin, "rpy", "0 0 0"))
         except (TypeError, ValueError) as error:
             raise _unusable(profile, f"joint '{name}' of the URDF has an origin or axis without 3 numbers") from error
         axis = axis / max(float(np.linalg.norm(axis)), 1e-9)
-        step[:3, :3] = turn @ Rotation.from_rotvec(positions.get(name, 0.0) * axis).as_matrix()
+        step[:3, :3] = turn @ axangle2mat(axis, positions.get(name, 0.0), is_normalized=True)
         pose, link = step @ pose, parent.get("link", "")
     return pose
 
@@ -137,7 +137,7 @@ def _named(robot: ET.Element, kind: str) -> dict[str, ET.Element]:
 
 
 def _joint_above(robot: ET.Element) -> dict[str, ET.Element]:
-    """The joint that each link but the root hangs on."""
+    """Return the parent joint of each link but the root."""
     joints = ((joint.find("child"), joint) for joint in robot.findall("joint"))
     return {child.get("link", ""): joint for child, joint in joints if child is not None}
 

@@ -2,11 +2,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transforms3d.axangles import axangle2mat
+from transforms3d.euler import euler2mat
+from transforms3d.quaternions import axangle2quat, quat2mat
 
-from mql_ros.grasping.motion.kinematics import quaternion_to_matrix, rotation_from_rpy, tool_down, yaw_of
+from mql_ros.grasping.motion.kinematics import (
+    quaternion_to_matrix,
+    rotation_vector,
+    small_rotation,
+    tool_down,
+    yaw_of,
+)
 from mql_ros.grasping.robot.profile import RobotProfile
 
 UNIT = st.floats(0.0, 1.0)
+ANGLE = st.floats(-np.pi, np.pi)
 
 
 @settings(max_examples=30, deadline=None)
@@ -46,4 +56,24 @@ def test_home_is_where_the_profile_says(panda: RobotProfile) -> None:
 def test_yaw_survives_the_quaternion(yaw: float) -> None:
     quaternion = np.array([0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)])
     assert yaw_of(quaternion) == pytest.approx(yaw)
-    assert np.allclose(quaternion_to_matrix(quaternion), rotation_from_rpy(0.0, 0.0, yaw))
+    assert np.allclose(quaternion_to_matrix(quaternion), euler2mat(0.0, 0.0, yaw))
+
+
+def about(k: int, angle: float) -> np.ndarray:
+    """Rotation matrix [3, 3] about axis k of the base frame."""
+    return axangle2mat(np.eye(3)[k], angle)
+
+
+@given(roll=ANGLE, pitch=ANGLE, yaw=ANGLE)
+def test_roll_pitch_and_yaw_turn_about_fixed_axes_as_urdf_wants(roll: float, pitch: float, yaw: float) -> None:
+    expected = about(2, yaw) @ about(1, pitch) @ about(0, roll)
+    assert np.abs(euler2mat(roll, pitch, yaw) - expected).max() < 1e-12
+
+
+@given(axis=st.tuples(ANGLE, ANGLE, ANGLE).filter(lambda axis: np.linalg.norm(axis) > 0.1), angle=ANGLE)
+def test_the_fast_rotations_are_those_of_transforms3d(axis: tuple[float, ...], angle: float) -> None:
+    quaternion = axangle2quat(axis, angle)
+    assert np.abs(quaternion_to_matrix(np.roll(quaternion, -1)) - quat2mat(quaternion)).max() < 1e-12
+    assert np.abs(tool_down(angle) - about(2, angle) @ np.diag([1.0, -1.0, -1.0])).max() < 1e-12
+    small = axangle2mat(axis, angle / 4.0)
+    assert np.abs(small_rotation(rotation_vector(small)) - small).max() < 1e-12

@@ -5,8 +5,8 @@ import pytest
 from helpers.perception import MIDDLE, WORKSPACE, Box, camera, depth_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transforms3d.euler import euler2mat
 
-from mql_ros.grasping.motion.kinematics import rotation_from_rpy
 from mql_ros.grasping.perception.camera import REASONS, CameraModel, Depth, PerceptionError
 from mql_ros.grasping.perception.height_map import (
     CELL,
@@ -88,7 +88,7 @@ def test_a_map_moves_with_what_is_seen(shift: tuple[float, float]) -> None:
 def test_a_map_turns_with_what_is_seen(quarters: int) -> None:
     before = see(depth_of(camera(), [CUBE]), camera(), WORKSPACE)
     transform = np.eye(4)
-    transform[:3, :3] = rotation_from_rpy(0.0, 0.0, quarters * np.pi / 2)
+    transform[:3, :3] = euler2mat(0.0, 0.0, quarters * np.pi / 2)
     transform[:3, 3] = MIDDLE - transform[:3, :3] @ MIDDLE
     model, depth = turned_scene(transform, [CUBE])
     after = see(depth, model, WORKSPACE)
@@ -102,7 +102,7 @@ def test_an_error_of_height_roll_and_pitch_in_the_calibration_does_not_matter(
     roll: float, pitch: float, rise: float
 ) -> None:
     error = np.eye(4)
-    error[:3, :3] = rotation_from_rpy(roll, pitch, 0.0)
+    error[:3, :3] = euler2mat(roll, pitch, 0.0)
     error[:3, 3] = MIDDLE - error[:3, :3] @ MIDDLE + [0.0, 0.0, rise]
     seen = see(depth_of(camera(), [CUBE], noise=0.0015), camera().moved(error), WORKSPACE)
     assert seen.top == pytest.approx(0.07, abs=0.003)

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.perception import MIDDLE, WORKSPACE, Box, camera, depth_of
+from transforms3d.euler import euler2mat
 
-from mql_ros.grasping.motion.kinematics import rotation_from_rpy
 from mql_ros.grasping.perception.camera import points_in_base
 from mql_ros.grasping.perception.height_map import see
 from mql_ros.grasping.robot.profile import RobotProfile, load_profile
@@ -38,7 +38,7 @@ def mesh(number: int) -> Surface:
 def placed(number: int, seed: int) -> tuple[Surface, Array, Array]:
     """A mesh on the table in a random pose, with its position and rotation."""
     rng = np.random.default_rng(seed)
-    turn, surface = rotation_from_rpy(*rng.uniform(-np.pi, np.pi, 3)), mesh(number)
+    turn, surface = euler2mat(*rng.uniform(-np.pi, np.pi, 3)), mesh(number)
     position = np.array([*rng.uniform([0.45, -0.05], [0.55, 0.05]), -(surface.vertices @ turn.T)[:, 2].min()])
     return surface.moved(position, turn), position, turn
 
@@ -47,7 +47,7 @@ def placed(number: int, seed: int) -> tuple[Surface, Array, Array]:
 def test_boxes_are_drawn_as_rays_see_them(yaw: float) -> None:
     box = Box(0.5, 0.02, (0.08, 0.05, 0.07), yaw)
     half = np.array(box.size) / 2
-    surface = box_surface(-half, half).moved(np.array([box.x, box.y, half[2]]), rotation_from_rpy(0, 0, yaw))
+    surface = box_surface(-half, half).moved(np.array([box.x, box.y, half[2]]), euler2mat(0, 0, yaw))
     drawn, rays = render(camera(), [surface]), depth_of(camera(), [box])
     apart = np.abs(drawn - rays)
     assert np.count_nonzero(apart > 1e-5) <= 2  # pixels on the outline

@@ -12,9 +12,9 @@ from helpers.meshes import angle_bracket, dae_text, obj_text, stl_text, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
+from transforms3d.euler import euler2mat
 
 from mql_ros.core.errors import UserError
-from mql_ros.grasping.motion.kinematics import rotation_from_rpy
 from mql_sim.objects import mesh_files
 from mql_sim.objects.load import RANDOM_DAMAGED, make_thing, random_urdf
 from mql_sim.objects.mesh_files import CACHE_VARIABLE, read_mesh
@@ -63,7 +63,7 @@ def test_moments_follow_an_affine_map(
     rpy: tuple[float, float, float], shift: tuple[float, float, float], scale: tuple[float, float, float]
 ) -> None:
     pose = np.eye(4)
-    pose[:3, :3] = rotation_from_rpy(*rpy) @ np.diag(scale)
+    pose[:3, :3] = euler2mat(*rpy) @ np.diag(scale)
     pose[:3, 3] = shift
     moved = combined([box([0.1, 0.2, 0.3]), cylinder(0.05, 0.4)]).transformed(pose)
     parts = [mesh_files.convex(part) for part in moved.parts]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transforms3d.euler import euler2mat
 
 from mql_ros.core.errors import UserError
-from mql_ros.grasping.motion.kinematics import quaternion_to_matrix, rotation_from_rpy
+from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
 from mql_sim.objects.body import body_pose, create_body, inertial_frame, place_body
 from mql_sim.objects.household import HOUSEHOLD, household
 from mql_sim.objects.load import make_thing, random_urdf
@@ -78,7 +79,7 @@ def test_the_sides_are_where_the_fingers_should_meet_them(table: BulletClient) -
 def test_mass_centre_and_inertia_reach_the_engine(table: BulletClient) -> None:
     solid = combined([box([0.1, 0.03, 0.02]), box([0.02, 0.02, 0.09]).moved([0.04, 0.0, 0.05])])
     turned = np.eye(4)
-    turned[:3, :3] = rotation_from_rpy(0.3, -0.4, 1.1)
+    turned[:3, :3] = euler2mat(0.3, -0.4, 1.1)
     thing = thing_from_solid("hook", solid.transformed(turned), mass=0.37)
     body = create_body(table, thing)
     mass, _, diagonal, center, turn, *_ = table.getDynamicsInfo(body, -1)

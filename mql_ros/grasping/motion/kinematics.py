@@ -5,24 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from transforms3d.euler import euler2mat
 
 from mql_ros.grasping.types import Array
 
 
-def rotation_from_rpy(roll: float, pitch: float, yaw: float) -> Array:
-    """Rotation matrix [3, 3] of fixed-axis roll, pitch, yaw (URDF convention), rad."""
-    cr, sr, cp, sp, cy, sy = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch), np.cos(yaw), np.sin(yaw)
-    return np.array(
-        [
-            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-            [-sp, cp * sr, cp * cr],
-        ]
-    )
-
-
 def quaternion_to_matrix(quaternion: Array) -> Array:
-    """Rotation matrix [3, 3] of a unit quaternion (x, y, z, w)."""
+    """Return the rotation matrix [3, 3] of a unit quaternion (x, y, z, w).
+
+    Unlike transforms3d this does not normalise, so that simulations repeat earlier ones bit for bit.
+    """
     x, y, z, w = (float(v) for v in quaternion)
     return np.array(
         [
@@ -34,25 +26,25 @@ def quaternion_to_matrix(quaternion: Array) -> Array:
 
 
 def yaw_of(quaternion: Array) -> float:
-    """Heading of the object's x axis in the base frame's xy plane, rad."""
+    """Return the heading of the object's x axis in the base frame's xy plane, rad."""
     x, y, z, w = (float(v) for v in quaternion)
     return float(np.arctan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z)))
 
 
 def tool_down(yaw: Array | float) -> Array:
-    """Tool orientations [..., 3, 3] that point straight down, x along headings `yaw` [...] in the base frame, rad."""
+    """Return tool orientations [..., 3, 3] pointing down, x along headings `yaw` [...] in the base frame, rad."""
     c, s, zero = np.cos(yaw), np.sin(yaw), np.zeros_like(yaw)
     return _matrices([[c, s, zero], [s, -c, zero], [zero, zero, zero - 1.0]])
 
 
 def rotation_vector(turn: Array) -> Array:
-    """Axis times sine of the angle [..., 3] of rotation matrices [..., 3, 3]; the angle, rad, where it is small."""
+    """Return axis times sine of the angle [..., 3] of rotation matrices [..., 3, 3]: about the angle, rad, if small."""
     rows = turn[..., 2, 1] - turn[..., 1, 2], turn[..., 0, 2] - turn[..., 2, 0], turn[..., 1, 0] - turn[..., 0, 1]
     return 0.5 * _vectors(*rows)
 
 
 def small_rotation(vector: Array) -> Array:
-    """Rotation matrices [..., 3, 3] with this `rotation_vector` [..., 3], below a quarter turn (Rodrigues' formula)."""
+    """Return rotations [..., 3, 3] with a `rotation_vector` [..., 3], below a quarter turn (Rodrigues' formula)."""
     x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
     zero = np.zeros_like(x)
     cross = _matrices([[zero, -z, y], [z, zero, -x], [-y, x, zero]])
@@ -61,7 +53,7 @@ def small_rotation(vector: Array) -> Array:
 
 
 def _matrices(rows: list[list[Array]]) -> Array:
-    """Matrices [..., 3, 3] of their elements [...]; np.stack spends most of its time on axis handling."""
+    """Return matrices [..., 3, 3] of their elements [...]; np.stack spends most of its time on axis handling."""
     made = np.empty((*rows[0][0].shape, 3, 3))
     for i, row in enumerate(rows):
         for j, element in enumerate(row):
@@ -94,7 +86,7 @@ class Chain:
         return Chain(np.stack([_transform(o) for o in origins]), _transform(tool), lower, upper)
 
     def frames(self, joints: Array) -> tuple[Array, Array]:
-        """Joint frames [..., n, 4, 4] and tool frames [..., 4, 4] in the base frame for positions [..., n], rad."""
+        """Return joint frames [..., n, 4, 4] and tool frames [..., 4, 4] in the base frame; joints [..., n], rad."""
         cosines, sines = np.cos(joints)[..., None], np.sin(joints)[..., None]
         turned = np.broadcast_to(self.origins, (*joints.shape, 4, 4)).copy()
         x_axis, y_axis = self.origins[:, :, 0], self.origins[:, :, 1]
@@ -105,12 +97,12 @@ class Chain:
         return turned, turned[..., -1, :, :] @ self.tool
 
     def forward(self, joints: Array) -> tuple[Array, Array]:
-        """Tool position [3] (m) and orientation [3, 3] in the base frame."""
+        """Return tool position [3] (m) and orientation [3, 3] in the base frame for joint positions [n], rad."""
         _, tool = self.frames(joints)
         return tool[:3, 3], tool[:3, :3]
 
     def positions(self, joints: Array) -> Array:
-        """Tool positions [m, 3] (m, base frame) for many joint positions [m, n] at once."""
+        """Return tool positions [m, 3] (m, base frame) for joint positions [m, n], rad."""
         cosines, sines = np.cos(joints)[..., None], np.sin(joints)[..., None]
         x_axis, y_axis = self.origins[:, :3, 0], self.origins[:, :3, 1]
         turned_x, turned_y = x_axis * cosines + y_axis * sines, y_axis * cosines - x_axis * sines
@@ -122,7 +114,7 @@ class Chain:
         return points
 
     def joint_positions(self, joints: Array) -> Array:
-        """Places of the base, of every joint and of the tool [m, n + 2, 3] (m, base frame) for positions [m, n]."""
+        """Return positions of base, joints and tool [m, n + 2, 3] (m, base frame) for joint positions [m, n], rad."""
         frames, tool = self.frames(joints)
         base = np.zeros((len(joints), 1, 3))
         return np.concatenate([base, frames[..., :3, 3], tool[:, None, :3, 3]], axis=1)
@@ -130,9 +122,9 @@ class Chain:
     def inverse(
         self, position: Array, orientation: Array, start: Array, iterations: int = 12, damping: float = 0.02
     ) -> tuple[Array, Array]:
-        """Joint positions [..., n] that bring the tool to poses [..., 3], [..., 3, 3], and the errors left [...], m.
+        """Return joint positions [..., n] for tool poses [..., 3], [..., 3, 3], and the position errors left [...], m.
 
-        Damped least squares (Nakamura and Hanafusa 1986) from `start` [..., n]; joint limits are kept by clipping. The
+        Damped least squares (Nakamura and Hanafusa 1986) from `start` [..., n]; clipping keeps the joint limits. The
         iteration ends early at errors of 0.1 mm and 1 mrad.
         """
         joints = np.array(start, dtype=np.float64)
@@ -153,7 +145,7 @@ class Chain:
 
 
 def _cross(a: Array, b: Array) -> Array:
-    """Cross products of vectors [..., 3]; np.cross spends most of its time on axis handling."""
+    """Return cross products of vectors [..., 3]; np.cross spends most of its time on axis handling."""
     x, y, z = (a[..., k] for k in range(3))
     u, v, w = (b[..., k] for k in range(3))
     return _vectors(y * w - z * v, z * u - x * w, x * v - y * u)
@@ -161,6 +153,6 @@ def _cross(a: Array, b: Array) -> Array:
 
 def _transform(origin: dict) -> Array:
     pose = np.eye(4)
-    pose[:3, :3] = rotation_from_rpy(*origin.get("rpy", (0.0, 0.0, 0.0)))
+    pose[:3, :3] = euler2mat(*origin.get("rpy", (0.0, 0.0, 0.0)))
     pose[:3, 3] = origin.get("xyz", (0.0, 0.0, 0.0))
     return pose
