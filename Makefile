@@ -8,7 +8,7 @@ OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-safety lint format train bench evaluate results clean
+.PHONY: help setup demo test test-fast test-safety lint format train bench evaluate results clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ demo: setup ## learn to grasp objects never seen before; the report is out/demo/
 
 test: setup ## run all tests
 	$(BIN)/python -m pytest test
+
+test-fast: setup ## run the fast tests: without ROS and without what takes long
+	$(BIN)/python -m pytest test -m "not ros and not slow"
 
 test-safety: setup ## look at a million points of published trajectories
 	MQL_SAFETY_SAMPLES=1e6 $(BIN)/python -m pytest test/grasping/test_safety.py -k published
