@@ -6,11 +6,13 @@ import dataclasses
 
 import numpy as np
 
+from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
 from mql_ros.grasping.task.spaces import is_success
 from mql_ros.grasping.types import Array, Measurement
 from mql_sim.environment import GraspTask
 from mql_sim.expert import expert_action
 from mql_sim.objects.spec import ObjectSpec
+from mql_sim.world.world import World
 
 
 def numbers(measurement: Measurement) -> Array:
@@ -18,6 +20,33 @@ def numbers(measurement: Measurement) -> Array:
     values = dataclasses.asdict(measurement)
     del values["stamp"]
     return np.concatenate([np.atleast_1d(value) for value in values.values()])
+
+
+class SimulatedArm:
+    """The arm in a world as PyBullet has it, found by the profile's names."""
+
+    def __init__(self, world: World) -> None:
+        client, profile = world.client, world.profile
+        for body in range(client.getNumBodies()):
+            joints = [client.getJointInfo(body, joint) for joint in range(client.getNumJoints(body))]
+            number = {joint[1].decode(): joint[0] for joint in joints}
+            if set(profile.joint_names) <= set(number):
+                break
+        self.client, self.body = client, body
+        self.joints = [number[name] for name in profile.joint_names]
+        self.fingers = [number[name] for name in profile.finger_names]
+        self.tool = {joint[12].decode(): joint[0] for joint in joints}[profile.tool_frame]
+
+    def joint_info(self, joint: int) -> tuple:
+        """PyBullet's row about a joint: 8 and 9 are its limits, 11 its largest speed."""
+        return self.client.getJointInfo(self.body, joint)
+
+    def tool_pose(self, positions: Array) -> tuple[Array, Array]:
+        """Position [3] (m) and orientation [3, 3] of the tool frame with the joints at positions [n], rad."""
+        for joint, position in zip(self.joints, positions, strict=True):
+            self.client.resetJointState(self.body, joint, position)
+        state = self.client.getLinkState(self.body, self.tool, computeForwardKinematics=True)
+        return np.array(state[4]), quaternion_to_matrix(np.array(state[5]))
 
 
 class Recorded:

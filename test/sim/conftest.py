@@ -2,13 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mql_ros.grasping.robot.profile import RobotProfile, load_profile
+from mql_ros.grasping.robot.profile import RobotProfile
 from mql_sim.environment import GraspTask
-
-
-@pytest.fixture(scope="session")
-def panda() -> RobotProfile:
-    return load_profile("panda")
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers.sim import grasp
+from helpers.sim import SimulatedArm, grasp
 
 from mql_ros.core.errors import UserError
 from mql_ros.core.resources import share_path
 from mql_ros.grasping.motion.joint_motion import straight_line
-from mql_ros.grasping.motion.kinematics import quaternion_to_matrix, tool_down
+from mql_ros.grasping.motion.kinematics import tool_down
 from mql_ros.grasping.robot.profile import RobotProfile, load_profile
 from mql_ros.grasping.safety.filter import SafetyFilter
 from mql_ros.grasping.task import spaces
@@ -44,33 +44,28 @@ def random_joints(profile: RobotProfile, count: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(profile.lower, profile.upper, size=(count, len(profile.lower)))
 
 
-def tool_pose(world: World, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where PyBullet has the tool frame."""
-    for index, value in zip(world._arm_joints, joints, strict=True):
-        world.client.resetJointState(world._arm, index, value)
-    state = world.client.getLinkState(world._arm, world._tool, computeForwardKinematics=True)
-    return np.array(state[4]), quaternion_to_matrix(np.array(state[5]))
-
-
 def test_there_are_three_arms() -> None:
     assert {"panda", "iiwa", "ur5e"} <= set(ROBOTS)
 
 
 def test_the_profile_has_the_kinematics_of_the_simulated_arm(profile: RobotProfile, world: World) -> None:
+    arm = SimulatedArm(world)
     for joints in random_joints(profile, 20):
-        found, turned = tool_pose(world, joints)
+        found, turned = arm.tool_pose(joints)
         position, turn = profile.chain.forward(joints)
-        assert np.allclose(position, found, atol=1e-4)
-        assert np.allclose(turn, turned, atol=1e-4)
+        tolerance = 1e-5 if profile.name == "panda" else 1e-4
+        assert np.allclose(position, found, atol=tolerance)
+        assert np.allclose(turn, turned, atol=tolerance)
 
 
 def test_the_profile_has_no_wider_limits_than_the_simulated_arm(profile: RobotProfile, world: World) -> None:
-    for number, index in enumerate(world._arm_joints):
-        information = world.client.getJointInfo(world._arm, index)
+    arm = SimulatedArm(world)
+    for number, index in enumerate(arm.joints):
+        information = arm.joint_info(index)
         assert profile.lower[number] >= information[8] - 0.07 and profile.upper[number] <= information[9] + 0.07
         assert profile.velocity[number] <= information[11] + 1e-6
-    for index in world._fingers:
-        assert world.client.getJointInfo(world._arm, index)[8:10] == (0.0, profile.max_width / 2)
+    for index in arm.fingers:
+        assert arm.joint_info(index)[8:10] == (0.0, profile.max_width / 2)
 
 
 def test_at_home_the_tool_points_down_with_room_for_every_joint(profile: RobotProfile) -> None:
@@ -130,12 +125,13 @@ def test_whoever_reads_urdf_finds_the_whole_arm(profile: RobotProfile, world: Wo
     assert len(set(hanging)) == len(hanging) == len(links) - 1
     file = tmp_path / "arm.urdf"
     file.write_text(describe(profile))
+    arm = SimulatedArm(world)
     body = world.client.loadURDF(str(file), useFixedBase=True)
     count = world.client.getNumJoints(body)
-    assert count == world.client.getNumJoints(world._arm)
+    assert count == world.client.getNumJoints(arm.body)
     for joint in range(count):
-        assert world.client.getJointInfo(body, joint) == world.client.getJointInfo(world._arm, joint)
-        assert len(world.client.getCollisionShapeData(body, joint)) > 0 or joint >= world._arm_joints[-1]
+        assert world.client.getJointInfo(body, joint) == arm.joint_info(joint)
+        assert len(world.client.getCollisionShapeData(body, joint)) > 0 or joint >= arm.joints[-1]
 
 
 def test_the_shipped_policy_may_act_on_arms_that_say_so(profile: RobotProfile) -> None:

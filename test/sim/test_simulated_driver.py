@@ -86,6 +86,12 @@ def test_a_trajectory_that_starts_at_once_may_give_its_start(driver: SimulatedDr
     assert np.abs([driver.tick() for _ in range(20)][-1].joint_positions - panda.home - 0.1).max() < 0.005
 
 
-def test_the_gripper_is_not_stronger_than_the_profile_says(driver: SimulatedDriver, panda: RobotProfile) -> None:
+def test_the_gripper_is_not_stronger_than_the_profile_says(
+    driver: SimulatedDriver, panda: RobotProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[float, float]] = []
+    advance = driver.world.advance
+    monkeypatch.setattr(driver.world, "advance", lambda *row: asked.append(row[2:]) or advance(*row))
     driver.grip(0.02, 1000.0)
-    assert driver._gripper == (0.02, panda.max_force)
+    driver.tick()
+    assert asked == [(0.02, panda.max_force)]

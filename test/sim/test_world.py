@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from helpers.sim import Recorded, grasp, numbers, trajectory
 
-from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_sim.environment import GraspTask
 from mql_sim.objects.catalogue import find_object
@@ -79,28 +78,6 @@ def test_two_worlds_in_turns_do_not_disturb_each_other(panda: RobotProfile) -> N
     for world in worlds.values():
         world.close()
     assert rows == {"mug": alone("mug", 1), "can": alone("can", 2)}
-
-
-def test_the_profile_has_the_kinematics_of_the_simulated_arm(panda: RobotProfile) -> None:
-    world = World(panda)
-    rng = np.random.default_rng(0)
-    for joints in rng.uniform(panda.lower, panda.upper, size=(20, 7)):
-        for index, value in zip(world._arm_joints, joints, strict=True):
-            world.client.resetJointState(world._arm, index, value)
-        state = world.client.getLinkState(world._arm, world._tool, computeForwardKinematics=True)
-        position, turn = panda.chain.forward(joints)
-        assert np.allclose(position, state[4], atol=1e-5)
-        assert np.allclose(turn, quaternion_to_matrix(np.array(state[5])), atol=1e-5)
-    world.close()
-
-
-def test_the_profile_has_the_limits_of_the_simulated_arm(panda: RobotProfile) -> None:
-    world = World(panda)
-    for number, index in enumerate(world._arm_joints):
-        information = world.client.getJointInfo(world._arm, index)
-        assert panda.lower[number] >= information[8] - 0.07 and panda.upper[number] <= information[9] + 0.07
-        assert panda.velocity[number] <= information[11] + 1e-6
-    world.close()
 
 
 @pytest.mark.parametrize("name", ["mug", "bottle", "can", "soccer-ball"])

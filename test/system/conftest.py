@@ -1,20 +1,25 @@
-"""The whole graph as processes over DDS, in a ROS domain of its own; one graph serves most tests."""
+"""The whole graph as processes over DDS, in a ROS domain of its own; one graph serves most tests.
+
+pytest loads this file without rclpy too, so what needs it is imported in the fixtures.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from helpers.graph import Graph, make_bundle
 
-from mql_ros.ros.bringup.processes import Domain
-
-collect_ignore_glob = [] if find_spec("rclpy") else ["test_*.py"]
+if TYPE_CHECKING:
+    from helpers.graph import Graph
 
 
 @pytest.fixture(scope="session", autouse=True)
 def domain() -> Iterator[None]:
     import torch
+
+    from mql_ros.ros.bringup.processes import Domain
 
     torch.set_num_threads(1)  # as in the nodes: equal to the last bit is what is tested
     with Domain():
@@ -24,11 +29,15 @@ def domain() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small policy that was not trained, with something to recycle."""
+    from helpers.graph import make_bundle
+
     return make_bundle(tmp_path_factory.mktemp("bundle") / "policy")
 
 
 @pytest.fixture(scope="session")
 def make_graph(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Graph]:
+    from helpers.graph import Graph
+
     def make(namespace: str = "", **parameters) -> Graph:
         settings = {"bundle": str(bundle), "adaptation.batch_blocks": 16, "adaptation.recycling_updates": 20}
         # An untrained policy lifts nothing, and cloning without a success would leave it as it is.
