@@ -1,4 +1,4 @@
-"""Plain data that crosses the boundary between task, simulator and nodes. SI units, radians, REP-103 axes."""
+"""Plain data shared by task, simulator and nodes. SI units, radians, REP-103 axes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a driver and perception report at one instant; poses are in the robot's base frame."""
+    """Report of driver and perception at one instant; poses are in the robot's base frame."""
 
     stamp: float
     """Driver time, s."""
@@ -23,7 +23,7 @@ class Measurement:
     finger_width: float
     """Opening between the finger pads, m."""
     finger_effort: float
-    """Force with which the fingers press on what they hold (mean of both pads), N; 0 when nothing is held."""
+    """Force of the fingers on the object that they hold, N: their mean on a robot, the smaller one in simulation."""
     object_position: Array
     """Origin of the object frame [3], m (at the object's base, where it stands on the table)."""
     object_orientation: Array
@@ -50,7 +50,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class ArmState:
-    """Where the arm's joints are and how they move."""
+    """State of the arm's joints."""
 
     positions: Array
     """[n], rad."""
@@ -61,11 +61,11 @@ class ArmState:
 
     @staticmethod
     def at_rest(positions: Array) -> ArmState:
-        """Standing still at joint positions [n]."""
+        """Return the state at rest at joint positions [n], rad."""
         return ArmState(positions, np.zeros_like(positions), np.zeros_like(positions))
 
     def after(self, seconds: float) -> ArmState:
-        """The arm so much later, s, if it has kept its velocity."""
+        """Return the state `seconds` later at constant velocity."""
         return replace(self, positions=self.positions + seconds * self.velocities)
 
 
@@ -82,7 +82,7 @@ class Motion:
     """[m, n], rad/s^2; the last row is zero."""
 
     def then(self, following: Motion) -> Motion:
-        """This motion and, from rest at its end, another."""
+        """Return this motion followed by another that starts at rest at its end."""
         return Motion(
             self.start,
             np.concatenate([self.points, following.points]),
@@ -91,21 +91,21 @@ class Motion:
         )
 
     def state(self, period: int) -> ArmState:
-        """The state after so many control periods: 0 is the start."""
+        """Return the state after a number of control periods: 0 is the start."""
         if period == 0:
             return self.start
         k = min(period, len(self.points)) - 1
         return ArmState(self.points[k], self.velocities[k], self.accelerations[k])
 
     def rest(self, period: int) -> Motion:
-        """What is left after so many control periods; the last point where nothing is."""
+        """Return the rest of the motion after a number of control periods; at its end the last point."""
         k = min(period, len(self.points) - 1)
         return Motion(self.state(period), self.points[k:], self.velocities[k:], self.accelerations[k:])
 
 
 @dataclass(frozen=True)
 class Command:
-    """A motion of the arm and a state of the gripper. The arm rests at the motion's end; silence means hold."""
+    """A motion of the arm, at whose end it rests, and a state of the gripper. Without a new command the arm holds."""
 
     motion: Motion
     finger_target: float

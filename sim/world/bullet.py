@@ -1,7 +1,7 @@
 """PyBullet without its greetings: import `pybullet` and `pybullet_data` from here.
 
-Its C code announces the build time on import, and its arguments on connecting. Only those lines are dropped: whatever
-else is written meanwhile, an error above all, appears on stderr as it would have.
+Its C code prints the build time on import, and its arguments on connecting. Only those lines are dropped; all other
+output, such as an error, is passed on to stderr.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GREETINGS = re.compile(rb"(?:pybullet build time: .*|argv\[0\]=.*)\r?\n?")
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Drop PyBullet's greetings from what is written to the file descriptors 1 and 2 in the meantime."""
+    """Drop PyBullet's greetings from the output to file descriptors 1 and 2 within the context."""
     _flush()
     with tempfile.TemporaryFile() as caught:
         try:
@@ -43,7 +43,7 @@ def silenced() -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Empty Python's and C's buffers: C keeps its lines back where stdout is no terminal."""
+    """Flush the buffers of Python and C: C buffers lines if stdout is no terminal."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -59,6 +59,6 @@ __all__ = ["BulletClient", "connect", "pybullet", "pybullet_data", "silenced"]
 
 
 def connect() -> BulletClient:
-    """A new physics server in this process."""
+    """Return a new physics server in this process."""
     with silenced():
         return BulletClient(connection_mode=pybullet.DIRECT)

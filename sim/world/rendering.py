@@ -10,7 +10,7 @@ from mql_sim.world.world import World
 
 
 def picture(world: World, width: int = 480, height: int = 360) -> NDArray[np.uint8]:
-    """An RGB picture [height, width, 3] of arm, table and object."""
+    """Return an RGB picture [height, width, 3] of arm, table and object."""
     client = world.client
     view = client.computeViewMatrix([1.15, -0.75, 0.55], [0.46, 0.02, 0.16], [0, 0, 1])
     projection = client.computeProjectionMatrixFOV(38, width / height, 0.05, 4.0)

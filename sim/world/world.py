@@ -20,17 +20,17 @@ SOLVER_ITERATIONS = 50
 POSITION_GAIN = 0.2
 """Bullet's default of 0.1 lags and overshoots at this step."""
 ARM_EFFORT = 87.0
-"""A joint has at least this torque, N m, or what the URDF says: a real arm's controller compensates for gravity."""
+"""Least torque limit of a joint, N m, if the URDF has a lower one: a real arm's controller compensates for gravity."""
 PAD_SPINNING_FRICTION = 0.01
 CRUSHED_AFTER = 2
-"""Control periods of too firm a grip before the object gives way."""
+"""Number of control periods with too much force after which the object is crushed."""
 
 
 class World:
     """A simulated arm that executes joint targets one control period at a time.
 
-    The same instance serves training, the Gymnasium environment and the simulator node, so that what is learned in
-    one holds in the others.
+    Training, the Gymnasium environment and the simulator node use the same class, so a policy learned in one holds in
+    the others.
     """
 
     def __init__(self, profile: RobotProfile) -> None:
@@ -83,7 +83,7 @@ class World:
             )
 
     def _load(self, urdf: str, **options: Any) -> int:
-        """The body that a URDF text describes."""
+        """Load the body described by a URDF text and return its number."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "body.urdf"
             path.write_text(urdf)
@@ -102,7 +102,7 @@ class World:
 
     @property
     def crushed(self) -> bool:
-        """Whether the object has given way (for tests and pictures; no node or policy sees this)."""
+        """Whether the object has been crushed (for tests and pictures; no node or policy sees this)."""
         return self._crushed
 
     def set_object(self, spec: ObjectSpec) -> None:
@@ -118,7 +118,7 @@ class World:
         self._center_of_mass = np.array(spec.center_of_mass)
 
     def reset(self, object_xy: tuple[float, float] = (0.5, 0.0), yaw: float = 0.0) -> Measurement:
-        """Stand the object upright at a place on the table (m, rad, base frame), the arm at home with open fingers."""
+        """Put the object upright on the table (m, rad, base frame), the arm at home with open fingers; measure."""
         client, profile = self.client, self.profile
         assert self._object is not None, "set_object comes first"
         self._set_crushed(False)
@@ -169,7 +169,7 @@ class World:
         return measurement
 
     def _crush_if_too_firm(self, measurement: Measurement, finger_force: float) -> None:
-        """An object that is gripped too firmly gives way: the fingers close through it and it falls."""
+        """Crush an object that is gripped with too much force: the fingers close through it and it falls."""
         firm = measurement.finger_effort > 0 and finger_force > self.spec.crush_force
         self._too_firm = self._too_firm + 1 if firm else 0
         if self._too_firm >= CRUSHED_AFTER and not self._crushed:
@@ -181,7 +181,7 @@ class World:
             self.client.setCollisionFilterPair(self._arm, self._object, finger, -1, 0 if crushed else 1)
 
     def measure(self) -> Measurement:
-        """What the driver and perception would report now."""
+        """Return what the driver and perception would report now."""
         client = self.client
         states = client.getJointStates(self._arm, self._arm_joints + self._fingers)
         position, orientation = client.getBasePositionAndOrientation(self._object)
@@ -200,7 +200,7 @@ class World:
         )
 
     def _contacts(self) -> tuple[list[float], Array, Array]:
-        """Normal force on each pad (N), and force and torque on the tool in its own frame."""
+        """Return the normal force on each pad (N), and force (N) and torque (N m) on the tool in its own frame."""
         pads = [0.0, 0.0]
         contacts = self.client.getContactPoints(bodyA=self._arm)
         if not contacts:

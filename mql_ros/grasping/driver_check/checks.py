@@ -1,6 +1,6 @@
-"""What recorded samples tell about an arm's driver: pure functions from samples to a verdict (knows no ROS).
+"""Checks of a driver from recorded samples: pure functions from samples to a verdict, without ROS.
 
-Here is what needs no motion; `robot_check_motion` judges motions.
+Checks that need no motion; `motion_checks` judges motions.
 """
 
 from __future__ import annotations
@@ -15,54 +15,54 @@ from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Array
 
 NEAR_HOME = 0.3
-"""How far from its home each joint may stand, rad: names that are interchanged then show, or do no harm."""
+"""Largest distance of a joint from home, rad; interchanged joint names then show, or do no harm."""
 STILL = 0.01
-"""Way of a joint that stands still, rad."""
+"""Largest motion of a joint at rest, rad."""
 STILL_SPEED = 0.05
-"""Largest speed that is reported of it, rad/s."""
+"""Largest reported speed of a joint at rest, rad/s."""
 RATE_SHARE = 0.8
-"""Least rate of joint_states, as a share of one for each control period."""
+"""Least rate of joint_states, as a fraction of one per control period."""
 LEAST = 5
-"""Fewest joint states that tell anything."""
+"""Least number of joint states for a verdict."""
 MISSING_SHARE = 0.05
-"""Largest share of control periods that may pass without joint_states."""
+"""Largest fraction of control periods without joint_states."""
 PROMPT = 0.1
-"""Joint states and wrench that are older are not acted on (as in the policy server), s."""
+"""Largest age of joint states and wrench, as in the policy server, s."""
 POSE_AGE = 0.5
-"""The same for the object's pose, `stale_after` of the policy server: perception is slower, s."""
+"""Largest age of the object's pose, `stale_after` of the policy server: perception is slower, s."""
 EARLY = 0.02
-"""How far in the future a stamp may lie: the clocks of two machines, s."""
+"""How far in the future a stamp may lie, s: the clocks of two machines differ."""
 POSE_RATE = 4.0
 """Least rate of the object's pose, Hz: two within POSE_AGE."""
 GAPS, WHOLE = "gaps and jitter", "measurements"
 WIDTH_SHARE = 0.1
-"""Part of the widest opening by which the reported one may miss what was asked for."""
+"""Largest error of the reported finger opening, as a fraction of the widest."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One check: what it found, beside what it asks for."""
+    """Result of one check."""
 
     check: str
     passed: bool | None
-    """None: it could not be made."""
+    """None if the check could not be made."""
     text: str
-    """What was found, with figures; where it did not pass, what is wrong."""
+    """Finding with figures; if the check failed, what is wrong."""
     figures: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     def line(self) -> str:
-        """For the terminal."""
+        """Return the result as a line for the terminal."""
         word = {True: "pass", False: "FAIL", None: "----"}[self.passed]
         return f"{word}  {self.check:<18} {self.text}"
 
 
 @dataclass(frozen=True)
 class JointRecord:
-    """What joint_states said during some time."""
+    """Messages of joint_states during some time."""
 
     arrivals: Array
-    """When each message came [m], s, on the clock that the stamps are compared with."""
+    """Arrival of each message [m], s, on the clock that the stamps are compared with."""
     stamps: Array
     """[m], s."""
     positions: Array
@@ -72,12 +72,12 @@ class JointRecord:
     widths: Array
     """Opening of the fingers [m], m."""
     has_velocities: bool = True
-    """False where the driver reports none, which it need not."""
+    """False if the driver reports no velocities; they are optional."""
 
 
 @dataclass(frozen=True)
 class StreamRecord:
-    """What `object_pose` or `wrench` said during some time."""
+    """Messages of `object_pose` or `wrench` during some time."""
 
     arrivals: Array
     stamps: Array
@@ -89,46 +89,46 @@ class StreamRecord:
 
 @dataclass(frozen=True)
 class PassiveRecord:
-    """All that was heard while nothing was asked of the driver."""
+    """All messages received while nothing was commanded."""
 
     names: tuple[str, ...]
-    """As joint_states has them."""
+    """Joint names as in joint_states."""
     complaints: tuple[str, ...]
     """Why joint_states could not be used."""
     joints: JointRecord
     pose: StreamRecord
     wrench: StreamRecord | None
-    """None where nobody publishes it."""
+    """None if nobody publishes it."""
     listeners: Mapping[str, int]
     """Subscribers by command topic."""
     watchdog: float
-    """After so long a silence the policy server stops the arm, s."""
+    """Time without messages after which the policy server stops the arm, s."""
     transform: bool | None = None
-    """Whether TF connects base and tool frame; None where there is no TF to ask."""
+    """Whether TF connects base and tool frame; None if there is no TF."""
 
 
-def passive_verdicts(profile: RobotProfile, heard: PassiveRecord) -> list[Verdict]:
-    """Every check that needs no motion, in the order of the report."""
-    names = check_names(profile, heard.names, heard.complaints)
+def passive_verdicts(profile: RobotProfile, passive: PassiveRecord) -> list[Verdict]:
+    """Return the verdicts of all checks that need no motion, in the order of the report."""
+    names = check_names(profile, passive.names, passive.complaints)
     if not names.passed:
         return [names]
-    if (count := len(heard.joints.stamps)) < LEAST:
+    if (count := len(passive.joints.stamps)) < LEAST:
         return [names, Verdict("rate", False, f"joint_states came {count} times only; too few to judge")]
-    units = check_units(profile, heard.joints)
-    order = check_order(profile, heard.joints) if units.passed else _unchecked("joint order", units)
-    still = check_stillness(profile, heard.joints) if units.passed else _unchecked("stands still", units)
-    rate = check_rate(profile, heard.joints)
-    gaps = check_regularity(profile, heard.joints, heard.watchdog) if rate.passed else _unchecked(GAPS, rate)
-    parts = [rate, gaps, check_stamps(heard), check_pose(heard.pose), check_wrench(heard.wrench)]
+    units = check_units(profile, passive.joints)
+    order = check_order(profile, passive.joints) if units.passed else _unchecked("joint order", units)
+    still = check_stillness(profile, passive.joints) if units.passed else _unchecked("stands still", units)
+    rate = check_rate(profile, passive.joints)
+    gaps = check_regularity(profile, passive.joints, passive.watchdog) if rate.passed else _unchecked(GAPS, rate)
+    parts = [rate, gaps, check_stamps(passive), check_pose(passive.pose), check_wrench(passive.wrench)]
     wrong = next((part for part in parts if not part.passed), None)
-    whole = _unchecked(WHOLE, wrong) if wrong else check_measurements(profile, heard)
+    whole = _unchecked(WHOLE, wrong) if wrong else check_measurements(profile, passive)
     return [
-        names, units, order, still, *parts, whole, check_frames(profile, heard), check_listeners(heard.listeners)
+        names, units, order, still, *parts, whole, check_frames(profile, passive), check_listeners(passive.listeners)
     ]  # fmt: skip
 
 
 def check_names(profile: RobotProfile, names: Sequence[str], complaints: Sequence[str]) -> Verdict:
-    """Every joint of arm and gripper once, with numbers beside it."""
+    """Check that joint_states has every joint of arm and gripper once, with numbers."""
     check, wanted = "joint names", [*profile.joint_names, *profile.finger_names]
     twice = sorted({name for name in names if names.count(name) > 1})
     missing = [name for name in wanted if name not in names]
@@ -146,7 +146,7 @@ def check_names(profile: RobotProfile, names: Sequence[str], complaints: Sequenc
 
 
 def check_units(profile: RobotProfile, record: JointRecord) -> Verdict:
-    """Radians, radians per second and metres: magnitudes that this arm can have."""
+    """Check that positions, speeds and widths are in rad, rad/s and m: magnitudes that this arm can have."""
     limits = {
         "angle": round(float(np.abs([profile.lower, profile.upper]).max()) + 0.1, 3),
         "speed": round(1.5 * float(profile.velocity.max()), 3),
@@ -171,7 +171,7 @@ def check_units(profile: RobotProfile, record: JointRecord) -> Verdict:
 
 
 def check_order(profile: RobotProfile, record: JointRecord) -> Verdict:
-    """Each position belongs to the name beside it: the arm stands near its home, every joint within its limits."""
+    """Check that positions belong to their names: the arm is near home, and every joint within its limits."""
     check, limits, home = "joint order", {"distance_from_home": NEAR_HOME}, profile.home
     place = np.median(record.positions, axis=0)
     away = np.abs(place - home)
@@ -196,7 +196,7 @@ def check_order(profile: RobotProfile, record: JointRecord) -> Verdict:
 
 
 def check_stillness(profile: RobotProfile, record: JointRecord) -> Verdict:
-    """Nothing moves the arm, and its velocities say so."""
+    """Check that the arm is at rest, and that its reported velocities agree."""
     ways, speeds = np.ptp(record.positions, axis=0), np.abs(record.velocities).max(axis=0)
     figures = {"way": round(float(ways.max()), 4), "speed": round(float(speeds.max()), 4)}
     limits = {"way": STILL, "speed": STILL_SPEED}
@@ -214,7 +214,7 @@ def check_stillness(profile: RobotProfile, record: JointRecord) -> Verdict:
 
 
 def check_rate(profile: RobotProfile, record: JointRecord) -> Verdict:
-    """Joint states come, but for lost ones, in each control period."""
+    """Check that joint states arrive in each control period, apart from lost ones."""
     # Messages may arrive in bursts, and stamps may be missing.
     usual = 1.0 / max(_usual_step(record.stamps), _usual_step(record.arrivals), 1e-6)
     least = RATE_SHARE / profile.control_period
@@ -224,7 +224,7 @@ def check_rate(profile: RobotProfile, record: JointRecord) -> Verdict:
 
 
 def check_regularity(profile: RobotProfile, record: JointRecord, watchdog: float) -> Verdict:
-    """Few control periods without a message, by the stamps, a jitter of arrival below one of them, no long silence."""
+    """Check for few missing control periods by the stamps, arrival jitter below one period, and no long gap."""
     steps, waits = np.diff(record.stamps), np.diff(record.arrivals)
     # A slower driver is no gap, but a matter of the rate.
     period = max(_usual_step(record.stamps), profile.control_period)
@@ -247,12 +247,12 @@ def check_regularity(profile: RobotProfile, record: JointRecord, watchdog: float
     return Verdict(GAPS, passed, text, figures, limits)
 
 
-def check_stamps(heard: PassiveRecord) -> Verdict:
-    """Stamps that rise, and lie no farther from the arrival than what is acted on may be old."""
+def check_stamps(passive: PassiveRecord) -> Verdict:
+    """Check that stamps rise and differ from the arrival by no more than the largest age."""
     streams: dict[str, tuple[JointRecord | StreamRecord, float]]
-    streams = {"joint_states": (heard.joints, PROMPT), "object_pose": (heard.pose, POSE_AGE)}
-    if heard.wrench is not None:
-        streams["wrench"] = (heard.wrench, PROMPT)
+    streams = {"joint_states": (passive.joints, PROMPT), "object_pose": (passive.pose, POSE_AGE)}
+    if passive.wrench is not None:
+        streams["wrench"] = (passive.wrench, PROMPT)
     figures, limits, found = {}, {}, []
     for name, (record, oldest) in streams.items():
         if len(record.stamps) == 0:
@@ -276,7 +276,7 @@ def check_stamps(heard: PassiveRecord) -> Verdict:
 
 
 def check_pose(record: StreamRecord) -> Verdict:
-    """The object's pose is there, often enough, and is one."""
+    """Check that the object's pose is valid and published often enough."""
     check, limits = "object pose", {"rate": POSE_RATE}
     if len(record.arrivals) < 2:
         return Verdict(check, False, "object_pose is not published", {"rate": 0.0}, limits)
@@ -288,7 +288,7 @@ def check_pose(record: StreamRecord) -> Verdict:
 
 
 def check_wrench(record: StreamRecord | None) -> Verdict:
-    """The contact force is there as often as it must be to stop a descent; a driver may have none at all."""
+    """Check that the contact force is published often enough to stop a descent; a driver may have none."""
     check, limits = "wrench", {"rate": RATE_SHARE / PROMPT}
     if record is None:
         text = "nobody publishes it; the contact force is then not guarded, and use_wrench:=false must be set"
@@ -302,20 +302,20 @@ def check_wrench(record: StreamRecord | None) -> Verdict:
     )
 
 
-def check_measurements(profile: RobotProfile, heard: PassiveRecord) -> Verdict:
-    """Joint states beside which pose and wrench are fresh enough come so often that the watchdog never bites.
+def check_measurements(profile: RobotProfile, passive: PassiveRecord) -> Verdict:
+    """Check that joint states with a fresh pose and wrench arrive often enough for the watchdog.
 
-    Pose and wrench must have come.
+    Pose and wrench must have been received.
     """
-    joints, streams = heard.joints, [(heard.pose, POSE_AGE)]
-    if heard.wrench is not None:
-        streams.append((heard.wrench, PROMPT))
+    joints, streams = passive.joints, [(passive.pose, POSE_AGE)]
+    if passive.wrench is not None:
+        streams.append((passive.wrench, PROMPT))
     counted = joints.arrivals >= max(record.arrivals[0] for record, _ in streams)
     arrivals, stamps = joints.arrivals[counted], joints.stamps[counted]
     # Each time the message that was the newest when the joint states came, as the policy server joins them.
     ages = [stamps - r.stamps[np.searchsorted(r.arrivals, arrivals, side="right") - 1] for r, _ in streams]
     whole = np.all([age <= oldest for age, (_, oldest) in zip(ages, streams, strict=True)], axis=0)
-    limit = max(heard.watchdog, 2 * profile.control_period)
+    limit = max(passive.watchdog, 2 * profile.control_period)
     times = [*arrivals[:1], *arrivals[whole], *arrivals[-1:]]
     longest, pose = float(np.max(np.diff(times))), float(ages[0].max())
     figures = {"longest": round(longest, 3), "pose_age": round(pose, 3)}
@@ -327,34 +327,35 @@ def check_measurements(profile: RobotProfile, heard: PassiveRecord) -> Verdict:
     return Verdict(WHOLE, longest < limit and pose < POSE_AGE, text, figures, {"longest": limit, "pose_age": POSE_AGE})
 
 
-def check_frames(profile: RobotProfile, heard: PassiveRecord) -> Verdict:
-    """Pose and wrench in the frames of the profile; TF, where there is any, connects these."""
-    streams = {"object_pose": (heard.pose, profile.base_frame)}
-    if heard.wrench is not None:
-        streams["wrench"] = (heard.wrench, profile.tool_frame)
+def check_frames(profile: RobotProfile, passive: PassiveRecord) -> Verdict:
+    """Check that pose and wrench are in the profile's frames, and that TF, if there is any, connects these."""
+    streams = {"object_pose": (passive.pose, profile.base_frame)}
+    if passive.wrench is not None:
+        streams["wrench"] = (passive.wrench, profile.tool_frame)
     found = [
         f"{name} is in frame '{frame}'; expected '{wanted}'"
         for name, (record, wanted) in streams.items()
         for frame in record.frames
         if frame != wanted
     ]
-    if heard.transform is False:
+    if passive.transform is False:
         found.append(
             f"TF does not connect {profile.base_frame} and {profile.tool_frame}; add what is missing by a "
             "static_transform_publisher"
         )
-    figures = {name: list(record.frames) for name, (record, _) in streams.items()} | {"transform": heard.transform}
+    figures = {name: list(record.frames) for name, (record, _) in streams.items()} | {"transform": passive.transform}
     limits = {name: wanted for name, (_, wanted) in streams.items()}
-    tf = "TF connects them" if heard.transform else "there is no TF to ask"
+    tf = "TF connects them" if passive.transform else "there is no TF to ask"
     text = "; ".join(found) or f"{', '.join(f'{name} in {frame}' for name, frame in limits.items())}; {tf}"
     return Verdict("frames", not found, text, figures, limits)
 
 
 def check_listeners(listeners: Mapping[str, int]) -> Verdict:
-    """Somebody hears the commands."""
-    deaf = [topic for topic, count in listeners.items() if count == 0]
-    text = f"nobody subscribes to {' and '.join(deaf)}; are the controllers active?" if deaf else "both are heard"
-    return Verdict("controllers", not deaf, text, {"subscribers": dict(listeners)}, {"subscribers": 1})
+    """Check that each command topic has a subscriber."""
+    missing = [topic for topic, count in listeners.items() if count == 0]
+    nobody = f"nobody subscribes to {' and '.join(missing)}; are the controllers active?"
+    text = nobody if missing else "both have subscribers"
+    return Verdict("controllers", not missing, text, {"subscribers": dict(listeners)}, {"subscribers": 1})
 
 
 def _unchecked(check: str, other: Verdict) -> Verdict:
@@ -374,5 +375,5 @@ def _rate(record: JointRecord | StreamRecord) -> float:
 
 
 def milliseconds(seconds: float) -> str:
-    """A time for the terminal."""
+    """Return a time as text in ms."""
     return f"{seconds * 1000:.0f} ms"

@@ -1,4 +1,4 @@
-"""What an arm's driver makes of small motions: the motions to ask for, and verdicts from what was recorded of them."""
+"""Checks of a driver with small motions: the motions to command, and verdicts from their recordings."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from mql_ros.grasping.safety.filter import LAG
 from mql_ros.grasping.types import ArmState, Array, Motion
 
 LEAST_SCALE = 0.25
-"""A driver whose latency asks for a lower `limit_scale` fails."""
+"""Least `limit_scale`: a driver whose latency needs a lower one fails."""
 NUDGE = 0.05
 """Amplitude of a nudge, rad."""
 NUDGE_SHARE = 0.3
-"""Part of a nudge by which the joint may miss it, and by which the others may move with it."""
+"""Largest error of a nudge, and largest motion of the other joints, as a fraction of the nudge."""
 VELOCITY_SHARE = 0.5
-"""Part of the way by which velocities that are added up may miss it: drivers filter them, a wrong unit is far off."""
+"""Largest error of integrated velocities as a fraction of the motion: drivers filter them, a wrong unit is far off."""
 STOP_SECONDS, STOP_SLACK = 0.3, 0.01
-"""A hold may take the way of so many seconds at the speed of that moment, and so much more, rad."""
+"""Largest motion during a hold: that of some seconds at the speed of that moment, and a margin, rad."""
 
 
 @dataclass(frozen=True)
 class NudgeRecord:
-    """One joint out and back, alone."""
+    """Recording of one joint that moves out and back, alone."""
 
     joint: int
     amplitude: float
-    """With its sign, rad."""
+    """Signed, rad."""
     planned: Array
-    """Positions of that joint, from the start on, one per control period, relative to the start [k], rad."""
+    """Planned positions of that joint relative to the start, one per control period [k], rad."""
     sent: float
-    """When the command was sent, s."""
+    """Time at which the command was published, s."""
     joints: JointRecord
 
 
 def plan_nudge(profile: RobotProfile, start: Array, joint: int, amplitude: float, seconds: float) -> Motion:
-    """From rest at `start` [n] (rad), one joint by `amplitude` (rad), in `seconds` or as slowly as the limits ask for.
+    """Return a motion of one joint by `amplitude` (rad) from rest at `start` [n] (rad), in `seconds` or more.
 
-    One polynomial of least jerk; it needs at most half of the limits.
+    A minimum-jerk polynomial, slow enough to need at most half of the limits.
     """
     end = start.copy()
     end[joint] += amplitude
@@ -57,7 +57,7 @@ def plan_nudge(profile: RobotProfile, start: Array, joint: int, amplitude: float
 
 
 def check_nudges(profile: RobotProfile, nudges: Sequence[NudgeRecord]) -> Verdict:
-    """Each joint moves as far as it was asked to and comes back, and no other moves with it."""
+    """Check that each joint moves as far as commanded and back, and that no other moves with it."""
     found, missed, carried = [], 0.0, 0.0
     for nudge in nudges:
         name = profile.joint_names[nudge.joint]
@@ -82,7 +82,7 @@ def check_nudges(profile: RobotProfile, nudges: Sequence[NudgeRecord]) -> Verdic
 
 
 def check_motion_velocities(profile: RobotProfile, nudges: Sequence[NudgeRecord]) -> Verdict:
-    """Velocities that, added up over time, are the way that the positions went."""
+    """Check that the integrated velocities equal the change of the positions."""
     check, worst, joint = "velocities", 0.0, nudges[0].joint
     if not all(nudge.joints.has_velocities for nudge in nudges):
         return Verdict(check, True, "none are reported; they are estimated from positions")
@@ -103,10 +103,10 @@ def check_motion_velocities(profile: RobotProfile, nudges: Sequence[NudgeRecord]
 
 
 def check_latency(profile: RobotProfile, nudges: Sequence[NudgeRecord]) -> Verdict:
-    """Time by which a joint's first motion, as it is heard of, lags behind the planned one.
+    """Return the time by which the reported first motion of a joint lags behind the planned one.
 
-    The safety filter looks whether the next point of a plan lies within LAG control periods at full speed of where the
-    arm was measured. The plan is one period ahead of that, and the arm behind by the latency: `limit_scale` must be so
+    The safety filter checks that the next point of a plan lies within LAG control periods at full speed of the measured
+    position. The plan is one period ahead of that, and the arm behind by the latency: `limit_scale` must be so
     low that it goes no farther in that time.
     """
     period = profile.control_period
@@ -127,7 +127,7 @@ def check_latency(profile: RobotProfile, nudges: Sequence[NudgeRecord]) -> Verdi
 
 
 def _lag(profile: RobotProfile, nudge: NudgeRecord) -> float | None:
-    """Between the planned and the measured time at which a fifth of the way out is done, s."""
+    """Return the time from a fifth of the planned motion to a fifth of the measured one, s; None if not reached."""
     sign, level = float(np.sign(nudge.amplitude)), 0.2 * abs(nudge.amplitude)
     way = sign * (nudge.joints.positions[:, nudge.joint] - nudge.joints.positions[0, nudge.joint])
     planned = np.arange(len(nudge.planned), dtype=np.float64) * profile.control_period
@@ -146,7 +146,7 @@ def _crossing(times: Array, values: Array, level: float) -> float | None:
 
 
 def check_silence(profile: RobotProfile, record: JointRecord) -> Verdict:
-    """After its trajectory has ended the arm stays where it is, although nothing is said to it."""
+    """Check that the arm stays where it is after its trajectory, without further commands."""
     ways = np.abs(record.positions - record.positions[0]).max(axis=0)
     seconds, drift = float(np.ptp(record.arrivals)), float(ways.max())
     figures, limits = {"drift": round(drift, 4), "seconds": round(seconds, 2)}, {"drift": STILL}
@@ -159,12 +159,12 @@ def check_silence(profile: RobotProfile, record: JointRecord) -> Verdict:
 
 
 def stopping_way(speed: float) -> float:
-    """How far an arm may go on after a hold at `speed` (rad/s), rad."""
+    """Return how far an arm may move after a hold at `speed` (rad/s), rad."""
     return STOP_SECONDS * speed + STOP_SLACK
 
 
 def check_stop(joint: int, speed: float, record: JointRecord) -> Verdict:
-    """How far an arm goes on after a hold; the record begins with that hold, `speed` (rad/s) is that of the plan."""
+    """Check how far an arm moves after a hold: the record starts with the hold, `speed` (rad/s) is the planned one."""
     way = float(np.abs(record.positions[:, joint] - record.positions[0, joint]).max())
     limit = stopping_way(speed)
     text = f"{way:.3f} rad after a hold at {speed:.2f} rad/s (at most {limit:.3f})"
@@ -172,7 +172,7 @@ def check_stop(joint: int, speed: float, record: JointRecord) -> Verdict:
 
 
 def check_gripper(profile: RobotProfile, asked: Sequence[float], reached: Sequence[float]) -> Verdict:
-    """The fingers go to each opening that was asked for, m, and say so."""
+    """Check that the fingers go to each commanded opening, m, and report it."""
     misses = [abs(a - b) for a, b in zip(asked, reached, strict=True)]
     limit = WIDTH_SHARE * profile.max_width
     ways = ", ".join(f"{b:.3f} m where {a:.3f} was asked for" for a, b in zip(asked, reached, strict=True))

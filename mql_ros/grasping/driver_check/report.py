@@ -1,4 +1,4 @@
-"""The report of `mql check-robot`: a JSON file that nobody changes unnoticed, for one content of a robot profile."""
+"""The report of `mql check-robot`: a JSON file with a hash, valid for one content of a robot profile."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from mql_ros.grasping.robot.profile import RobotProfile
 SCHEMA = 2
 MAX_AGE_DAYS = 30.0
 CLOCKS_APART = timedelta(minutes=5)
-"""So far in the future a report may be dated: the clocks of two machines."""
+"""How far in the future a report may be dated: the clocks of two machines differ."""
 SIMULATOR = "arm_simulator"
-"""Name of the node that stands in for a driver; what it passes tells nothing about hardware."""
+"""Name of the simulator's node; a check that it passes tells nothing about hardware."""
 
 UNFINISHED = Verdict("motions to their end", False, "the check was broken off after the arm had begun to move")
-"""In the report from the first motion until the last."""
+"""The verdict in the report from the first motion until the last."""
 
 
 def default_path(robot: str, namespace: str = "", simulator: bool = False) -> Path:
-    """Where the report about a robot is kept: below ROS_HOME, which is ~/.ros unless the environment says otherwise.
+    """Return the file of a robot's report, below $ROS_HOME or, if that is not set, below ~/.ros.
 
-    Each namespace has a file of its own, and so has the simulator, which so never takes the place of hardware.
+    Each namespace has a file of its own. The simulator has one too, so it never takes the place of hardware.
     """
     home = os.environ.get("ROS_HOME") or Path.home() / ".ros"
     parts = ["check_" + robot, *namespace.strip("/").split("/"), *(["simulator"] if simulator else [])]
@@ -43,7 +43,7 @@ def make_report(
     verdicts: Sequence[Verdict],
     complete: bool,
 ) -> dict[str, Any]:
-    """The report; `driver` are the names of nodes by topic, `complete` says that the arm was moved too."""
+    """Return the report. `driver` has the names of nodes by topic; `complete` tells that the arm was moved too."""
     content = {
         "schema": SCHEMA,
         "robot": profile.name,
@@ -60,25 +60,25 @@ def make_report(
 
 
 def has_simulator(driver: Mapping[str, Sequence[str]]) -> bool:
-    """Whether anything of this driver, the names of nodes by topic, is the simulator."""
+    """Return whether a node of this driver, the names of nodes by topic, is the simulator."""
     return any(SIMULATOR in nodes for nodes in driver.values())
 
 
 def content_hash(report: Mapping[str, Any]) -> str:
-    """SHA-256 over the report's canonical JSON, without the hash itself."""
+    """Return the SHA-256 of the report's canonical JSON, without the hash itself."""
     content = {key: value for key, value in report.items() if key != "sha256"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_report(  # noqa: C901
+def load_report(
     path: str | Path,
     profile: RobotProfile,
     namespace: str = "",
     max_age_days: float = MAX_AGE_DAYS,
     robot: str = "",
 ) -> dict[str, Any]:
-    """A complete, passing report about hardware: this robot, in this namespace, with this content of its profile.
+    """Return a complete, passing report about hardware: this robot, in this namespace, with this profile's content.
 
     `robot` is what the profile was loaded by, a name or a file, for the advice in a refusal.
 
@@ -88,6 +88,34 @@ def load_report(  # noqa: C901
     """
     namespace = namespace.strip("/")
     again = f"run `mql check-robot --robot {robot or profile.name}{f' --namespace {namespace}' if namespace else ''}`"
+    report = _read(path, again)
+    where, here = (f"namespace '{name}'" if name else "no namespace" for name in (report["namespace"], namespace))
+    failed = ", ".join(check["check"] for check in report["checks"] if not check["passed"])
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(report["time"])
+    refusals = (
+        (report["robot"] != profile.name, f"is about the robot '{report['robot']}', not '{profile.name}'; {again}"),
+        (
+            report["simulator"],
+            f"was made with the simulator, which tells nothing about a real arm; {again} with the arm's driver",
+        ),
+        (report["namespace"] != namespace, f"is about an arm in {where}, and this one is in {here}; {again}"),
+        (
+            report["profile_sha256"] != profile.sha256,
+            f"was made before the profile of '{profile.name}' was changed; {again}",
+        ),
+        (not report["passed"], f"says that the driver failed: {failed}; mend it and {again}"),
+        (not report["complete"], f"was made without moving the arm; {again} without --passive"),
+        (age < -CLOCKS_APART, f"is dated in the future ({report['time']}); set the clock and {again}"),
+        (age > timedelta(days=max_age_days), f"is {age.days} days old; at most {max_age_days:.0f} count; {again}"),
+    )
+    for refused, reason in refusals:
+        if refused:
+            raise UserError(f"the check report {path} {reason}")
+    return report
+
+
+def _read(path: str | Path, again: str) -> dict[str, Any]:
+    """Return the report in a file; UserError, with the advice `again`, if there is none or its hash does not fit."""
     try:
         report = json.loads(Path(path).read_text())
     except FileNotFoundError:
@@ -96,28 +124,4 @@ def load_report(  # noqa: C901
         raise UserError(f"the check report {path} cannot be read ({error}); {again}") from error
     if not isinstance(report, dict) or report.get("schema") != SCHEMA or report.get("sha256") != content_hash(report):
         raise UserError(f"the check report {path} was changed after it was written: its hash does not fit; {again}")
-    if report["robot"] != profile.name:
-        raise UserError(
-            f"the check report {path} is about the robot '{report['robot']}', not '{profile.name}'; {again}"
-        )
-    if report["simulator"]:
-        raise UserError(
-            f"the check report {path} was made with the simulator, which tells nothing about a real arm; {again} with "
-            "the arm's driver"
-        )
-    if report["namespace"] != namespace:
-        where, here = (f"namespace '{name}'" if name else "no namespace" for name in (report["namespace"], namespace))
-        raise UserError(f"the check report {path} is about an arm in {where}, and this one is in {here}; {again}")
-    if report["profile_sha256"] != profile.sha256:
-        raise UserError(f"the profile of '{profile.name}' was changed after the check report {path} was made; {again}")
-    if not report["passed"]:
-        failed = ", ".join(check["check"] for check in report["checks"] if not check["passed"])
-        raise UserError(f"the check report {path} says that the driver failed: {failed}; mend it and {again}")
-    if not report["complete"]:
-        raise UserError(f"the check report {path} was made without moving the arm; {again} without --passive")
-    age = datetime.now(timezone.utc) - datetime.fromisoformat(report["time"])
-    if age < -CLOCKS_APART:
-        raise UserError(f"the check report {path} is dated in the future ({report['time']}); set the clock and {again}")
-    if age > timedelta(days=max_age_days):
-        raise UserError(f"the check report {path} is {age.days} days old; at most {max_age_days:.0f} count; {again}")
     return report

@@ -1,4 +1,4 @@
-"""Turn tool motions into joint motions, from rest at the measured position or from a moving state, that end at rest."""
+"""Joint motions that end at rest: a line of the tool, a stop, and a way back from a moving state."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from mql_ros.grasping.types import ArmState, Array, Motion
 RAMP_PERIODS = 3
 """Least number of control periods over which the tool speeds up and slows down."""
 LONGEST = 200
-"""Control periods at an arm's own limits, in proportion more where it is slowed: near a singularity no slower motion
-helps, and the safety filter has the last word."""
+"""Longest motion at the arm's own limits, control periods; proportionally more if it is slowed. Near a singularity a
+slower motion does not help, and the safety filter decides."""
 ROUNDING = 1e-6
 MARGIN = 0.95
-"""Part of a joint's limits that is planned with: a controller's clock is not quite that of the plan."""
+"""Fraction of a joint's limits used for planning: a controller's clock is not quite that of the plan."""
 
 
 def straight_line(profile: RobotProfile, start_joints: Array, target: Array, yaw: float, speed: float) -> Motion:
-    """A motion that moves the tool on a line from rest at `start_joints` [n] (rad) to rest at `target` [3] (m).
+    """Return a motion of the tool on a line from rest at `start_joints` [n] (rad) to rest at `target` [3] (m).
 
-    The tool points down and turns to heading `yaw` (rad) on the way; a tilt that contact has forced on it is taken back
-    as slowly. Trapezoidal speed profile with peak
-    `speed` (m/s), slowed down as a whole until no joint exceeds its speed limit, with longer ramps until none exceeds
-    those of acceleration and jerk. The target is clipped to the workspace box. With an arm that is slowed to less than
-    half of its limits time passes more slowly as a whole, for the tool too.
+    The tool points down and turns to heading `yaw` (rad) on the way; a tilt that contact has caused is undone as well.
+    The speed profile is a trapezoid with peak `speed` (m/s). It is slowed down until no joint exceeds its speed limit,
+    and gets longer ramps until none exceeds those of acceleration and jerk. The target is clipped to the workspace box.
+    If the arm is slowed to less than half of its limits, the whole motion is stretched in time.
     """
     if (times := int(1.0 / profile.scale + ROUNDING)) > 1:
         quick = straight_line(profile.paced(times), start_joints, target, yaw, speed)
@@ -62,10 +61,10 @@ def straight_line(profile: RobotProfile, start_joints: Array, target: Array, yaw
 
 
 def stop(profile: RobotProfile, state: ArmState) -> Motion:
-    """Come to rest as soon as the limits of acceleration and jerk allow, from a moving arm.
+    """Return the earliest stop from a moving state that the limits of acceleration and jerk allow.
 
-    A speed that the arm cannot have is taken as its limit; the stop never exceeds the speed it begins with. A joint
-    that cannot stop so before the end of its range is told to stay where it is.
+    A speed above the arm's limit is taken as that limit; the stop never exceeds its initial speed. A joint that cannot
+    stop before the end of its range is commanded to stay where it is.
     """
     state = replace(state, velocities=np.clip(state.velocities, -profile.velocity, profile.velocity))
     motion = _earliest(profile, state, lambda duration: state.positions + 0.5 * duration * state.velocities, np.inf)
@@ -77,12 +76,12 @@ def stop(profile: RobotProfile, state: ArmState) -> Motion:
 
 
 def turn_back(profile: RobotProfile, state: ArmState, end: Array) -> Motion:
-    """Go from a moving arm to rest at joint positions `end` [n] (rad) as soon as the limits allow."""
+    """Return the earliest motion from a moving state to rest at joint positions `end` [n] (rad) within the limits."""
     return _earliest(profile, state, lambda duration: end)
 
 
 def excess(profile: RobotProfile, motion: Motion) -> tuple[float, float]:
-    """How many times a motion needs the speed limits, and how many times shorter its ramps are than they may be."""
+    """Return the factors by which a motion exceeds the speed limits and by which its ramps are too short."""
     speed, acceleration, jerk = largest(motion, profile.control_period)
     abrupt = max((acceleration / profile.acceleration).max() ** (1 / 2), (jerk / profile.jerk).max() ** (1 / 3))
     return float((speed / profile.velocity).max()), float(abrupt)
@@ -91,7 +90,7 @@ def excess(profile: RobotProfile, motion: Motion) -> tuple[float, float]:
 def _earliest(
     profile: RobotProfile, state: ArmState, end: Callable[[float], Array], fastest: float = 1.0 + ROUNDING
 ) -> Motion:
-    """The shortest quintic to rest at `end(duration in s)` within the limits, that of speed times `fastest`."""
+    """Return the shortest quintic to rest at `end(duration in s)` within the limits, that of speed times `fastest`."""
     periods = 1
     while True:
         target = np.clip(end(periods * profile.control_period), profile.lower, profile.upper)
@@ -103,7 +102,7 @@ def _earliest(
 
 
 def _progress(periods: int, ramp_periods: int) -> Array:
-    """Fraction of the way done after each control period [periods]: ramps at both ends, constant speed between."""
+    """Return the fraction of the way done after each control period [periods]; ramps at both ends."""
     k = np.arange(1, periods + 1, dtype=np.float64)
     ramp = min(ramp_periods, periods / 2)
     speed = 1.0 / (periods - ramp)

@@ -1,7 +1,7 @@
 """Quintic splines through joint points: what a joint_trajectory_controller makes of points with accelerations.
 
-A segment in Bernstein form lies within the convex hull of its control values, and so do its derivatives. So the largest
-control value bounds speed, acceleration and jerk everywhere between two points, not at samples only.
+A segment in Bernstein form lies within the convex hull of its control values, and so do its derivatives. The largest
+control value therefore bounds speed, acceleration and jerk everywhere between two points, not only at samples.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from mql_ros.grasping.types import ArmState, Array, Motion
 
 WHOLE = 1e-6
-"""A time so near to a point's, in periods, is that point's: it is then given bit for bit."""
+"""A time this near to a point's, in periods, gives that point itself, bit for bit."""
 
 
 def motion_through(start: Array, points: Array, period: float) -> Motion:
-    """A motion from rest at `start` [n] to rest at the last of `points` [m, n], rad, one per `period`, s.
+    """Return the motion from rest at `start` [n] to rest at the last of `points` [m, n], rad, one per `period`, s.
 
     Velocities and accelerations are central differences.
     """
@@ -30,7 +30,7 @@ def motion_through(start: Array, points: Array, period: float) -> Motion:
 
 
 def quintic(start: ArmState, end: Array, periods: int, period: float) -> Motion:
-    """One quintic from a moving state to rest at `end` [n], as so many points."""
+    """Return one quintic from a moving state to rest at `end` [n], as `periods` points."""
     duration = periods * period
     values = _control_values(Motion(start, end[None], 0 * end[None], 0 * end[None]), duration)[:, 0]
     speeds, rises = np.diff(values, axis=0) * 5 / duration, np.diff(values, n=2, axis=0) * 20 / duration**2
@@ -39,7 +39,7 @@ def quintic(start: ArmState, end: Array, periods: int, period: float) -> Motion:
 
 
 def stretched(motion: Motion, times: int, period: float) -> Motion:
-    """The same spline, passed through so many times as slowly: to the last digit, for its pieces are divided evenly."""
+    """Return the same spline, passed `times` as slowly; exact, because each segment is divided evenly."""
     values = _control_values(motion, period)
     degree, segments, joints = values.shape
     at = np.arange(1, times + 1) / times
@@ -53,7 +53,7 @@ def stretched(motion: Motion, times: int, period: float) -> Motion:
 
 
 def state_at(motion: Motion, seconds: float, period: float) -> ArmState:
-    """Where a motion's spline is so long after its start; at its start before, at rest at its end afterwards."""
+    """Return the state of a motion `seconds` after its start; its start before that, at rest at its end afterwards."""
     periods = min(max(seconds / period, 0.0), float(len(motion.points)))
     if abs(periods - round(periods)) < WHOLE:
         return motion.state(round(periods))
@@ -67,18 +67,18 @@ def state_at(motion: Motion, seconds: float, period: float) -> ArmState:
 
 
 def between(motion: Motion, segments: NDArray[np.intp], shares: Array, period: float) -> tuple[Array, Array]:
-    """Positions and velocities [k, n] at moments within segments [k] of the spline, at shares [k] in [0, 1] of each."""
+    """Return positions and velocities [k, n] within segments [k] of the spline, at shares [k] in [0, 1] of each."""
     values = _control_values(motion, period)[:, segments]
     return _bernstein(values, shares), _bernstein(np.diff(values, axis=0) * 5 / period, shares)
 
 
 def steepest(motion: Motion, period: float) -> Array:
-    """Bounds on the acceleration of each joint in each of the m segments [m, n], rad/s^2."""
+    """Return bounds on the acceleration of each joint in each of the m segments [m, n], rad/s^2."""
     return np.asarray(np.abs(np.diff(_control_values(motion, period), n=2, axis=0)).max(axis=0) * 20 / period**2)
 
 
 def largest(motion: Motion, period: float) -> tuple[Array, Array, Array]:
-    """Bounds [n] on speed (rad/s), acceleration (rad/s^2) and jerk (rad/s^3) of each joint over the whole spline."""
+    """Return bounds [n] on speed (rad/s), acceleration (rad/s^2) and jerk (rad/s^3) over the whole spline."""
     values, bounds = _control_values(motion, period), []
     for scale in (5 / period, 20 / period**2, 60 / period**3):
         values = values[1:] - values[:-1]
@@ -87,13 +87,13 @@ def largest(motion: Motion, period: float) -> tuple[Array, Array, Array]:
 
 
 def extent(motion: Motion, period: float) -> tuple[Array, Array]:
-    """Bounds [n] from below and above on each joint's position over the whole spline, rad."""
+    """Return lower and upper bounds [n] on each joint's position over the whole spline, rad."""
     values = _control_values(motion, period)
     return values.min(axis=(0, 1)), values.max(axis=(0, 1))
 
 
 def _control_values(motion: Motion, period: float) -> Array:
-    """Bernstein control values [6, m, n] of the m segments."""
+    """Return the Bernstein control values [6, m, n] of the m segments."""
     start = motion.start
     p = np.concatenate([start.positions[None], motion.points])
     v = np.concatenate([start.velocities[None], motion.velocities]) * (period / 5)
@@ -103,9 +103,9 @@ def _control_values(motion: Motion, period: float) -> Array:
 
 
 def _bernstein(values: Array, at: Array) -> Array:
-    """Polynomials at `at` [m] in [0, 1], by de Casteljau's algorithm [m, n].
+    """Return polynomials at `at` [m] in [0, 1], by de Casteljau's algorithm [m, n].
 
-    values: control values [d + 1, n], or [d + 1, m, n] where each moment has polynomials of its own.
+    values: control values [d + 1, n], or [d + 1, m, n] for polynomials that differ between moments.
     """
     rows = list(values)
     share = at[:, None]

@@ -1,4 +1,4 @@
-"""Robot profile: everything that the task must know about an arm, read from `config/robots/*.yaml`."""
+"""Robot profile: all that the task must know about an arm, read from `config/robots/*.yaml`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mql_ros.grasping.types import Array
 
 Vector = tuple[float, float, float]
 CONTROL_MODES = ("joint_trajectory",)
-"""How the arm takes commands; trajectories that end at rest are the one way in which silence means hold."""
+"""How the arm takes commands. With trajectories that end at rest, the arm holds when commands stop."""
 GRIPPER_COMMANDS = ("joint_trajectory", "position_trajectory", "width_force")
-"""A trajectory of the finger joints, with the force limit as effort or without; or a Float64MultiArray [opening in m,
-force in N]."""
+"""A trajectory of the finger joints with the force limit as effort; the same without effort; or a Float64MultiArray
+[opening in m, force in N]."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Topics:
 
 @dataclass(frozen=True)
 class Clearance:
-    """The arm as capsules between its joints, and how far they must stay from each other and from the table, m."""
+    """Capsules between the joints, and their least distance from each other and from the table, m."""
 
     link_radius: float = setting(low=0)
     between_links: float = setting(low=0)
@@ -44,7 +44,7 @@ class Clearance:
 
 @dataclass(frozen=True)
 class Mount:
-    """Where a gripper with a URDF of its own sits on the arm."""
+    """Mount of a gripper that has its own URDF."""
 
     link: str
     """Link of the arm's URDF that carries it."""
@@ -60,12 +60,11 @@ class RobotProfile:
 
     name: str
     urdf: str
-    """Robot description for the simulator: a file beside the one that names it or in config/robots, else one of
-    pybullet_data."""
+    """Robot description for the simulator: a file beside the profile, in config/robots or in pybullet_data."""
     gripper_urdf: str | None
-    """That of the gripper, searched for in the same places; None where the arm's has it."""
+    """Description of the gripper, found in the same places; None if the arm's URDF includes it."""
     gripper_mount: Mount | None
-    """None where the arm's URDF has the gripper."""
+    """None if the arm's URDF includes the gripper."""
     base_frame: str
     tool_frame: str
     joint_names: tuple[str, ...]
@@ -94,7 +93,7 @@ class RobotProfile:
     """Lower corner of the box that the tool may be in [3], m, base frame."""
     workspace_upper: Array
     control_period: float
-    """Time between two checks of a running motion, s."""
+    """Time between two points of a motion, s."""
     guard_force: float
     """Force on the tool that stops a descent, N."""
     clearance: Clearance
@@ -104,20 +103,20 @@ class RobotProfile:
     control_mode: str
     """One of CONTROL_MODES."""
     policies_from: tuple[str, ...]
-    """Other robots whose policies may act on this arm: they act on the tool, in the object's frame."""
+    """Other robots whose policies may run on this arm; policies move the tool in the object's frame."""
     scale: float = 1.0
-    """Part of the arm's own speed limits that is used, see `slowed`."""
+    """Fraction of the arm's own speed limits in use, see `slowed`."""
     sha256: str = ""
-    """Of the file that it was read from, and of those that this is based on."""
+    """SHA-256 of the profile's file and of those that it is based on."""
 
     @property
     def finger_seconds(self) -> float:
-        """Time in which the fingers cross their whole opening at their largest speed, s."""
+        """Return the time in which the fingers cross their whole opening at their largest speed, s."""
         return self.max_width / len(self.finger_names) / self.finger_speed
 
     @cached_property
     def home(self) -> Array:
-        """Joint positions [n] in which the arm waits between trials, rad."""
+        """Joint positions between trials [n], rad; UserError if the inverse kinematics does not reach them."""
         joints, error = self.chain.inverse(self.home_position, tool_down(0.0), self.home_guess, iterations=200)
         if error > 1e-3:
             raise UserError(
@@ -127,13 +126,13 @@ class RobotProfile:
         return joints
 
     def slowed(self, scale: float, force: float) -> RobotProfile:
-        """The same arm with `scale` (in (0, 1]) times its speed limits and at most `force` (N) a finger."""
+        """Return the arm with `scale` (in (0, 1]) times its speed limits and at most `force` (N) a finger."""
         if not 0.0 < scale <= 1.0 or force <= 0.0:
             raise ValueError(f"a scale of {scale} or a force of {force} N is no tighter limit; expected (0, 1] and > 0")
         return replace(self.paced(scale), max_force=min(self.max_force, force))
 
     def paced(self, factor: float) -> RobotProfile:
-        """The same arm where time passes so many times as fast: its limits of speed, acceleration and jerk [n]."""
+        """Return the arm with speed limits times `factor`, acceleration by its square and jerk by its cube."""
         return replace(
             self,
             scale=self.scale * factor,

@@ -1,7 +1,7 @@
-"""How near the arm comes to the table, to itself and to the walls of the tool's box, all along a spline.
+"""Clearance of the arm from the table, from itself and from the walls of the tool's workspace box, along a spline.
 
-Places are looked at where the joints are at some moments; between these no place moves farther than its joints turn
-times how far from their axes it can be. Where that leaves a doubt, more moments are looked at.
+Positions are computed at a few moments. Between two of them a point moves at most by the joints' rotation times its
+largest distance from their axes. More moments are computed if that bound leaves a doubt.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from mql_ros.grasping.types import Array, Motion
 Indices = NDArray[np.intp]
 
 BOX_TOLERANCE = 0.002
-"""The tool may be this far outside the workspace box, m: an arm at its border sags and overshoots a little."""
+"""How far outside the workspace box the tool may be, m: an arm at its border sags and overshoots a little."""
 _LEAST_LENGTH = 1e-3
 """Joints nearer to each other have no link between them, m."""
 _ROUNDING = 1e-4
-"""Of inverse kinematics and of the bounds, m."""
+"""Rounding error of inverse kinematics and of the bounds, m."""
 _SPLITS = 8
-"""Parts into which an interval with a doubt is divided."""
+"""Number of parts into which a doubtful interval is divided."""
 _FINEST = 1 / _SPLITS**3
-"""Control periods: a doubt that is left here counts as a fault; it is one of tenths of a millimetre."""
+"""Shortest interval, control periods. A doubt left here, of tenths of a millimetre, counts as a fault."""
 
 
 class ArmClearance:
-    """Checks the links and the tool of one robot profile."""
+    """Checks the clearance of the links and the tool of one robot."""
 
     def __init__(self, profile: RobotProfile) -> None:
         self._profile = profile
@@ -49,13 +49,13 @@ class ArmClearance:
             np.where((np.arange(n) >= i) & (np.arange(n) < j), reach[:, j + 1], 0.0) for i, j in self._pairs
         ]
         self._reach = np.array([reach[:, n + 1], reach[:, n], *between_links])
-        """How far what is checked moves at most when a joint turns [checks, n], m/rad: tool, wrist, pairs of links."""
+        """Largest distance that tool, wrist and pairs of links move when a joint turns [checks, n], m/rad."""
 
     def fault(self, motion: Motion, period: float) -> str:
-        """What comes too near along a motion, in one sentence, or "" when nothing does.
+        """Return in one sentence what comes too near along a motion, or "" if nothing does.
 
-        An arm that begins too near may come away within the first period; a tool that begins outside its box may come
-        back, but not get farther out.
+        An arm that starts too near may move away within the first period. A tool that starts outside its box may come
+        back, but not move farther out.
         """
         joints = np.concatenate([motion.start.positions[None], motion.points])
         speeds = np.abs(np.concatenate([motion.start.velocities[None], motion.velocities]))
@@ -89,14 +89,14 @@ class ArmClearance:
         return ""
 
     def _ways(self, speeds: Array, rises: Array, seconds: float) -> Array:
-        """How far what is checked may get in half of `seconds`, before or after [m, checks], m.
+        """Return how far each checked point may move within half of `seconds`, before or after [m, checks], m.
 
-        speeds: of the joints at that moment [m, n], rad/s; rises: their largest accelerations around it, rad/s^2.
+        speeds: joint speeds at that moment [m, n], rad/s; rises: largest accelerations around it [m, n], rad/s^2.
         """
         return np.asarray((speeds * (seconds / 2) + rises * (seconds**2 / 8)) @ self._reach.T)
 
     def _gaps(self, joints: Array, checks: Indices) -> Array:
-        """Room that is left at joint positions [m, n] (rad) for these checks [m, len(checks)], m; below 0 for none."""
+        """Return the clearance at joint positions [m, n] (rad) for some checks [m, len(checks)], m."""
         profile = self._profile
         if len(checks) == 1 and checks[0] == 0:
             places = self._chain.positions(joints)[:, None]
@@ -117,7 +117,7 @@ class ArmClearance:
         return gaps
 
     def _sentence(self, joints: Array, gaps: Array, room: Array, checks: Indices) -> str:
-        """What is wrong first of all, where there is the least room."""
+        """Return the sentence about the first check that fails, at its smallest clearance."""
         profile, clearance = self._profile, self._profile.clearance
         column = int(np.argmax((room < 0.0).any(axis=0)))
         k, check = int(np.argmin(room[:, column])), int(checks[column])
@@ -136,12 +136,12 @@ class ArmClearance:
 
 
 def place_words(position: Array) -> str:
-    """A place [3], m, for a sentence."""
+    """Return a position [3], m, as text."""
     return "({:.3f}, {:.3f}, {:.3f}) m".format(*position)
 
 
 def _distance(a: Array, b: Array, c: Array, d: Array) -> Array:
-    """Distance [m] between the line segments a-b and c-d [m, 3] (Ericson, Real-Time Collision Detection, 5.1.9)."""
+    """Return distances [m] between line segments a-b and c-d [m, 3] (Ericson, Real-Time Collision Detection, 5.1.9)."""
     u, v, w = b - a, d - c, a - c
     uu, vv, uv = (u * u).sum(-1), (v * v).sum(-1), (u * v).sum(-1)
     uw, vw = (u * w).sum(-1), (v * w).sum(-1)

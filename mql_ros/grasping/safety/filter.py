@@ -1,4 +1,4 @@
-"""The last word before a command leaves for the arm: what breaks a limit is replaced by holding still."""
+"""Safety filter: the last check before a command is published; a command that breaks a limit becomes a stop."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from mql_ros.grasping.safety.clearance import ArmClearance, place_words
 from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
 
 LAG = 1.5
-"""An arm follows with a lag: the step from the measured position may be this much longer than one at full speed."""
+"""Largest step from the measured position, as a multiple of one at full speed: an arm follows with a lag."""
 MOVING = 0.05
-"""A joint that is measured to be faster than this does not stand still, rad/s; the controller makes up for less."""
+"""Measured speed above which a joint counts as moving, rad/s; the controller compensates for less."""
 REACH_TOLERANCE = 0.005
-"""A motion that would end farther than this from where the tool is wanted is refused, m."""
+"""Largest distance between the end of a motion and the tool's target, m."""
 
 
 class SafetyFilter:
     """Checks commands against a robot profile and counts those that it refuses.
 
-    What is checked: finite numbers; position, speed, acceleration and jerk of every joint all along the spline through
-    the points, from the state it starts with; an end at rest; the workspace box of the tool and the clearance of the
-    links, all along it too; the way from the measured position; jumps of it; finger opening and force.
+    Along the whole spline it checks position, speed, acceleration and jerk of every joint, the tool's workspace box and
+    the clearance of the links. It also checks for finite numbers, an end at rest, the distance from the measured
+    position, jumps of the measured position, and finger opening and force.
     """
 
     def __init__(self, profile: RobotProfile) -> None:
         self.profile = self._original = profile
         self.braking = profile
-        """Limits of what gives up a motion: those of acceleration and jerk are never tightened, else it would go on."""
+        """Limits for braking: acceleration and jerk are never tightened, because the arm could not stop in time."""
         self.refusals = 0
         self.last_refusal = ""
-        """The reason of the latest refusal, one sentence; empty when there was none."""
+        """Reason of the latest refusal in one sentence; empty if there was none."""
         self._clearance = ArmClearance(profile)
         self._finger_target: float | None = None
         self._finger_force = 0.0
         self.lost = False
-        """Whether the measured position has jumped since the trial began: it is not believed any more."""
+        """Whether the measured position has jumped in this trial; it is not trusted any more."""
         self._trusted: Measurement | None = None
         self._sent: Motion | None = None
-        """What was allowed last, at driver time `_sent_at`, s."""
+        """Motion that was allowed last, at driver time `_sent_at`, s."""
         self._sent_at = 0.0
 
     def tighten(self, scale: float, force: float) -> None:
-        """Lower the limits: of speed to `scale` (in (0, 1]) times the profile's, of a finger's force to `force`, N.
+        """Lower the speed limit to `scale` (in (0, 1]) times the profile's and a finger's force limit to `force`, N.
 
-        Acceleration and jerk shrink by the square and the cube, as when time passes more slowly. Raises ValueError,
-        and changes nothing, where a limit would become wider than it is.
+        Acceleration and jerk shrink by the square and the cube of the scale. Raises ValueError, and changes nothing,
+        if a limit would become wider than it is.
         """
         now = self.profile
         tighter = self._original.slowed(scale, force)
@@ -61,16 +61,16 @@ class SafetyFilter:
         self.braking = replace(self._original, velocity=tighter.velocity)
 
     def begin(self, measurement: Measurement) -> None:
-        """A trial begins: wherever the arm was before, it is where it is measured now."""
+        """Begin a trial: trust the measured position, and forget what was sent before."""
         self._trusted, self._sent, self.lost = measurement, None, False
 
     def filter(self, command: Command, measurement: Measurement, plan_fault: str | None = None) -> Command:
-        """The command itself when it is allowed, otherwise one that brings the arm to rest where it is.
+        """Return the command if it is allowed, otherwise one that stops the arm where it is.
 
-        Where it is, is measured; after a jump it is where the last command has brought it, until a trial begins.
-        `plan_fault` is what `plan_fault()` said about the plan that the command's motion is the rest of; with None
-        it is checked here, and a motion that begins at rest is refused to a moving arm. A refused command keeps its
-        fingers if their part was in order, else as last allowed.
+        The arm's position is the measured one. After a jump it is the one that the last command led to, until the next
+        trial. `plan_fault` is the result of `plan_fault()` for the whole plan. If it is None, the motion is checked
+        here, and one that starts at rest is refused while the arm moves. A refused command keeps its finger part if
+        that is allowed, otherwise the one allowed last.
         """
         if plan_fault is None:
             plan_fault = self.plan_fault(command.motion) or self._rest_fault(command.motion, measurement)
@@ -86,10 +86,10 @@ class SafetyFilter:
         return command
 
     def plan_fault(self, motion: Motion, target: Array | None = None, braking: bool = False) -> str:
-        """What is wrong with a motion in one sentence, or "" when it is allowed.
+        """Return in one sentence what is wrong with a motion, or "" if it is allowed.
 
-        target: where the tool should be at the end [3], m, base frame; None where that does not matter. braking: it
-        gives up another motion, so that acceleration and jerk may be those of the arm itself.
+        target: tool position at the end [3], m, base frame; None for any. braking: the motion stops another one, and
+        may use the arm's own limits of acceleration and jerk.
         """
         profile, points = self.profile, motion.points
         names = profile.joint_names
@@ -133,7 +133,7 @@ class SafetyFilter:
         return f"{moves}, but the motion begins at rest" if moves else ""
 
     def _jump(self, measurement: Measurement) -> str:
-        """Whether the measured position changed faster than the arm can move since the command before."""
+        """Return in one sentence how the measured position has jumped, faster than the arm can move, or ""."""
         if self.lost:
             return ""
         before, self._trusted = self._trusted, measurement
@@ -148,7 +148,7 @@ class SafetyFilter:
         return f"joint {self.profile.joint_names[j]} was measured to jump by {steps[j]:.3f} rad"
 
     def _state(self, measurement: Measurement) -> ArmState:
-        """The arm as it was measured, or, where that is not to be believed, as the last command moves it."""
+        """Return the measured state, or after a jump the one that the last command leads to."""
         if not self.lost:
             return measured_state(measurement)
         if self._sent is None:
@@ -158,7 +158,7 @@ class SafetyFilter:
         return spline.state_at(self._sent, max(measurement.stamp - self._sent_at, period), period)
 
     def _step(self, periods: float) -> Array:
-        """How far the joints may be from where they were or should be after so many control periods [n], rad."""
+        """Return how far the joints may be from their last or planned positions after some control periods [n], rad."""
         return way_in(self._original, periods)
 
     def _finger_fault(self, target: float, force: float) -> str:
@@ -182,9 +182,9 @@ class SafetyFilter:
 
 
 def joint_fault(profile: RobotProfile, limits: RobotProfile, motion: Motion, tolerance: float = 1e-6) -> str:
-    """What is wrong with a motion's positions, or its speed, acceleration and jerk by `limits`; "" where nothing is.
+    """Return in one sentence which joint limit a motion breaks, or "": positions by `profile`, the rest by `limits`.
 
-    tolerance: part of a limit by which it may be exceeded.
+    tolerance: fraction by which a limit may be exceeded.
     """
     names, period = profile.joint_names, profile.control_period
     lowest, highest = spline.extent(motion, period)
@@ -210,10 +210,10 @@ def joint_fault(profile: RobotProfile, limits: RobotProfile, motion: Motion, tol
 
 
 def hold_motion(profile: RobotProfile, measured: ArmState | None, sent: ArmState | None) -> Motion | None:
-    """The shortest stop within the arm's own limits; None where none is known to be safe.
+    """Return the shortest stop within the arm's own limits, or None if none is known to be safe.
 
-    It begins where the arm is measured, or at `sent`, where the motion sent last has brought it, if the measurement is
-    missing, outside the limits of position, or farther from `sent` than an arm that follows gets between two looks.
+    It starts at the measured state. It starts at `sent`, the state that the last motion led to, if the measurement is
+    missing, outside the position limits, or farther from `sent` than an arm that follows can be.
     """
     states = []
     if measured is not None and is_within(profile, measured).all():
@@ -229,23 +229,23 @@ def hold_motion(profile: RobotProfile, measured: ArmState | None, sent: ArmState
 
 
 def is_within(profile: RobotProfile, state: ArmState) -> NDArray[np.bool_]:
-    """Which joints [n] are within their limits of position, and of finite speed."""
+    """Return which joints [n] are within their position limits and have a finite speed."""
     inside = (state.positions >= profile.lower) & (state.positions <= profile.upper)
     return np.asarray(inside & np.isfinite(state.velocities))
 
 
 def way_in(profile: RobotProfile, periods: float) -> Array:
-    """How far the joints may be from where they were or should be after so many control periods [n], rad."""
+    """Return how far the joints may be from their last or planned positions after some control periods [n], rad."""
     return np.asarray(LAG * periods * profile.velocity * profile.control_period)
 
 
 def measured_state(measurement: Measurement) -> ArmState:
-    """The arm as it was measured, its accelerations taken as zero."""
+    """Return the measured state of the arm with accelerations of zero."""
     return replace(ArmState.at_rest(measurement.joint_positions), velocities=measurement.joint_velocities)
 
 
 def what_moves(profile: RobotProfile, measurement: Measurement) -> str:
-    """The joint that is measured to move the fastest, in words; "" where the arm stands still."""
+    """Return a phrase about the joint measured to move fastest, or "" if the arm stands still."""
     speeds = np.abs(measurement.joint_velocities)
     j = int(np.argmax(speeds))
     return f"joint {profile.joint_names[j]} moves at {speeds[j]:.2f} rad/s" if speeds[j] > MOVING else ""
