@@ -28,7 +28,7 @@ def test_links_keep_away_from_the_table_and_from_each_other(panda: RobotProfile)
         assert fault in clearance.fault(there, panda.control_period)
 
 
-def test_box_and_clearance_hold_between_the_points_too(panda: RobotProfile) -> None:
+def test_box_and_clearance_hold_between_the_points_of_a_motion(panda: RobotProfile) -> None:
     """Points that are all in order, and a spline between them that is not: no controller goes from point to point."""
     clearance, period = ArmClearance(panda), panda.control_period
     near = panda.chain.inverse(np.array([0.5, 0.0, 0.012]), tool_down(0.0), panda.home, iterations=200)[0]

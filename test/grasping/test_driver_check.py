@@ -64,7 +64,7 @@ def failed(verdicts: list[Verdict]) -> list[str]:
     return [verdict.check for verdict in verdicts if verdict.passed is False]
 
 
-def test_a_sound_driver_passes(panda: RobotProfile) -> None:
+def test_a_sound_driver_passes_every_check(panda: RobotProfile) -> None:
     verdicts = passive_verdicts(panda, sound(panda))
     assert all(verdict.passed for verdict in verdicts) and len(verdicts) == 12
     json.dumps([dataclasses.asdict(verdict) for verdict in verdicts], allow_nan=False)
@@ -125,7 +125,7 @@ FAULTS: dict[str, tuple[str, str, Change]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_is_named_by_its_check_alone(fault: str, panda: RobotProfile) -> None:
+def test_each_driver_fault_fails_its_own_check_alone(fault: str, panda: RobotProfile) -> None:
     check, words, change = FAULTS[fault]
     verdicts = passive_verdicts(panda, change(sound(panda)))
     assert failed(verdicts) == [check]
@@ -166,7 +166,7 @@ def test_nudges_of_a_sound_arm_pass(panda: RobotProfile) -> None:
 
 
 @pytest.mark.parametrize("lag", [0.0, 0.04, 0.2])
-def test_at_the_pace_that_a_latency_allows_the_safety_filter_lets_the_arm_lag(lag: float, panda: RobotProfile) -> None:
+def test_the_safety_filter_lets_an_arm_lag_at_the_limit_scale_of_its_latency(lag: float, panda: RobotProfile) -> None:
     scale = motions.check_latency(panda, [nudged(panda, joint, lag) for joint in range(7)]).figures["limit_scale"]
     fastest = MARGIN * scale * panda.velocity
     ahead = (panda.control_period + lag) * fastest
@@ -174,7 +174,7 @@ def test_at_the_pace_that_a_latency_allows_the_safety_filter_lets_the_arm_lag(la
     assert scale == 1.0 or (1.1 * ahead > LAG * panda.control_period * panda.velocity).all()
 
 
-def test_a_pose_is_good_where_its_period_and_its_age_are_below_what_is_acted_on(panda: RobotProfile) -> None:
+def test_the_driver_check_passes_poses_that_the_policy_server_would_use(panda: RobotProfile) -> None:
     verdicts = passive_verdicts(panda, with_poses(sound(panda), 5, 0.2))
     assert failed(verdicts) == []
     assert next(v.figures["pose_age"] for v in verdicts if v.check == "measurements") == pytest.approx(0.4, abs=0.06)
@@ -194,7 +194,7 @@ def test_a_nudge_keeps_to_half_of_tight_limits(panda: RobotProfile) -> None:
     assert len(motion.points) > 16 and speed < 0.5 * 0.02 * panda.velocity[3]
 
 
-def test_a_wrong_or_stubborn_joint_is_named(panda: RobotProfile) -> None:
+def test_the_driver_check_names_a_joint_that_moves_wrongly_or_not_at_all(panda: RobotProfile) -> None:
     verdict = motions.check_nudges(panda, [nudged(panda, 0, follows=2)])
     assert not verdict.passed
     assert "panda_joint1 was asked to move by 0.050 rad and moved by 0.000" in verdict.text
@@ -202,7 +202,7 @@ def test_a_wrong_or_stubborn_joint_is_named(panda: RobotProfile) -> None:
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.0, 180 / np.pi])
-def test_velocities_in_another_unit_or_direction_fail(factor: float, panda: RobotProfile) -> None:
+def test_the_driver_check_fails_on_velocities_in_another_unit_or_direction(factor: float, panda: RobotProfile) -> None:
     nudge = nudged(panda, 4)
     wrong = dataclasses.replace(nudge.joints, velocities=factor * nudge.joints.velocities)
     assert not motions.check_motion_velocities(panda, [dataclasses.replace(nudge, joints=wrong)]).passed
@@ -210,7 +210,7 @@ def test_velocities_in_another_unit_or_direction_fail(factor: float, panda: Robo
     assert motions.check_motion_velocities(panda, [dataclasses.replace(nudge, joints=none)]).passed
 
 
-def test_drift_and_a_long_way_to_rest_fail(panda: RobotProfile) -> None:
+def test_the_driver_check_fails_on_drift_and_on_a_long_stop(panda: RobotProfile) -> None:
     record = at_home(panda)
     assert motions.check_silence(panda, record).passed
     drifting = record.positions + 0.02 * np.linspace(0, 1, COUNT)[:, None] * np.eye(7)[5]
@@ -220,7 +220,7 @@ def test_drift_and_a_long_way_to_rest_fail(panda: RobotProfile) -> None:
     assert not motions.check_stop(5, 0.01, dataclasses.replace(record, positions=drifting)).passed
 
 
-def test_a_gripper_that_stands_still_fails(panda: RobotProfile) -> None:
+def test_the_driver_check_fails_on_a_gripper_that_does_not_move(panda: RobotProfile) -> None:
     assert motions.check_gripper(panda, [0.024, 0.08], [0.026, 0.077]).passed
     assert not motions.check_gripper(panda, [0.024, 0.08], [0.08, 0.08]).passed
 
@@ -240,7 +240,7 @@ def write(path: Path, report: dict[str, Any], sign: bool = False, **changes: Any
     return path
 
 
-def test_a_good_report_is_accepted(panda: RobotProfile, tmp_path: Path) -> None:
+def test_a_good_check_report_is_accepted(panda: RobotProfile, tmp_path: Path) -> None:
     report = report_of(panda)
     assert load_report(write(tmp_path / "report.json", report), panda, "left") == report
 
@@ -278,7 +278,7 @@ FUTURE = (datetime.now(timezone.utc) + timedelta(days=400)).isoformat()
         "no namespace",
     ],
 )
-def test_other_reports_are_refused_in_one_sentence(
+def test_a_check_report_about_anything_else_is_refused_in_one_sentence(
     made: dict[str, Any], changes: dict[str, Any], sign: bool, words: str, panda: RobotProfile, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "report.json", report_of(panda, **made), sign, **changes)
@@ -289,7 +289,7 @@ def test_other_reports_are_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize("text", [None, "no JSON", "[]", "{}"])
-def test_what_is_no_report_is_refused(text: str | None, panda: RobotProfile, tmp_path: Path) -> None:
+def test_a_file_that_is_no_check_report_is_refused(text: str | None, panda: RobotProfile, tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     if text is not None:
         path.write_text(text)
@@ -297,7 +297,7 @@ def test_what_is_no_report_is_refused(text: str | None, panda: RobotProfile, tmp
         load_report(path, panda)
 
 
-def test_the_default_place_follows_ros_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_check_reports_lie_below_ros_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ROS_HOME", str(tmp_path))
     assert default_path("panda") == tmp_path / "mql_ros" / "check_panda.json"
     places = [

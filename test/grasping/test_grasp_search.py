@@ -47,7 +47,7 @@ def test_a_grasp_that_the_policy_misses_is_found_and_kept(seed: int) -> None:
     assert sum(lifted[first:]) > 0.4 * len(lifted[first:])
 
 
-def test_it_does_not_go_where_nothing_was() -> None:
+def test_grasp_search_avoids_where_nothing_was_found() -> None:
     search = GraspSearch(OLD, 1)
     nowhere = np.array([9.0, 9.0, 0.0])
     tried = [run_trial(search, nowhere)[0][:2] for _ in range(16)]
@@ -55,7 +55,7 @@ def test_it_does_not_go_where_nothing_was() -> None:
     assert np.median(apart) > 0.1
 
 
-def test_where_something_was_held_it_looks_for_the_force() -> None:
+def test_grasp_search_varies_the_force_where_something_was_held() -> None:
     search = GraspSearch(OLD, 1)
     wanted = np.array([*POLICY[:2], 0.7])  # where the policy goes, with another force
     tried = [run_trial(search, wanted) for _ in range(12)]
@@ -84,7 +84,7 @@ def test_what_slips_is_held_harder_and_what_gives_way_more_gently(gives_way: boo
     assert (further == (-1.0 if gives_way else 1.0)).mean() > 0.7
 
 
-def test_it_does_not_go_below_where_the_guard_stopped() -> None:
+def test_grasp_search_stays_above_where_the_guard_stopped() -> None:
     below = {False: 0, True: 0}
     for stopped in below:
         for seed in range(20):
@@ -140,7 +140,7 @@ def test_grasp_search_avoids_where_a_related_object_was_missed() -> None:
     assert near[False] > 0.4 and near[True] < 0.1
 
 
-def test_the_same_seed_searches_the_same_way() -> None:
+def test_grasp_search_with_the_same_seed_proposes_the_same() -> None:
     one, two = (
         [run_trial(search, np.array([-0.7, 0.3, 0.4]))[0].tolist() for _ in range(8)]
         for search in (GraspSearch(OLD, 3), GraspSearch(OLD, 3))

@@ -18,7 +18,7 @@ def speeds(profile: RobotProfile, start: Array, points: Array) -> Array:
 
 @pytest.mark.parametrize("target", [[0.6, 0.15, 0.03], [0.45, -0.2, 0.3], [0.5, 0.0, 0.36]])
 @pytest.mark.parametrize("yaw", [0.0, 0.8, 2.5])
-def test_a_line_starts_at_the_measured_position_and_ends_at_rest(
+def test_a_straight_line_starts_at_the_measured_position_and_ends_at_rest(
     panda: RobotProfile, target: list[float], yaw: float
 ) -> None:
     wanted = np.array(target)
@@ -35,7 +35,7 @@ def test_a_line_starts_at_the_measured_position_and_ends_at_rest(
     assert abs(np.sin(heading - yaw)) < 5e-3, "the same heading, or the opposite one: the gripper is symmetric"
 
 
-def test_the_tool_stays_on_the_line(panda: RobotProfile) -> None:
+def test_a_straight_line_keeps_the_tool_on_it(panda: RobotProfile) -> None:
     start, end = panda.chain.forward(panda.home)[0], np.array([0.62, -0.12, 0.05])
     points = straight_line(panda, panda.home, end, 0.3, 0.3).points
     way = (end - start) / np.linalg.norm(end - start)
@@ -43,12 +43,12 @@ def test_the_tool_stays_on_the_line(panda: RobotProfile) -> None:
     assert np.linalg.norm(off - np.outer(off @ way, way), axis=1).max() < 1e-3
 
 
-def test_the_target_is_kept_inside_the_workspace(panda: RobotProfile) -> None:
+def test_a_straight_line_ends_inside_the_workspace(panda: RobotProfile) -> None:
     points = straight_line(panda, panda.home, np.array([0.5, 0.0, -1.0]), 0.0, 0.3).points
     assert panda.chain.forward(points[-1])[0][2] == pytest.approx(panda.workspace_lower[2], abs=1e-3)
 
 
-def test_all_that_actions_can_ask_for_is_allowed(panda: RobotProfile) -> None:
+def test_the_safety_filter_allows_every_line_that_an_action_can_ask_for(panda: RobotProfile) -> None:
     """Object at the edges of where it is put, actions at their corners: no motion breaks a limit or falls short."""
     safety = SafetyFilter(panda)
     for x, y, yaw, a0, a1 in itertools.product((0.47, 0.53), (-0.03, 0.03), (-0.35, 0.35), (-1, 1), (-1, 1)):

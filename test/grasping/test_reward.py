@@ -30,19 +30,19 @@ def begun() -> GraspReward:
     return reward
 
 
-def test_every_period_costs_a_little() -> None:
+def test_the_reward_is_slightly_negative_in_every_period() -> None:
     reward = begun()
     assert [reward.step(at()) for _ in range(3)] == [PER] * 3
 
 
-def test_touching_with_both_pads_pays_once() -> None:
+def test_the_reward_for_touching_with_both_pads_is_paid_once() -> None:
     reward = begun()
     assert reward.step(held(0.0)) == pytest.approx(C.period + C.touch)
     assert reward.step(held(0.0)) == PER
     assert reward.step(at(effort=0.2, width=0.03)) == PER, "too weak to count as held"
 
 
-def test_height_pays_for_the_best_so_far() -> None:
+def test_the_reward_for_height_is_paid_for_the_best_so_far() -> None:
     reward = begun()
     reward.step(held(0.0))
     assert reward.step(held(0.02)) == pytest.approx(C.period + C.height * 0.4)
@@ -52,7 +52,7 @@ def test_height_pays_for_the_best_so_far() -> None:
     assert reward.step(at(height=0.04)) == PER, "an object that is not held earns nothing by being high"
 
 
-def test_holding_it_up_pays_once() -> None:
+def test_the_reward_for_holding_the_object_up_is_paid_once() -> None:
     reward = begun()
     reward.step(held(0.05))
     assert reward.step(held(0.06)) == PER
@@ -60,14 +60,14 @@ def test_holding_it_up_pays_once() -> None:
     assert reward.step(held(0.06)) == PER
 
 
-def test_holding_it_up_must_not_be_interrupted() -> None:
+def test_the_reward_for_holding_the_object_up_needs_consecutive_periods() -> None:
     reward = begun()
     earned = [reward.step(held(h)) for h in (0.06, 0.06, 0.03, 0.06, 0.06)]
     assert max(earned) < C.lifted
     assert reward.step(held(0.06)) == pytest.approx(C.period + C.lifted)
 
 
-def test_losing_the_grip_costs_once() -> None:
+def test_the_penalty_for_losing_the_grip_is_paid_once() -> None:
     reward = begun()
     reward.step(held(0.0))
     shut = at(width=0.001)
@@ -82,11 +82,11 @@ def test_dropping_what_was_lifted_takes_its_reward_back() -> None:
     assert reward.step(at(width=0.001)) == pytest.approx(C.period + C.lost - C.lifted)
 
 
-def test_shutting_on_nothing_costs_nothing() -> None:
+def test_closing_the_fingers_on_nothing_has_no_penalty() -> None:
     assert begun().step(at(width=0.0)) == PER
 
 
-def test_hitting_something_costs_once() -> None:
+def test_the_penalty_for_hitting_something_is_paid_once() -> None:
     reward = begun()
     assert reward.step(at(force=GUARD - 0.1)) == PER
     assert reward.step(at(force=GUARD + 0.1)) == pytest.approx(C.period + C.guard)
@@ -105,13 +105,13 @@ def test_a_perfect_trial_earns_about_one() -> None:
     assert sum(reward.step(held(h)) for h in heights) == pytest.approx(1.0, abs=0.05)
 
 
-def test_each_trial_starts_afresh() -> None:
+def test_the_reward_of_each_trial_starts_afresh() -> None:
     reward = begun()
     first = [reward.step(held(h)) for h in (0.0, 0.06, 0.06, 0.06)]
     reward.begin(at())
     assert [reward.step(held(h)) for h in (0.0, 0.06, 0.06, 0.06)] == first
 
 
-def test_step_before_begin_is_a_mistake() -> None:
+def test_a_reward_step_before_begin_raises() -> None:
     with pytest.raises(RuntimeError, match="begin"):
         GraspReward(GUARD).step(at())

@@ -49,7 +49,7 @@ def test_urdf_files_are_looked_for_beside_the_profile_and_in_the_package(tmp_pat
     assert load_profile("panda").urdf == "franka_panda/panda.urdf", "one of pybullet_data, which need not be there"
 
 
-def test_optional_keys_have_defaults() -> None:
+def test_optional_keys_of_a_profile_have_defaults() -> None:
     panda, ur5e = load_profile("panda"), load_profile("ur5e")
     assert (panda.gripper_urdf, panda.gripper_mount, panda.policies_from) == (None, None, ())
     assert panda.topics.joint_states == "joint_states"
@@ -100,7 +100,7 @@ def test_optional_keys_have_defaults() -> None:
         (("policys_from",), [], "unknown key 'policys_from'; did you mean 'policies_from'"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, path: tuple, value: object, reason: str) -> None:
+def test_a_wrong_key_of_a_profile_is_named(tmp_path: Path, path: tuple, value: object, reason: str) -> None:
     file = tmp_path / "arm.yaml"
     file.write_text(yaml.safe_dump(spoiled(path, value)))
     with pytest.raises(UserError, match=reason) as error:
@@ -120,9 +120,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, path: tuple, value: object, reas
         (("gripper", "urfd"), "a.urdf", "robot profile arm.yaml: 'gripper': unknown key 'urfd'; did you mean 'urdf'"),
     ],
 )
-def test_what_is_wrong_about_a_gripper_of_its_own_is_named(
-    tmp_path: Path, path: tuple, value: object, reason: str
-) -> None:
+def test_a_wrong_key_of_a_profiles_gripper_is_named(tmp_path: Path, path: tuple, value: object, reason: str) -> None:
     file = tmp_path / "arm.yaml"
     file.write_text(yaml.safe_dump(spoiled(path, value, UR5E)))
     with pytest.raises(UserError, match=reason) as error:
@@ -131,7 +129,7 @@ def test_what_is_wrong_about_a_gripper_of_its_own_is_named(
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1\n", "\x00"])
-def test_what_is_no_profile_is_one_sentence(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_profile_is_refused_in_one_sentence(tmp_path: Path, text: str) -> None:
     file = tmp_path / "arm.yaml"
     file.write_text(text)
     with pytest.raises(UserError, match="robot profile arm") as error:
@@ -139,14 +137,14 @@ def test_what_is_no_profile_is_one_sentence(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_an_unknown_robot_names_the_known(tmp_path: Path) -> None:
+def test_an_unknown_robot_is_refused_with_the_names_of_the_known(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown robot 'pandda'; known robots are .*panda"):
         load_profile("pandda")
     with pytest.raises(UserError, match="unknown robot"):
         load_profile(str(tmp_path / "nothing.yaml"))
 
 
-def test_a_home_out_of_reach_is_one_sentence(tmp_path: Path) -> None:
+def test_a_profile_with_home_out_of_reach_is_refused_in_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "arm.yaml"
     file.write_text(yaml.safe_dump(spoiled(("home_tool", "xyz"), [3.0, 0.0, 0.5])))
     with pytest.raises(UserError, match="home_tool cannot be reached"):
@@ -196,7 +194,7 @@ def test_each_urdf_is_looked_for_beside_the_file_that_names_it(tmp_path: Path) -
     assert load_profile("ur5e_hardware").urdf == load_profile("ur5e").urdf == str(ROBOTS / "urdf" / "ur5e.urdf")
 
 
-def test_the_hash_is_of_the_file_and_all_that_it_is_based_on(tmp_path: Path) -> None:
+def test_the_hash_of_a_profile_covers_all_files_that_it_is_based_on(tmp_path: Path) -> None:
     base, middle, top = (tmp_path / f"{name}.yaml" for name in ("base", "middle", "top"))
     base.write_text(plain := (ROBOTS / "ur5e.yaml").read_text())
     write(middle, {"based_on": "base.yaml"})
@@ -227,7 +225,7 @@ def test_the_hash_is_of_the_file_and_all_that_it_is_based_on(tmp_path: Path) -> 
         ({"based_on": "panda", "topics": {"wrench": 5}}, "'topics.wrench' is 5; expected a name"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_about_a_base_is_one_sentence(tmp_path: Path, changes: dict, reason: str) -> None:
+def test_a_wrong_base_of_a_profile_is_refused_in_one_sentence(tmp_path: Path, changes: dict, reason: str) -> None:
     write(tmp_path / "other.yaml", {"based_on": "arm.yaml"})
     (tmp_path / "list.yaml").write_text("- panda")
     with pytest.raises(UserError, match=reason) as error:

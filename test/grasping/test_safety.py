@@ -62,7 +62,7 @@ def test_an_allowed_command_passes_as_it_is(panda: RobotProfile) -> None:
         (lambda c: changed(c, (0.05, np.nan)), "the finger command is not finite"),
     ],
 )
-def test_what_breaks_a_limit_becomes_a_hold(panda: RobotProfile, spoil, reason: str) -> None:
+def test_a_command_that_breaks_a_limit_becomes_a_hold(panda: RobotProfile, spoil, reason: str) -> None:
     safety, now = SafetyFilter(panda), measured(panda.home)
     allowed = safety.filter(spoil(plan(panda)), now)
     assert np.array_equal(allowed.motion.points, panda.home[None]) and not allowed.motion.velocities.any()
@@ -70,7 +70,7 @@ def test_what_breaks_a_limit_becomes_a_hold(panda: RobotProfile, spoil, reason: 
     assert safety.refusals == 1 and reason in safety.last_refusal
 
 
-def test_the_tool_stays_in_the_box(panda: RobotProfile) -> None:
+def test_the_safety_filter_keeps_the_tool_in_the_workspace_box(panda: RobotProfile) -> None:
     low = panda.chain.inverse(np.array([0.5, 0.0, 0.02]), tool_down(0.0), panda.home, iterations=100)[0]
     under = panda.chain.inverse(np.array([0.5, 0.0, 0.0]), tool_down(0.0), low, iterations=100)[0]
     safety = SafetyFilter(panda)
@@ -138,7 +138,7 @@ def test_a_measured_position_that_jumps_is_not_acted_on(panda: RobotProfile) -> 
     assert np.abs(held.motion.points - panda.home).max() < 0.01
 
 
-def test_what_was_really_done_is_what_is_recorded(panda: RobotProfile) -> None:
+def test_the_recorded_action_is_the_executed_one(panda: RobotProfile) -> None:
     """The object stands so near the box's border that the place asked for lies outside."""
     machine = TrialMachine(panda)
     now = measured(panda.home, object_position=np.array([0.68, 0.0, 0.0]))
@@ -154,7 +154,7 @@ def test_what_was_really_done_is_what_is_recorded(panda: RobotProfile) -> None:
     assert np.array_equal(machine.executed, inside)
 
 
-def test_an_arm_may_lag_a_little(panda: RobotProfile) -> None:
+def test_the_safety_filter_lets_an_arm_lag_a_little(panda: RobotProfile) -> None:
     safety, command = SafetyFilter(panda), plan(panda)
     step = panda.velocity * panda.control_period
     behind = measured(command.motion.points[0] - 0.99 * LAG * step)
@@ -226,7 +226,7 @@ def test_a_plan_that_begins_where_the_arm_has_jumped_to_is_not_sent(panda: Robot
     assert machine.done and machine.lost
 
 
-def test_what_cannot_be_reached_is_not_tried(panda: RobotProfile) -> None:
+def test_a_target_out_of_reach_is_refused(panda: RobotProfile) -> None:
     command = plan(panda)
     end = panda.chain.forward(command.motion.points[-1])[0]
     safety = SafetyFilter(panda)
@@ -235,7 +235,7 @@ def test_what_cannot_be_reached_is_not_tried(panda: RobotProfile) -> None:
     assert "cannot bring the tool" in fault and "30 mm would be left" in fault
 
 
-def test_the_far_corner_is_held_off(panda: RobotProfile) -> None:
+def test_the_far_corner_of_the_workspace_is_refused(panda: RobotProfile) -> None:
     """In the far upper corners of the box the arm is too short to keep the tool pointing down."""
     machine = TrialMachine(panda)
     now = measured(panda.home, object_position=np.array([0.72, 0.25, 0.3]), object_orientation=turned(1.5))

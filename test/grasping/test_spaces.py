@@ -10,14 +10,14 @@ WITHIN = st.floats(-1.0, 1.0)
 
 
 @given(x=WITHIN, z=WITHIN)
-def test_places_and_corrections_go_there_and_back(x: float, z: float) -> None:
+def test_places_and_corrections_survive_the_action_space(x: float, z: float) -> None:
     action = np.array([x, z, 0.0, 0.0])
     assert np.allclose(spaces.action_for(place=spaces.place_from_action(action)), action, atol=1e-12)
     assert np.allclose(spaces.action_for(correction=spaces.correction_from_action(action)), action, atol=1e-12)
 
 
 @given(force=WITHIN, speed=WITHIN)
-def test_forces_and_speeds_go_there_and_back(force: float, speed: float) -> None:
+def test_forces_and_speeds_survive_the_action_space(force: float, speed: float) -> None:
     action = np.array([0.0, 0.0, force, speed])
     again = spaces.action_for(force=spaces.force_from_action(action), speed=spaces.speed_from_action(action))
     assert np.allclose(again, action, atol=1e-12)
@@ -25,7 +25,7 @@ def test_forces_and_speeds_go_there_and_back(force: float, speed: float) -> None
     assert spaces.SPEED_LOW <= spaces.speed_from_action(action) <= spaces.SPEED_HIGH
 
 
-def test_what_is_out_of_range_is_clipped() -> None:
+def test_actions_out_of_range_are_clipped() -> None:
     action = spaces.action_for(place=Place(1.0, -1.0), force=1000.0, speed=0.0)
     assert action.tolist() == [1.0, -1.0, 1.0, -1.0]
     assert spaces.sanitized(np.array([3.0, -3.0, 0.5, 0.0])).tolist() == [1.0, -1.0, 0.5, 0.0]

@@ -10,7 +10,7 @@ from mql_ros.grasping.task.spaces import Phase
 from mql_ros.grasping.task.trial import TrialMachine
 
 
-def test_limits_can_only_be_tightened(panda: RobotProfile) -> None:
+def test_safety_limits_can_only_be_tightened(panda: RobotProfile) -> None:
     machine = TrialMachine(panda)
     machine.tighten(0.5, 10.0)
     with pytest.raises(ValueError, match="can only be tightened"):
@@ -75,7 +75,7 @@ def test_a_force_that_a_limit_has_lowered_is_what_is_recorded(panda: RobotProfil
 
 @pytest.mark.parametrize("scale", [0.3, 0.1, 0.05])
 @pytest.mark.parametrize("robot", ["panda", "iiwa", "ur5e"])
-def test_small_scales_are_slow_and_nothing_else(robot: str, scale: float) -> None:
+def test_a_small_limit_scale_only_stretches_motions_in_time(robot: str, scale: float) -> None:
     profile = load_profile(robot)
     rng, ends = np.random.default_rng(1), []
     for limited in (1.0, scale):

@@ -33,7 +33,7 @@ def test_hidden_parameters_are_continuous() -> None:
     assert len(np.unique([spec.grasp_x for spec in specs if spec.category != "narrow"])) > 200
 
 
-def test_an_object_is_always_the_same() -> None:
+def test_the_catalogue_always_makes_an_object_the_same() -> None:
     assert procedural(7) == procedural(7) == find_object("procedural-0007")
     assert procedural(7) != procedural(8)
 
@@ -50,7 +50,7 @@ def test_an_object_can_be_grasped_by_an_action(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["botle", "", "procedural-x", "no/such/file.urdf"])
-def test_an_unknown_object_is_one_sentence(name: str) -> None:
+def test_an_unknown_object_is_refused_in_one_sentence(name: str) -> None:
     with pytest.raises(UserError) as error:
         find_object(name)
     assert "\n" not in str(error.value)
@@ -68,5 +68,5 @@ def test_an_unknown_object_is_one_sentence(name: str) -> None:
         (Shape("sphere", (0.1,), (0, 0, 0), rpy=(1, 1, 1)), (0.1, 0.1, 0.1)),
     ],
 )
-def test_half_extents(shape: Shape, extents: tuple[float, float, float]) -> None:
+def test_half_extents_of_every_kind_of_shape(shape: Shape, extents: tuple[float, float, float]) -> None:
     assert shape.half_extents() == pytest.approx(extents)

@@ -10,13 +10,13 @@ from mql_sim.objects.catalogue import find_object
 
 
 @pytest.mark.filterwarnings("ignore:.*Not able to test alternative render modes.*")
-def test_gymnasium_is_content() -> None:
+def test_the_environment_passes_gymnasiums_checker() -> None:
     environment = GraspEnv(render_mode="rgb_array")
     check_env(environment)
     environment.close()
 
 
-def test_an_episode_is_a_trial_and_the_seed_decides() -> None:
+def test_an_episode_is_a_trial_that_repeats_with_its_seed() -> None:
     environment = GraspEnv(find_object("can"))
 
     def episode(seed: int) -> list[np.ndarray]:
@@ -47,7 +47,7 @@ def test_objects_stand_where_the_session_says(panda: RobotProfile) -> None:
 
 
 @pytest.mark.parametrize("name", ["mug", "bottle", "procedural-0005"])
-def test_whoever_knows_the_object_lifts_it(task: GraspTask, name: str) -> None:
+def test_the_scripted_expert_lifts_an_object_that_it_knows(task: GraspTask, name: str) -> None:
     spec = find_object(name)
     task.set_object(spec, 11)
     for _ in range(3):
@@ -56,7 +56,9 @@ def test_whoever_knows_the_object_lifts_it(task: GraspTask, name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "believed"), [("mug", "bottle"), ("bottle", "mug"), ("can", "jug"), ("jug", "can")])
-def test_whoever_takes_it_for_another_does_not(task: GraspTask, name: str, believed: str) -> None:
+def test_the_scripted_expert_fails_with_an_object_that_it_takes_for_another(
+    task: GraspTask, name: str, believed: str
+) -> None:
     task.set_object(find_object(name), 11)
     for _ in range(2):
         rewards, success = grasp(task, find_object(believed))

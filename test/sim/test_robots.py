@@ -44,7 +44,7 @@ def random_joints(profile: RobotProfile, count: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(profile.lower, profile.upper, size=(count, len(profile.lower)))
 
 
-def test_there_are_three_arms() -> None:
+def test_three_robot_profiles_are_shipped() -> None:
     assert {"panda", "iiwa", "ur5e"} <= set(ROBOTS)
 
 
@@ -76,7 +76,7 @@ def test_at_home_the_tool_points_down_with_room_for_every_joint(profile: RobotPr
     assert (room > 0.4).all()
 
 
-def test_the_arm_stays_at_home(profile: RobotProfile, world: World) -> None:
+def test_every_robot_stays_at_home_in_simulation(profile: RobotProfile, world: World) -> None:
     world.set_object(find_object("mug"))
     measurement = world.reset()
     for _ in range(20):
@@ -85,7 +85,7 @@ def test_the_arm_stays_at_home(profile: RobotProfile, world: World) -> None:
     assert measurement.finger_width == pytest.approx(profile.max_width, abs=1e-3)
 
 
-def test_all_that_actions_can_ask_for_is_allowed(profile: RobotProfile) -> None:
+def test_the_safety_filter_of_every_robot_allows_what_actions_ask_for(profile: RobotProfile) -> None:
     """Object at the edges of where it is put, actions at their corners: no motion breaks a limit or falls short."""
     safety, edge, turn = SafetyFilter(profile), (-PLACE_JITTER, PLACE_JITTER), (-YAW_JITTER, YAW_JITTER)
     for x, y, yaw, a0, a1 in itertools.product(edge, edge, turn, (-1, 1), (-1, 1)):
@@ -105,7 +105,7 @@ def test_all_that_actions_can_ask_for_is_allowed(profile: RobotProfile) -> None:
 
 
 @pytest.mark.parametrize("name", ["mug", "bottle"])
-def test_the_script_lifts(profile: RobotProfile, name: str) -> None:
+def test_the_scripted_expert_lifts_with_every_robot(profile: RobotProfile, name: str) -> None:
     task, spec = GraspTask(profile), find_object(name)
     task.set_object(spec, 5)
     lifted = [grasp(task, spec)[1] for _ in range(2)]
@@ -114,7 +114,7 @@ def test_the_script_lifts(profile: RobotProfile, name: str) -> None:
     assert lifted == [True, True]
 
 
-def test_whoever_reads_urdf_finds_the_whole_arm(profile: RobotProfile, world: World, tmp_path: Path) -> None:
+def test_the_described_urdf_holds_the_whole_arm(profile: RobotProfile, world: World, tmp_path: Path) -> None:
     robot = ET.fromstring(describe(profile))
     files = [mesh.get("filename", "") for mesh in robot.iter("mesh")]
     assert all(file.startswith("file:///") and Path(file[7:]).is_file() for file in files)
@@ -184,7 +184,9 @@ def test_an_arm_is_a_yaml_file_and_a_urdf(tmp_path: Path) -> None:
         ('<parent link="forearm_link"/>', '<parent link="tool0"/>', "does not hang on 'base_link'"),
     ],
 )  # fmt: skip
-def test_a_urdf_that_does_not_fit_is_one_sentence(tmp_path: Path, old: str, new: str, reason: str) -> None:
+def test_a_urdf_that_does_not_fit_its_profile_is_refused_in_one_sentence(
+    tmp_path: Path, old: str, new: str, reason: str
+) -> None:
     file, _, urdf = own_arm(tmp_path)
     assert old in urdf
     changed = urdf.replace(old, new).replace("</robot>", "</model>" if "<model" in new else "</robot>")
@@ -202,7 +204,9 @@ def test_a_urdf_that_does_not_fit_is_one_sentence(tmp_path: Path, old: str, new:
         ({"tool": {"xyz": [0.0, 0.0, 0.21]}}, "correct xyz and rpy of 'joints' and 'tool'"),
     ],
 )
-def test_a_profile_that_does_not_fit_is_one_sentence(tmp_path: Path, changes: dict, reason: str) -> None:
+def test_a_profile_that_does_not_fit_its_urdf_is_refused_in_one_sentence(
+    tmp_path: Path, changes: dict, reason: str
+) -> None:
     file, profile, _ = own_arm(tmp_path)
     file.write_text(yaml.safe_dump(profile | changes))
     with pytest.raises(UserError, match=reason) as error:

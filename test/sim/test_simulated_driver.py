@@ -42,7 +42,7 @@ def test_placements_count_from_zero_for_each_object_and_seed(driver: SimulatedDr
     assert np.array_equal(resets(1), placements(panda, "can", 4, 1))
 
 
-def test_an_unknown_object_changes_nothing(driver: SimulatedDriver, panda: RobotProfile) -> None:
+def test_the_simulated_driver_refuses_an_unknown_object_unchanged(driver: SimulatedDriver, panda: RobotProfile) -> None:
     driver.set_object("can")
     driver.set_seed(3)
     driver.reset()
@@ -69,7 +69,7 @@ def test_a_trajectory_is_followed_as_it_is_stepped(driver: SimulatedDriver, pand
     assert np.abs(rest.joint_positions - points[-1]).max() < 0.005
 
 
-def test_points_of_any_spacing_are_interpolated(driver: SimulatedDriver, panda: RobotProfile) -> None:
+def test_the_simulated_driver_interpolates_points_of_any_spacing(driver: SimulatedDriver, panda: RobotProfile) -> None:
     driver.set_seed(3)
     driver.reset()
     goal = panda.home + 0.1

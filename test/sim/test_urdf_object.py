@@ -33,7 +33,7 @@ def written(tmp_path: Path):
     return write
 
 
-def test_a_plain_object(written) -> None:
+def test_a_urdf_of_one_link_becomes_an_object(written) -> None:
     spec = read_object(written(robot()))
     assert (spec.name, spec.category, spec.mass) == ("thing", "narrow", 0.3)
     assert (spec.friction, spec.crush_force) == (0.6, UNCRUSHABLE)
@@ -42,14 +42,14 @@ def test_a_plain_object(written) -> None:
     assert spec.grasp_x == 0.0 and 0.05 < spec.grasp_z < 0.11
 
 
-def test_what_urdf_has_no_words_for(written) -> None:
+def test_a_urdf_object_takes_friction_and_forces_from_its_mql_ros_element(written) -> None:
     hidden = '<mql_ros crush_force="20" friction="0.5" grasp_x="0.01" grasp_z="0.07" grasp_force="9"/>'
     spec = read_object(written(robot(hidden)))
     assert (spec.crush_force, spec.friction) == (20.0, 0.5)
     assert (spec.grasp_x, spec.grasp_z, spec.grasp_force) == (0.01, 0.07, 9.0)
 
 
-def test_fixed_joints_make_one_body(written) -> None:
+def test_urdf_links_at_fixed_joints_make_one_object(written) -> None:
     upper = f'<link name="top">{INERTIAL}{collision(CYLINDER)}</link>'
     ends = '<parent link="base"/><child link="top"/><origin xyz="0 0 0.1" rpy="0 0 1"/>'
     joint = f'<joint name="j" type="fixed">{ends}</joint>'
@@ -60,14 +60,14 @@ def test_fixed_joints_make_one_body(written) -> None:
     assert spec.category == "top"
 
 
-def test_the_frame_stands_in_the_middle_of_the_base(written) -> None:
+def test_the_frame_of_a_urdf_object_is_the_middle_of_its_base(written) -> None:
     link = INERTIAL + collision(BLOCK, "1 2 3") + collision('<box size="0.02 0.02 0.1"/>', "1.02 2 3.1")
     spec = read_object(written(robot(link=link)))
     assert [shape.position for shape in spec.shapes] == [pytest.approx((0, 0, 0.05)), pytest.approx((0.02, 0, 0.15))]
     assert spec.grasp_x == pytest.approx(0.02)
 
 
-def test_turned_shapes_keep_their_turn(written) -> None:
+def test_turned_shapes_of_a_urdf_object_keep_their_rotation(written) -> None:
     link = INERTIAL + collision('<cylinder radius="0.02" length="0.1"/>', rpy="0 1.5707963 0")
     spec = read_object(written(robot(link=link)))
     assert spec.shapes[0].rpy == pytest.approx((0, np.pi / 2, 0), abs=1e-6)
@@ -75,7 +75,7 @@ def test_turned_shapes_keep_their_turn(written) -> None:
 
 
 @pytest.mark.parametrize("name", [*TRAINING_NAMED, *HELD_OUT_NAMED, "procedural-0000", "procedural-0002"])
-def test_the_catalogue_goes_there_and_back(written, name: str) -> None:
+def test_catalogue_objects_survive_urdf(written, name: str) -> None:
     original = find_object(name)
     again = read_object(written(original.urdf()))
     assert (again.name, again.category, again.mass) == (original.name, original.category, original.mass)
@@ -87,14 +87,14 @@ def test_the_catalogue_goes_there_and_back(written, name: str) -> None:
     assert again.grasp_z == pytest.approx(original.grasp_z, abs=0.02)
 
 
-def test_the_example_can_be_grasped(task: GraspTask) -> None:
+def test_the_example_urdf_object_can_be_grasped(task: GraspTask) -> None:
     spec = find_object(str(share_path("config", "objects", "example_vase.urdf")))
     assert spec.category == "top" and spec.crush_force == 16.0
     task.set_object(spec, 1)
     assert grasp(task, spec)[1]
 
 
-def test_a_lying_cylinder_can_be_simulated(task: GraspTask, written) -> None:
+def test_a_urdf_object_with_a_lying_cylinder_can_be_simulated(task: GraspTask, written) -> None:
     link = INERTIAL + collision('<cylinder radius="0.02" length="0.14"/>', rpy="0 1.5707963267948966 0")
     spec = read_object(written(robot(link=link)))
     task.set_object(spec, 1)
@@ -141,14 +141,14 @@ MOVING = '<link name="lid"/><joint name="hinge" type="revolute"><parent link="ba
         (robot('<mql_ros crush_force="1"/>'), "more than crush_force"),
     ],
 )
-def test_what_cannot_be_used_is_one_sentence(written, text: str, reason: str) -> None:
+def test_an_unusable_urdf_object_is_refused_in_one_sentence(written, text: str, reason: str) -> None:
     path = written(text)
     with pytest.raises(UserError, match=reason) as error:
         read_object(path)
     assert str(error.value).startswith(f"object {path}: ") and "\n" not in str(error.value)
 
 
-def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_urdf_object_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_object(tmp_path / "nothing.urdf")
     with pytest.raises(UserError, match="cannot be read"):

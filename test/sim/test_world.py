@@ -21,7 +21,9 @@ def recorded(panda: RobotProfile) -> Iterator[Recorded]:
 
 
 @pytest.mark.parametrize("name", ["mug", "bottle"])
-def test_the_same_seed_gives_the_same_bytes(panda: RobotProfile, recorded: Recorded, name: str) -> None:
+def test_a_simulation_with_the_same_seed_repeats_byte_for_byte(
+    panda: RobotProfile, recorded: Recorded, name: str
+) -> None:
     spec = find_object(name)
     reference = trajectory(recorded, spec, 1)
     contacts = np.frombuffer(reference).reshape(-1, 29)[:, 15]
@@ -36,7 +38,7 @@ def test_the_same_seed_gives_the_same_bytes(panda: RobotProfile, recorded: Recor
     second.close()
 
 
-def test_the_same_seed_gives_the_same_bytes_in_another_process(recorded: Recorded) -> None:
+def test_a_simulation_with_the_same_seed_repeats_byte_for_byte_in_another_process(recorded: Recorded) -> None:
     import hashlib
     from pathlib import Path
 
@@ -98,7 +100,7 @@ def test_a_grasp_that_is_held_for_two_seconds_does_not_slip(task: GraspTask, nam
     assert after.finger_effort > 0.5 * spec.grasp_force
 
 
-def test_too_firm_a_grip_crushes(task: GraspTask) -> None:
+def test_an_object_gripped_with_too_much_force_is_crushed(task: GraspTask) -> None:
     spec = find_object("can")
     firm = replace(spec, grasp_force=1.2 * spec.crush_force)
     task.set_object(spec, 3)
@@ -112,7 +114,7 @@ def test_too_firm_a_grip_crushes(task: GraspTask) -> None:
     assert success and not task.world.crushed, "the next trial has a new one"
 
 
-def test_a_moment_of_too_much_force_does_not_crush(task: GraspTask) -> None:
+def test_a_moment_of_too_much_force_does_not_crush_the_object(task: GraspTask) -> None:
     spec = find_object("can")
     task.set_object(spec, 3)
     grasp(task, spec)
@@ -127,7 +129,7 @@ def test_a_moment_of_too_much_force_does_not_crush(task: GraspTask) -> None:
     assert world.crushed
 
 
-def test_too_weak_a_grip_slips(task: GraspTask) -> None:
+def test_an_object_gripped_with_too_little_force_slips(task: GraspTask) -> None:
     spec = find_object("bottle")
     task.set_object(spec, 3)
     _, success = grasp(task, replace(spec, grasp_force=0.3 * spec.grasp_force))

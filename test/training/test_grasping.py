@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Training(TINY, tmp_path_factory.mktemp("run") / "a", processes=1).run()
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+def test_a_resumed_grasp_training_equals_an_uninterrupted_one_bit_for_bit(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def say_and_stop(folder: RunFolder, line: str, say: Callable[[RunFolder, str], None] = RunFolder.say) -> None:
@@ -68,12 +68,12 @@ def test_the_bundle_says_where_it_comes_from(finished: Path) -> None:
     assert manifest["training_objects"] == training_names()
 
 
-def test_a_folder_belongs_to_one_configuration(finished: Path) -> None:
+def test_a_training_folder_belongs_to_one_configuration(finished: Path) -> None:
     with pytest.raises(UserError, match="another configuration"):
         Training(replace(TINY, seed=2), finished.parent, processes=1)
 
 
-def test_sessions_survive_the_file(finished: Path, tmp_path: Path) -> None:
+def test_sessions_survive_their_file(finished: Path, tmp_path: Path) -> None:
     sessions = read_sessions(finished.parent / "demonstrations" / "000000.npz")
     write_sessions(tmp_path / "again.npz", sessions)
     for one, two in zip(sessions, read_sessions(tmp_path / "again.npz"), strict=True):
