@@ -22,10 +22,10 @@ MOST_TRIANGLES = 40_000
 SPINNING_FRICTION, ROLLING_FRICTION = 0.002, 0.0002
 
 
-def create_body(client: BulletClient, thing: Thing, *, visible: bool = True) -> int:
+def create_body(client: BulletClient, thing: Thing, *, visible: bool = False) -> int:
     """Add a thing to a client with its frame at the world's origin; return the body's number.
 
-    `visible=False` leaves out what only pictures need.
+    `visible` is for pictures: Bullet keeps what is seen, some 0.1 to 0.5 MB, until the client disconnects.
     """
     center, turn, principal = inertial_frame(thing)
     # Bullet reads a compound of hulls from a file only, and would keep the file for its name.

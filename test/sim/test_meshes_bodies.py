@@ -48,7 +48,7 @@ def table() -> Iterator[BulletClient]:
 
 
 def settle(client: BulletClient, thing: Thing, steps: int = 120) -> tuple[np.ndarray, np.ndarray]:
-    body = create_body(client, thing, visible=False)
+    body = create_body(client, thing)
     place_body(client, body, thing, np.array([0.0, 0.0, 0.001]), UPRIGHT)
     for _ in range(steps):
         client.stepSimulation()
@@ -129,7 +129,7 @@ def test_the_same_contents_fall_the_same_way_bit_for_bit() -> None:
 
 def test_a_thing_is_seen_in_its_colour(table: BulletClient) -> None:
     thing = household("mug")
-    create_body(table, thing)
+    create_body(table, thing, visible=True)
     view = table.computeViewMatrix([0.3, 0.0, 0.3], [0, 0, 0.05], [0, 0, 1])
     lens = table.computeProjectionMatrixFOV(40, 1, 0.01, 2)
     _, _, colors, _, bodies = table.getCameraImage(48, 48, view, lens, renderer=pybullet.ER_TINY_RENDERER)
@@ -141,7 +141,7 @@ def test_a_thing_is_seen_in_its_colour(table: BulletClient) -> None:
 def test_a_surface_too_fine_for_pictures_is_drawn_as_its_parts(table: BulletClient) -> None:
     block = thing_from_solid("block", box([0.05] * 3), mass=0.2)
     faces = np.tile(block.solid.faces, (5000, 1))
-    body = create_body(table, replace(block, solid=replace(block.solid, faces=faces)))
+    body = create_body(table, replace(block, solid=replace(block.solid, faces=faces)), visible=True)
     assert len(table.getVisualShapeData(body)) == 1
 
 
