@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes and shapes of the networks; two configurations that differ describe incompatible weights."""
+    """Sizes and shapes of the networks. Weights fit only networks of an equal configuration."""
 
     observation_size: int
     """Length O of an observation vector."""
@@ -30,13 +30,13 @@ class NetworkConfig:
     hidden_sizes: tuple[int, ...] = (160, 160)
     """Widths of the hidden layers of actor and critics."""
     use_context: bool = True
-    """False zeroes the context everywhere: the published ablation without context."""
+    """Whether actor and critics use the context; False is the published ablation without context."""
     critic_layer_norm: bool = True
-    """LayerNorm before each hidden activation of the critics, which keeps their values bounded off the data."""
+    """Whether the critics have LayerNorm before each hidden activation. It bounds their values off the data."""
     critic_dropout: float = 0.0
-    """Probability with which a hidden unit of the critics is dropped in the critic's own loss."""
+    """Probability of dropping a hidden unit of the critics in the critics' loss."""
     embedding_size: int = 64
-    """Width of the tanh embedding of an item in front of the GRU; 0 feeds the item to the GRU as it is."""
+    """Width of the tanh embedding of an item before the GRU; 0 feeds the item itself to the GRU."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden_sizes", tuple(int(size) for size in self.hidden_sizes))
@@ -57,13 +57,13 @@ class NetworkConfig:
 
 
 class _PackedGRU(torch.autograd.Function):
-    """The GRU over windows of unequal length, forwards and backwards by hand.
+    """A GRU over windows of unequal length, with a hand-written backward pass.
 
     On a CPU an update at the published sizes takes 18 % less time than with `nn.GRU` over padded windows, and 25 % less
-    than with it over packed sequences (`mql bench --only plain_torch`, docs/architecture.md).
+    than with packed sequences (`mql bench --only plain_torch`, docs/architecture.md).
 
-    Rows [P] hold the items of all windows step after step, the longest window first, so that step k is the
-    `sizes[k]` rows that follow those of step k - 1, and padding is never computed. Gates r, z, n as in `nn.GRU`:
+    Rows [P] hold the items of all windows step by step, the longest window first. Step k is the `sizes[k]` rows after
+    those of step k - 1, so padding is never computed. Gates r, z, n are those of `nn.GRU`:
 
     r, z = sigmoid(W x + b + U h + c),  n = tanh(W x + b + r (U h + c)),  h' = n + z (h - n).
     """
@@ -72,10 +72,10 @@ class _PackedGRU(torch.autograd.Function):
     def forward(
         ctx: Any, inputs: Tensor, w_input: Tensor, w_hidden: Tensor, b_input: Tensor, b_hidden: Tensor, sizes: list[int]
     ) -> Tensor:
-        """inputs [P, E] -> hidden states [P, C]."""
+        """Return the hidden states [P, C] of inputs [P, E]."""
         size = w_hidden.shape[1]
         of_rz, of_n = w_hidden.t().split((2 * size, size), dim=1)
-        # What the inputs add to the gates' arguments; step by step, in place, it becomes the gates themselves.
+        # The inputs' share of the gates' arguments; the loop turns it into the gates in place.
         rz = torch.addmm(b_input[: 2 * size] + b_hidden[: 2 * size], inputs, w_input[: 2 * size].t())
         n = torch.addmm(b_input[2 * size :], inputs, w_input[2 * size :].t())
         recurrent, hidden = torch.empty_like(n), torch.empty_like(n)
@@ -94,16 +94,16 @@ class _PackedGRU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Only what depends on the later steps is computed step by step; the rest is whole matrices."""
+        """Return the gradients: step by step what depends on later steps, the rest in whole matrices."""
         inputs, w_input, w_hidden, rz, n, recurrent, hidden = ctx.saved_tensors
         sizes, size = ctx.sizes, w_hidden.shape[1]
         r, z = rz.split(size, dim=1)
         steps = zip(hidden.split(sizes), sizes[1:], strict=False)
         before = torch.cat([hidden.new_zeros(sizes[0], size), *(step[:count] for step, count in steps)])
-        of_n = torch.ops.aten.tanh_backward(1.0 - z, n)  # slope of the hidden state in n's argument, and so on
+        of_n = torch.ops.aten.tanh_backward(1.0 - z, n)  # derivative of the hidden state by n's argument
         of_z = torch.ops.aten.sigmoid_backward(before - n, z)
         of_r = torch.ops.aten.sigmoid_backward(of_n * recurrent, r)
-        factors = torch.stack([of_r, of_z, of_n * r], dim=1)  # [P, 3, C] as the recurrent share enters
+        factors = torch.stack([of_r, of_z, of_n * r], dim=1)  # [P, 3, C] of the recurrent share
         slope, total = torch.empty_like(factors), gradient.clone()
         totals, slopes = total.split(sizes), slope.view(-1, 3 * size).split(sizes)
         parts = zip(slope.split(sizes), factors.split(sizes), z.split(sizes), strict=True)
@@ -114,13 +114,13 @@ class _PackedGRU(torch.autograd.Function):
                 earlier.addmm_(slopes[step], w_hidden).addcmul_(totals[step], update)
         slope = slope.view(-1, 3 * size)
         of_w_hidden, of_b_hidden = slope.t() @ before, slope.sum(dim=0)
-        torch.mul(total, of_n, out=slope[:, 2 * size :])  # the input's share of n's argument is not reset
+        torch.mul(total, of_n, out=slope[:, 2 * size :])  # r does not scale the input's share of n's argument
         of_inputs = slope @ w_input if ctx.needs_input_grad[0] else None
         return of_inputs, slope.t() @ inputs, of_w_hidden, slope.sum(dim=0), of_b_hidden, None
 
 
 class ContextEncoder(nn.Module):
-    """One-layer GRU over history items; the context is its last hidden state, zero before the first item."""
+    """One-layer GRU over history items. The context is its last hidden state, zero before the first item."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -129,15 +129,15 @@ class ContextEncoder(nn.Module):
         self.gru = nn.GRU(config.embedding_size or config.item_size, config.context_size, batch_first=True)
 
     def forward(self, items: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Contexts along every window: items [W, L, D] -> [W, L + 1, C], where [:, k] is the context after k items.
+        """Return contexts [W, L + 1, C] for windows of items [W, L, D]; [:, k] is the context after k items.
 
-        Windows are padded on the right. The GRU is causal, so the output after k items never depends on padding.
-        Of window w only the first `lengths[w]` items count where that [W] is given; later outputs have no meaning.
+        Windows are padded on the right. The GRU is causal, so padding never changes the output after k items.
+        With `lengths` [W], only the first `lengths[w]` items of window w are encoded; later outputs are meaningless.
         """
         outputs = items.new_zeros(items.shape[0], items.shape[1] + 1, self.config.context_size)
         if not self.config.use_context or items.numel() == 0:
             return outputs
-        if items.device.type != "cpu":  # one fused kernel there, where padding costs nothing
+        if items.device.type != "cpu":  # a GPU has one fused kernel, and padding costs nothing
             outputs, _ = self.gru(self._embed(items))
             return F.pad(outputs, (0, 0, 1, 0))
         steps = np.arange(items.shape[1])
@@ -153,7 +153,7 @@ class ContextEncoder(nn.Module):
         return outputs.index_put_((at[0], at[1] + 1), hidden)
 
     def step(self, item: Tensor, hidden: Tensor) -> Tensor:
-        """One more item for each of n histories: item [D], hidden [n, C] -> [n, C]; `forward` but for the last bits."""
+        """Return the hidden states [n, C] after one more item [D]; equals `forward` up to rounding."""
         if not self.config.use_context:
             return torch.zeros_like(hidden)
         embedded = self._embed(item[None]).expand(len(hidden), -1)
@@ -164,7 +164,7 @@ class ContextEncoder(nn.Module):
 
 
 class Actor(nn.Module):
-    """Deterministic policy: observation [.., O] and context [.., C] -> action [.., A] in [-1, 1]."""
+    """Deterministic policy from observation [.., O] and context [.., C] to action [.., A] in [-1, 1]."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class Actor(nn.Module):
 
 
 class _PairLinear(nn.Module):
-    """Two linear layers of equal size evaluated in one batched product: [2, M, I] -> [2, M, J]."""
+    """Two linear layers in one batched product, from [2, M, I] to [2, M, J]."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class _PairLinear(nn.Module):
 
 
 class _PairLayerNorm(nn.Module):
-    """LayerNorm over the last dimension with a scale and shift of its own for each of the two critics."""
+    """LayerNorm over the last dimension; each of the two critics has its own scale and shift."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -206,12 +206,12 @@ class _PairLayerNorm(nn.Module):
 
 
 def _first(pair: Tensor, count: int) -> Tensor:
-    """Of both critics' weights those of the first `count`: a slice of all would cost a copy in the backward pass."""
+    """Return the first `count` entries. All are not sliced: that would cost a copy in the backward pass."""
     return pair if count == len(pair) else pair[:count]
 
 
 class TwinCritic(nn.Module):
-    """Two action values: observation [.., O], context [.., C], action [.., A] -> (q1 [..], q2 [..])."""
+    """Two action values (q1 [..], q2 [..]) of observation [.., O], context [.., C] and action [.., A]."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -227,12 +227,12 @@ class TwinCritic(nn.Module):
     def forward(
         self, observation: Tensor, context: Tensor, action: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Dropout is active only where a (CPU) generator is given, so that evaluation and targets are deterministic."""
+        """Return q1 and q2. Only a (CPU) generator activates dropout; without one the values are deterministic."""
         first, second = self._values(observation, context, action, 2, generator)
         return first, second
 
     def first(self, observation: Tensor, context: Tensor, action: Tensor) -> Tensor:
-        """q1 [..] alone, which is what the actor climbs."""
+        """Return q1 [..] alone, which the actor maximises."""
         return self._values(observation, context, action, 1, None)[0]
 
     def _values(
@@ -246,13 +246,13 @@ class TwinCritic(nn.Module):
             values = F.relu(norm(layer(values)), inplace=True)
             if generator is not None and self.dropout > 0.0:
                 values = values * dropout_scale(values.shape, self.dropout, generator).to(values.device)
-        # One output each: a weighted sum is several times faster than a product with a single column.
+        # For one output a weighted sum is several times faster than a matrix product.
         column = _first(self.head.weight, count).transpose(1, 2)
         return ((values * column).sum(dim=-1) + _first(self.head.bias, count)[..., 0]).reshape(count, *shape)
 
 
 def dropout_scale(shape: torch.Size, probability: float, generator: torch.Generator) -> Tensor:
-    """Return 0 where a unit is dropped and 1 / (1 - probability) elsewhere, every unit independent of the others.
+    """Return 0 for a dropped unit, else 1 / (1 - probability); all units are independent.
 
     The gaps between dropped units are geometric: few dropped units need few random numbers. With a probability of 0.02
     an update at the published sizes takes 8 to 11 % less time than with `bernoulli_` (`mql bench --only plain_torch`).

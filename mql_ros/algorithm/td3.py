@@ -1,7 +1,8 @@
 """TD3 with a recurrent context (Fujimoto et al. 2018; Meta-Q-Learning, equations 13 to 16).
 
-The losses are pure functions; `TD3Learner` holds the networks, their targets and the optimisers. The encoder is shared:
-the critic's loss trains it (and the cloning loss where there is one), the actor's value term sees a detached context.
+The losses are pure functions; `TD3Learner` holds the networks, their targets and the optimisers. Actor and critics
+share the encoder. The critics' loss and the cloning loss train it; the actor's value term uses a detached context.
+Sizes: M transitions, O observation, A action, C context.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ Metrics = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class TD3Config:
-    """Settings of the update rule; defaults are those of TD3 where it has them."""
+    """Settings of the update rule. Defaults are those of TD3, if TD3 has the setting."""
 
     discount: float = 0.99
     """Discount factor of one step."""
     polyak: float = 0.005
-    """Part of the online weights that enters the targets at each delayed update."""
+    """Weight of the online networks in each update of the targets."""
     policy_delay: int = 2
-    """Critic updates for one actor update."""
+    """Number of critic updates for each actor update."""
     target_noise: float = 0.2
     """Standard deviation of the target policy smoothing noise."""
     target_noise_clip: float = 0.5
@@ -49,7 +50,7 @@ class TD3Config:
     clone_weight: float = 0.0
     """Coefficient of the squared distance to the teacher's action; 0 is pure TD3."""
     learn_context: bool = True
-    """False freezes the encoder: the actor then need not follow a context that moves under the critics' loss."""
+    """Whether the encoder learns. If not, the actor need not follow a context that moves under the critics' loss."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.discount <= 1.0 or not 0.0 < self.polyak <= 1.0 or self.policy_delay < 1:
@@ -63,13 +64,13 @@ class Proximal:
     coefficient: float
     """lambda = 1 - effective sample size, or a fixed number."""
     reference: Mapping[str, list[Tensor]]
-    """Parameters to stay near, by network: "actor", "critic", "encoder"."""
+    """Parameters theta_meta by network: "actor", "critic", "encoder"."""
 
 
 def td_target(
     actor_target: Actor, critic_target: TwinCritic, batch: Batch, next_context: Tensor, noise: Tensor, config: TD3Config
 ) -> Tensor:
-    """r + gamma (1 - terminal) min_i Q'_i(s', pi'(s') + clipped noise) [M]; `noise` [M, A] is standard normal."""
+    """Return r + gamma (1 - terminal) min_i Q'_i(s', pi'(s') + clipped noise) [M] for standard normal noise [M, A]."""
     with torch.no_grad():
         smoothing = (noise * config.target_noise).clamp(-config.target_noise_clip, config.target_noise_clip)
         action = (actor_target(batch.next_observation, next_context) + smoothing).clamp(-1.0, 1.0)
@@ -80,7 +81,7 @@ def td_target(
 def critic_loss(
     critic: TwinCritic, batch: Batch, context: Tensor, target: Tensor, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Metrics]:
-    """Weighted squared temporal-difference error of both critics, with context [M, C] and target [M]."""
+    """Return the weighted squared temporal-difference error of both critics, for context [M, C] and target [M]."""
     first, second = critic(batch.observation, context, batch.action, generator)
     loss = (batch.weight * ((first - target).square() + (second - target).square())).mean()
     return loss, {"critic_loss": loss.detach(), "q_mean": first.detach().mean(), "target_mean": target.mean()}
@@ -89,7 +90,7 @@ def critic_loss(
 def actor_loss(
     actor: Actor, critic: TwinCritic, batch: Batch, context: Tensor, q_weight: float
 ) -> tuple[Tensor, Metrics]:
-    """Weighted value term of the actor, scaled to unit mean |Q| so that other terms keep their meaning."""
+    """Return the actor's weighted value term for context [M, C], scaled by 1 / mean |Q| like TD3+BC."""
     context = context.detach()
     value = critic.first(batch.observation, context, actor(batch.observation, context))
     scale = q_weight / value.detach().abs().mean().clamp_min(1e-6)
@@ -98,17 +99,17 @@ def actor_loss(
 
 
 def clone_loss(actor: Actor, batch: Batch, context: Tensor, clone_weight: float) -> tuple[Tensor, Metrics]:
-    """Weighted squared distance to the teacher's actions, at the transitions that have one."""
+    """Return the weighted squared distance to the teacher's actions, over the transitions that have one."""
     distance = (actor(batch.observation, context) - batch.teacher_action).square().mean(dim=-1)
     clone = (batch.weight * batch.teacher_mask * distance).sum() / batch.teacher_mask.sum().clamp_min(1.0)
     return clone_weight * clone, {"clone_loss": clone.detach()}
 
 
 class TD3Learner:
-    """Networks, targets, optimisers, the counter and the generator: all that an update reads or writes.
+    """All state of an update: networks, targets, optimisers, counter and generator.
 
-    A learner restored by `load_state_dict` goes on bit for bit as the one that was saved. Calls never synchronise with
-    the device: metrics are detached tensors.
+    A learner restored by `load_state_dict` continues bit for bit. Calls never synchronise with the device: metrics are
+    detached tensors.
     """
 
     def __init__(
@@ -159,17 +160,20 @@ class TD3Learner:
         return {name: getattr(self, name) for name in names}
 
     def parameters(self) -> dict[str, list[Tensor]]:
-        """The trained parameters by network, in a fixed order; what a proximal term is about."""
+        """Return the trained parameters by network, in a fixed order."""
         return {name: list(getattr(self, name).parameters()) for name in ("actor", "critic", "encoder")}
 
     def reference(self, coefficient: float) -> Proximal:
-        """A proximal term around the parameters as they are now."""
+        """Return a proximal term around the present parameters."""
         frozen = {name: [p.detach().clone() for p in group] for name, group in self.parameters().items()}
         return Proximal(coefficient, frozen)
 
     def contexts(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Context [M, C] of each transition, with gradient, and of the step after it, without: one recurrent pass."""
-        # Of each window only what a context is looked up in; after a terminal step no value follows.
+        """Return the context [M, C] of each transition, with gradient, and of the next step, without.
+
+        One recurrent pass computes both.
+        """
+        # Encode each window only up to the last context that is read; none is read after a terminal step.
         lengths = batch.row.new_zeros(batch.items.shape[0])
         lengths.scatter_reduce_(0, batch.row, batch.position, "amax")
         lengths.scatter_reduce_(0, batch.next_row, batch.next_position * (batch.terminal == 0.0), "amax")
@@ -184,10 +188,10 @@ class TD3Learner:
         proximal: Proximal | None = None,
         contexts: tuple[Tensor, Tensor] | None = None,
     ) -> Metrics:
-        """One TD3 step on the critics and encoder and, every `policy_delay` steps, on the actor and the targets.
+        """Take one TD3 step on critics and encoder and, every `policy_delay` steps, on actor and targets.
 
-        `update_actor` forces the actor's step or forbids it; the targets keep their rhythm. `contexts`, two [M, C], are
-        what `contexts(batch)` found before; only without `learn_context`, as no gradient passes through them.
+        `update_actor` forces or forbids the actor's step. `contexts` is an earlier result of `contexts(batch)`, two
+        [M, C]. It may be given only without `learn_context`, because no gradient passes through it.
         """
         config, batch = self.config, batch.to(self.device)
         self.updates += 1
@@ -204,7 +208,7 @@ class TD3Learner:
         metrics |= self._step(self.critic_optimizer, self._critic_side, ("critic", "encoder"), proximal)
         if step_actor:
             loss, more = actor_loss(self.actor, self.critic, batch, context, config.actor_q_weight)
-            # Gradients of the actor alone: the critics' would be computed for nothing.
+            # Differentiate the actor alone: nothing uses the critics' gradients here.
             gradients = torch.autograd.grad(loss, self._actor_side)
             for parameter, gradient in zip(self._actor_side, gradients, strict=True):
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
@@ -214,7 +218,7 @@ class TD3Learner:
         return metrics
 
     def clone_update(self, batch: Batch, *, critic_weight: float = 0.0) -> Metrics:
-        """One supervised step of actor and encoder towards the teacher's actions, and of the critics if weighted."""
+        """Take one behaviour-cloning step on actor and encoder; with `critic_weight`, the critics learn too."""
         batch = batch.to(self.device)
         self.updates += 1
         context, next_context = self.contexts(batch)
@@ -230,7 +234,7 @@ class TD3Learner:
         return metrics
 
     def act(self, observation: NDArray[np.float32], context: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Action [A] for one observation [O] and context [C]."""
+        """Return the action [A] for one observation [O] and context [C]."""
         with torch.inference_mode():
             seen = torch.from_numpy(np.asarray(observation, dtype=np.float32)).to(self.device)
             known = torch.from_numpy(np.asarray(context, dtype=np.float32)).to(self.device)
@@ -256,7 +260,7 @@ class TD3Learner:
         metrics: Metrics = {}
         if proximal is not None and proximal.coefficient > 0.0:
             reference = [tensor for name in names for tensor in proximal.reference[name]]
-            # The gradient of the proximal term is lambda (theta - theta_meta); no graph is needed for it.
+            # The gradient of the proximal term is lambda (theta - theta_meta), so it needs no graph.
             rows = [(p.detach(), p.grad, r) for p, r in zip(parameters, reference, strict=True) if p.grad is not None]
             distance = torch._foreach_sub([now for now, _, _ in rows], [before for _, _, before in rows])
             torch._foreach_add_([gradient for _, gradient, _ in rows], distance, alpha=proximal.coefficient)
@@ -271,7 +275,7 @@ class TD3Learner:
             torch._foreach_lerp_(self._targets, self._online, self.config.polyak)
 
     def state_dict(self) -> dict[str, Any]:
-        """All state, as copies: networks, optimisers, update counter and generator."""
+        """Return a copy of all state: networks, optimisers, update counter and generator."""
         state: dict[str, Any] = {name: copy.deepcopy(network.state_dict()) for name, network in self.networks.items()}
         state["actor_optimizer"] = copy.deepcopy(self.actor_optimizer.state_dict())
         state["critic_optimizer"] = copy.deepcopy(self.critic_optimizer.state_dict())
@@ -280,7 +284,7 @@ class TD3Learner:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned, exactly; the given state is not shared with the learner."""
+        """Restore the result of `state_dict` exactly; the learner copies it."""
         for name, network in self.networks.items():
             network.load_state_dict(state[name])
         self.actor_optimizer.load_state_dict(copy.deepcopy(state["actor_optimizer"]))

@@ -1,11 +1,11 @@
-"""The one exception that is meant for the person at the keyboard, and the exit code that it ends a program with."""
+"""The exception whose message is for the user, and its exit code."""
 
 EXIT_USER_ERROR = 2
 """Exit code of a program that ended with UserError, the same as argparse uses."""
 
 
 class UserError(Exception):
-    """Something the user can mend: one sentence that names the thing, what was expected, and what to do.
+    """An error that the user can correct. Its message is one sentence: the cause, what was expected, and the remedy.
 
     The command line prints it as `mql: error: ...` and exits with EXIT_USER_ERROR, without a traceback.
     """

@@ -1,4 +1,4 @@
-"""Files and directories that are written as a whole or not at all, whenever the process is killed."""
+"""Atomic writing of files and directories: as a whole or not at all, whenever the process is killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mql_ros.core.errors import UserError
 
 
 def check_writable(path: str | None) -> None:
-    """Raise UserError before the work is done, not after it, when a file cannot be written there."""
+    """Raise UserError if a file cannot be written at `path`; call it before the work is done."""
     if path is None:
         return
     file = Path(path)
@@ -37,7 +37,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file under a temporary name beside `path`, sync it and rename it; UserError says why it cannot be."""
+    """Write a file under a temporary name beside `path`, sync and rename it; raise UserError if that fails."""
     file = Path(path)
     partial = _beside(file, "partial")
     try:
@@ -59,9 +59,9 @@ def write_synced(path: Path, content: bytes) -> None:
 
 @contextmanager
 def new_directory(target: Path) -> Iterator[Path]:
-    """Yield an empty directory beside `target` that takes its place if the block ends well and is removed if not.
+    """Yield an empty directory beside `target` that replaces it if the block succeeds; remove it otherwise.
 
-    An existing directory `target` is replaced. Raises OSError when something cannot be written.
+    Raises OSError if something cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial, replaced = _beside(target, "partial"), _beside(target, "replaced")
@@ -71,7 +71,7 @@ def new_directory(target: Path) -> Iterator[Path]:
         yield partial
         _sync_directory(partial)
         if target.exists():
-            # A directory cannot be renamed over a full one: the old one steps aside, and back should that fail.
+            # A directory cannot be renamed over a full one: rename the old one first, and back on failure.
             os.rename(target, replaced)
             try:
                 os.rename(partial, target)
@@ -88,7 +88,7 @@ def new_directory(target: Path) -> Iterator[Path]:
 
 
 def recover_directory(target: Path) -> None:
-    """Remove what a killed process left beside `target`; bring the old directory back if it died between renames."""
+    """Remove what a killed process left beside `target`; restore the old directory if it died between renames."""
     for kind in ("replaced", "partial"):
         for leftover in target.parent.glob(f".{target.name}.{kind}-*"):
             process = leftover.name.rpartition("-")[2]

@@ -1,4 +1,4 @@
-"""What a figure was measured on, for the files that keep figures."""
+"""Description of the machine that produced a figure, for files of results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def hardware() -> dict[str, Any]:
-    """Cores, platform and versions as plain JSON."""
+    """Return cores, platform and versions as plain JSON."""
     import torch
 
     return {

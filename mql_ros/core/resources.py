@@ -1,4 +1,4 @@
-"""Where config/, launch/ and models/ are, however the package was installed."""
+"""Paths of config/, launch/ and models/, however the package was installed."""
 
 import os
 import site
@@ -13,13 +13,10 @@ PACKAGE = "mql_ros"
 
 
 def share_path(*parts: str) -> Path:
-    """Find an installed file or folder, e.g. `share_path("config", "nodes.yaml")`.
+    """Return the path of an installed file or folder, such as `share_path("config", "nodes.yaml")`.
 
-    Looked for in this order: the ament index (colcon), share/ of the Python installation (`pip install .`), the source
-    tree (an editable install has no share/).
-
-    Raises:
-        UserError: it is in none of these places.
+    It searches the ament index (colcon), then share/ of the Python installation (`pip install .`), then the source tree
+    (an editable install has no share/). Raises UserError if it is in none of them.
     """
     searched = []
     for folder in _share_folders():
@@ -34,9 +31,9 @@ def share_path(*parts: str) -> Path:
 
 
 def _share_folders() -> Iterator[Path]:
-    # Read directly, because ament_index_python is not there without ROS, and raises where the variable is not set.
+    # Read directly: ament_index_python is missing without ROS, and raises if the variable is not set.
     prefixes = [prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    # The same in a virtual environment; Debian's own pip writes to /usr/local and a user's to ~/.local.
+    # Both are the same in a virtual environment. Debian's pip writes to /usr/local, a user's to ~/.local.
     prefixes += [sys.prefix, sysconfig.get_path("data")]
     if site.ENABLE_USER_SITE:
         prefixes.append(site.getuserbase())

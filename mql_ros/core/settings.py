@@ -1,6 +1,6 @@
-"""Settings: typed YAML into frozen dataclasses, whose fields say what is allowed (`setting`).
+"""Settings: typed YAML into frozen dataclasses, whose fields define what is allowed (`setting`).
 
-Every message names the key, its value and what was expected.
+Every error names the key, its value and what was expected.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _NONE = type(None)
 
 @dataclass(frozen=True)
 class Allowed:
-    """Which values a setting may have, beside those that its type excludes."""
+    """Allowed values of a setting, within its type."""
 
     low: float | None = None
     """Smallest value of a number, None for any."""
     high: float | None = None
-    """Largest value, likewise."""
+    """Largest value of a number, None for any."""
     above: float | None = None
-    """A number must be larger than this; None for any."""
+    """Exclusive lower bound of a number, None for any."""
     choices: tuple[str, ...] = ()
-    """Values that a word may have; empty for any."""
+    """Allowed words; empty for any."""
 
     def expected(self, value: Any) -> str | None:
-        """Return what was expected in place of a value of the right type; None if it is allowed."""
+        """Return what was expected instead of a value of the right type; None if it is allowed."""
         if isinstance(value, str):
             fits = not self.choices or value in self.choices
         elif isinstance(value, bool) or not isinstance(value, int | float):
@@ -69,17 +69,17 @@ def setting(
     above: float | None = None,
     choices: Sequence[str] = (),
 ) -> Any:
-    """Return a dataclass field with the values that it allows, see `Allowed`."""
+    """Return a dataclass field with its allowed values, see `Allowed`."""
     return field(default=default, metadata={"allowed": Allowed(low, high, above, tuple(choices))})
 
 
 def allowed(one: Any) -> Allowed:
-    """Return what a dataclass field allows."""
+    """Return the allowed values of a dataclass field."""
     return one.metadata.get("allowed", Allowed())
 
 
 def check_values(settings: Any) -> None:
-    """Raise ValueError for the first field of a dataclass instance that is not allowed, for `__post_init__`."""
+    """Raise ValueError for the first field of a dataclass instance with a value that is not allowed."""
     for one in fields(settings):
         value = getattr(settings, one.name)
         if (expected := allowed(one).expected(value)) is not None:
@@ -99,7 +99,7 @@ def descriptions(kind: type) -> dict[str, str]:
 
 
 def read_yaml(path: Path, what: str, example: str) -> dict[str, Any]:
-    """Read the mapping that a YAML file holds; UserError names `what`, and a file that is an example."""
+    """Read the mapping of a YAML file; raise UserError that names `what` and an `example` file."""
     try:
         return parse_yaml(path.read_bytes(), what)
     except OSError as error:
@@ -107,7 +107,7 @@ def read_yaml(path: Path, what: str, example: str) -> dict[str, Any]:
 
 
 def parse_yaml(content: bytes, what: str) -> dict[str, Any]:
-    """Return the mapping that YAML text holds; UserError names `what`."""
+    """Return the mapping of YAML text; raise UserError that names `what`."""
     try:
         data = yaml.safe_load(content)
         data = {} if data is None else data
@@ -119,7 +119,7 @@ def parse_yaml(content: bytes, what: str) -> dict[str, Any]:
 
 
 def with_overrides(data: Mapping[str, Any], overrides: Iterable[str], what: str) -> dict[str, Any]:
-    """Return the mapping with `KEY=VALUE` words, whose values are YAML, in place of what it holds."""
+    """Return the mapping with the values of `KEY=VALUE` words, read as YAML."""
     changed = dict(data)
     for override in overrides:
         key, given, value = override.partition("=")
@@ -136,7 +136,7 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def check_keys(what: str, data: Mapping[str, Any], known: Collection[str]) -> None:
-    """Raise UserError for a key that does not exist, naming the nearest that does."""
+    """Raise UserError for an unknown key, with the nearest known one."""
     for key in data:
         if key not in known:
             raise UserError(f"{what}: unknown key '{key}'; {nearest(key, known)}")
@@ -145,10 +145,9 @@ def check_keys(what: str, data: Mapping[str, Any], known: Collection[str]) -> No
 def build(kind: type[_Settings], data: Mapping[str, Any], what: str, path: str = "") -> _Settings:
     """Return the dataclass that a mapping describes, with nested ones and lists of them.
 
-    A field with the metadata `overrides`, a dataclass, is a mapping with some of the settings of that dataclass.
-
-    `what` names the mapping in messages, `path` is where in it `data` stands. Raises UserError for keys that are
-    unknown or missing, for values of another type or not allowed, and for what the dataclass itself refuses.
+    A field with the metadata `overrides`, a dataclass, is a mapping with some settings of that dataclass. `what` names
+    the mapping in messages; `path` is the place of `data` within it. Raises UserError for unknown or missing keys, for
+    values of another type or not allowed, and for what the dataclass refuses.
     """
     hints = get_type_hints(kind)
     names = {one.name: one for one in fields(kind) if one.init}  # type: ignore[arg-type]
@@ -209,7 +208,7 @@ def _converted(kind: Any, value: Any, allows: Allowed, what: str, label: str) ->
 
 
 def _converted_list(kinds: tuple[Any, ...], value: Any, allows: Allowed, what: str, label: str) -> tuple[Any, ...]:
-    """Return a list as a tuple: of any length if the second of its kinds is `...`, else of as many values."""
+    """Return a list as a tuple: of any length if the last of its kinds is `...`, else one value a kind."""
     inner, count = kinds[0], None if kinds[-1] is ... else len(kinds)
     if is_dataclass(inner):
         if not isinstance(value, list) or not value:
@@ -223,7 +222,7 @@ def _converted_list(kinds: tuple[Any, ...], value: Any, allows: Allowed, what: s
 
 
 def _fits(kind: type, value: Any) -> bool:
-    """Whether a value can become one of the type with nothing lost: an int is a float too, a bool neither."""
+    """Return whether a value converts to the type without loss: an int is a float too, a bool neither."""
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return type(value) is kind

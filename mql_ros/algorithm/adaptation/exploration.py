@@ -1,10 +1,9 @@
-"""How the trials for an adaptation are explored: noise that may persist within a trial, and recalled histories.
+"""Exploration in the trials before an adaptation: noise, recalled histories, or a search by a guide.
 
-Beyond the paper, which explores with independent noise. A new object past the training range is missed for two
-reasons: the noise of single decisions cancels out before it reaches far enough, and a context that knows only failures
-keeps suggesting the same thing. So noise may persist over a trial, and until the first success some trials begin as
-though another history had gone before: that of an old task, drawn evenly or by propensity, after it had been solved.
-Or a guide that knows what the task's actions mean searches where old successes and the policy suggest.
+The paper explores with independent noise; the rest goes beyond it. Independent noise fails past the training range for
+two reasons: it cancels out before it reaches far enough, and a context of failures keeps proposing the same action.
+Noise may therefore persist over a trial. Until the first success, some trials may begin with the context of a solved
+old task, drawn evenly or by propensity. A guide that knows the task's actions may search instead.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ from mql_ros.algorithm.networks import ContextEncoder
 
 
 class Guide(Protocol):
-    """Knows the task's actions, and where to look when the policy does not."""
+    """A search that knows what the task's actions mean."""
 
     def propose(self, observation: NDArray, policy_action: NDArray, action: NDArray) -> NDArray:
-        """The action [A] to take for an observation [O], given the policy's own and the same with noise."""
+        """Return the action [A] for an observation [O], given the policy's action without and with noise."""
 
     def learn(self, action: NDArray, reward: float, next_observation: NDArray, done: bool) -> None:
-        """Hear what came of an action [A]."""
+        """Take in the outcome of an action [A]."""
 
 
 class HistoryLibrary:
-    """Contexts of old tasks after a success, and the features of old transitions that propensity compares with."""
+    """Contexts of old tasks after a success, and features of old transitions for propensity."""
 
     def __init__(self, encoder: ContextEncoder, replay: Replay, success_return: float, pool_blocks: int = 1000) -> None:
-        """Raises ValueError when no block in the replay was successful."""
+        """Raise ValueError if no block in the replay was successful."""
         self.encoder = encoder
         everything = replay.transition_indices()
         last = np.append(np.diff(replay.block_of(everything)) != 0, True)
@@ -54,7 +53,7 @@ class HistoryLibrary:
         self._pool_task = np.array([place.get(name, -1) for name in replay.task_of(pool)])
 
     def draw(self, count: int, rng: np.random.Generator, new_features: NDArray | None = None) -> NDArray[np.float32]:
-        """[count, C] contexts: a task first, evenly or by the propensity of its data for new features [n, C]."""
+        """Return contexts [count, C] of tasks drawn evenly, or by propensity for new features [n, C]."""
         share = np.ones(len(self._names))
         if new_features is not None:
             config = PropensityConfig(l2=0.3)
@@ -72,13 +71,13 @@ class Acting(Protocol):
     """A contextual policy, such as TD3Learner."""
 
     def act(self, observation: NDArray, context: NDArray[np.float32]) -> NDArray:
-        """Action [A] for an observation [O] and a context [C]."""
+        """Return the action [A] for an observation [O] and a context [C]."""
 
 
 class Explorer:
-    """Acts for a policy in one session, exploring as configured.
+    """A policy with exploration, for one session.
 
-    Its policy, config and guide may change between two blocks.
+    The attributes policy, config and guide may change between two blocks.
     """
 
     def __init__(
@@ -104,9 +103,9 @@ class Explorer:
         self._first: NDArray[np.float64] | None = None
 
     def act(self, observation: NDArray, context: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Action [A] for an observation [O] and the context [C] of what really happened.
+        """Return the action [A] for an observation [O] and the context [C] of the real history.
 
-        Noise may lead out of [-1, 1]; the task clips what it executes.
+        Noise may exceed [-1, 1]; the task clips the action.
         """
         config, seen = self.config, observation.astype(np.float32)
         if config.noise == 0.0 and config.recall == 0.0 and not config.search:
@@ -130,7 +129,7 @@ class Explorer:
     def learn(
         self, action: NDArray, reward: float, next_observation: NDArray, done: bool, context: NDArray[np.float32]
     ) -> None:
-        """Hear what came of the action, whether the block ended, and the context [C] of what really happened so far."""
+        """Take in the outcome of the action, whether the block ended, and the context [C] of the real history."""
         if self.guide is not None:
             self.guide.learn(action, reward, next_observation, done)
         if self._library is not None:
@@ -156,7 +155,7 @@ class Explorer:
         return stuck and self._rng.random() < config.recall
 
     def _recalled(self, observation: NDArray[np.float32]) -> torch.Tensor:
-        """The drawn context whose first action is farthest from every first action that failed."""
+        """Return the drawn context whose first action is farthest from every first action that failed."""
         assert self._library is not None
         features = np.array(self._felt) if self.config.recall_by == "propensity" else None
         contexts = self._library.draw(self.config.candidates, self._rng, features)

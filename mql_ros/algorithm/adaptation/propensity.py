@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PropensityConfig:
-    """Settings of the classifier that tells new data from old."""
+    """Settings of the classifier between new and old data."""
 
     l2: float = 0.02
     """L2 penalty on the weights of the standardised features, relative to the mean balanced log loss."""
@@ -27,9 +27,9 @@ class PropensityConfig:
     max_ratio: float = 10.0
     """Largest importance ratio."""
     folds: int = 5
-    """Folds of the cross-validation; whole groups (trials) are kept aside together."""
+    """Number of folds of the cross-validation; a group (trial) is in one fold."""
     overlap_threshold: float = 0.98
-    """Held-out balanced accuracy above which new and old data do not overlap and recycling is skipped."""
+    """Held-out balanced accuracy above which new and old data do not overlap, so recycling is skipped."""
 
     def __post_init__(self) -> None:
         if self.l2 <= 0.0 or self.logit_clip <= 0.0 or self.max_ratio <= 0.0 or self.folds < 2:
@@ -38,7 +38,7 @@ class PropensityConfig:
 
 @dataclass(frozen=True)
 class LogisticModel:
-    """log P(new | x) - log P(meta | x) = (x - mean) / scale . weight + bias, for classes of equal size."""
+    """Linear log odds (x - mean) / scale . weight + bias of log P(new | x) - log P(meta | x), for equal class sizes."""
 
     mean: FloatArray
     scale: FloatArray
@@ -46,36 +46,36 @@ class LogisticModel:
     bias: float
 
     def logit(self, features: ArrayLike) -> FloatArray:
-        """Log importance ratio [n] of features [n, F], before clipping."""
+        """Return the log importance ratios [n] of features [n, F], before clipping."""
         standardised = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
         return standardised @ self.weight + self.bias
 
 
 @dataclass(frozen=True)
 class PropensityResult:
-    """What the classifier found; m meta-training transitions, n new ones."""
+    """Result of the classifier for m meta-training and n new transitions."""
 
     importance_ratio: FloatArray
     """[m] clipped beta(x) = P(new | x) / P(meta | x) of each meta-training transition, free of class sizes."""
     effective_sample_size: float
-    """Of these ratios, normalised to (0, 1]; 0 when all are zero."""
+    """Effective sample size of these ratios, normalised to (0, 1]; 0 if all are zero."""
     classifier_accuracy: float
-    """Held-out balanced accuracy by cross-validation over groups; NaN when a class has fewer than two groups."""
+    """Held-out balanced accuracy by cross-validation over groups; NaN if a class has fewer than two groups."""
     training_accuracy: float
-    """Balanced accuracy on the data that it was fitted to; never used to decide anything."""
+    """Balanced accuracy on the fitted data, for information only."""
     overlap: bool
-    """Whether the classes overlap, so that ratios of old data mean something."""
+    """Whether the classes overlap; otherwise the ratios are meaningless."""
     reason: str
-    """One sentence when they do not, or when it could not be told; else empty."""
+    """One sentence if they do not overlap, or if that is unknown; else empty."""
     mean_importance_ratio: dict[str, float]
     """Mean ratio by task name."""
     model: LogisticModel
 
 
 def fit_logistic(new: FloatArray, meta: FloatArray, l2: float) -> LogisticModel:
-    """L2-regularised logistic regression of new [n, F] against meta [m, F], each class weighing one half.
+    """Fit L2-regularised logistic regression of new [n, F] against meta [m, F], with half of the weight on each class.
 
-    With classes of equal weight the odds are the density ratio itself: no log(n / m) is left in the bias.
+    Equal class weights make the odds the density ratio itself: no log(n / m) is left in the bias.
     """
     mean, scale = _moments(new, meta)
     features = np.concatenate([new, meta])
@@ -97,13 +97,13 @@ def fit_logistic(new: FloatArray, meta: FloatArray, l2: float) -> LogisticModel:
 
 
 def importance_ratio(model: LogisticModel, features: ArrayLike, config: PropensityConfig) -> FloatArray:
-    """Clipped importance ratios [n] of features [n, F]."""
+    """Return the clipped importance ratios [n] of features [n, F]."""
     logit = np.clip(model.logit(features), -config.logit_clip, config.logit_clip)
     return np.minimum(np.exp(logit), config.max_ratio)
 
 
 def effective_sample_size(ratios: ArrayLike) -> float:
-    """(sum beta)^2 / (m sum beta^2): 1 for equal weights, 1 / m for a single one, 0 when all are zero."""
+    """Return (sum beta)^2 / (m sum beta^2): 1 for equal ratios, 1 / m for a single one, 0 if all are zero."""
     beta = np.asarray(ratios, dtype=np.float64)
     largest = beta.max(initial=0.0)
     if largest <= 0.0:
@@ -113,14 +113,14 @@ def effective_sample_size(ratios: ArrayLike) -> float:
 
 
 def proximal_coefficient(ratios: ArrayLike) -> float:
-    """lambda = 1 - effective sample size: the less the old data resemble the new task, the nearer to stay."""
+    """Return lambda = 1 - effective sample size: the less old data resemble the new task, the stronger the anchor."""
     return 1.0 - effective_sample_size(ratios)
 
 
 def held_out_accuracy(
     new: FloatArray, meta: FloatArray, new_groups: NDArray, meta_groups: NDArray, config: PropensityConfig
 ) -> float:
-    """Balanced accuracy on groups kept aside; NaN when a class has fewer than two groups to split."""
+    """Return the balanced accuracy on held-out groups; NaN if a class has fewer than two groups."""
     new_fold, meta_fold = _folds(new_groups, config.folds), _folds(meta_groups, config.folds)
     folds = min(new_fold.max() + 1, meta_fold.max() + 1)
     if folds < 2:
@@ -143,9 +143,9 @@ def fit_propensity(
     meta_tasks: Sequence[str],
     config: PropensityConfig | None = None,
 ) -> PropensityResult:
-    """Importance ratios of meta-training features [m, F] for the task of the new features [n, F].
+    """Return the importance ratios of meta-training features [m, F] for the task of the new features [n, F].
 
-    Groups [n] and [m] name the trial of each transition, `meta_tasks` [m] its task. Raises ValueError when either
+    Groups [n] and [m] identify the trial of each transition, `meta_tasks` [m] its task. Raises ValueError if either
     side is empty or holds numbers that are not finite.
     """
     config = config or PropensityConfig()
@@ -183,9 +183,9 @@ def fit_propensity(
 
 
 def principal_components(new: ArrayLike, meta: ArrayLike, count: int) -> tuple[FloatArray, FloatArray]:
-    """New [n, F] and old features [m, F] in the first `count` principal components of the standardised old ones.
+    """Project new [n, F] and old features [m, F] onto the first `count` principal components of the old ones.
 
-    Fewer directions separate a few new trials less easily by chance, so that the classes overlap where they resemble.
+    In fewer dimensions chance separates a few new trials less easily, so similar classes overlap.
     """
     old = np.asarray(meta, dtype=np.float64)
     mean, scale = old.mean(axis=0), old.std(axis=0) + 1e-6
@@ -196,7 +196,7 @@ def principal_components(new: ArrayLike, meta: ArrayLike, count: int) -> tuple[F
 
 
 def _moments(new: FloatArray, meta: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard deviation of the equal mixture of both classes; constant features get scale 1."""
+    """Return mean and standard deviation of the equal mixture of both classes; constant features get scale 1."""
     mean = 0.5 * (new.mean(axis=0) + meta.mean(axis=0))
     second = 0.5 * (np.square(new - mean).mean(axis=0) + np.square(meta - mean).mean(axis=0))
     scale = np.sqrt(second)
@@ -204,6 +204,6 @@ def _moments(new: FloatArray, meta: FloatArray) -> tuple[FloatArray, FloatArray]
 
 
 def _folds(groups: NDArray, folds: int) -> NDArray[np.int64]:
-    """Fold of each row: groups are dealt out in order of their identifiers, so that it never depends on chance."""
+    """Return the fold of each row; groups are dealt out in order of their identifiers, without chance."""
     _, place = np.unique(groups, return_inverse=True)
     return place % folds

@@ -1,8 +1,8 @@
 """Replay memory that stores each transition once and gathers history windows by index.
 
-The history of a step is all items of the last K blocks before its block, and the items of its own block so far
-(K = `history_blocks`). Within a block the start of that window is constant, so one recurrent pass over the window
-gives the context of every step of the block, and the hidden state can be carried while acting.
+The history of a step is the last K = `history_blocks` blocks and its own block so far. The start of that window is
+constant within a block. One recurrent pass over the window therefore gives the context of every step of the block, and
+an acting policy can carry the hidden state.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Batch", "Replay", "Session", "block_numbers", "concatenate"]
 
 
 class Replay(SessionStorage):
-    """Stored sessions, sampled evenly over tasks, in proportion to weights, or by index. All in vectorised numpy."""
+    """Stored sessions, sampled evenly over tasks, in proportion to weights, or by index, in vectorised numpy."""
 
     @classmethod
     def of(cls, sessions: Sequence[Session], observation_size: int, action_size: int, history_blocks: int) -> Replay:
@@ -32,27 +32,27 @@ class Replay(SessionStorage):
         return replay
 
     def transition_indices(self) -> NDArray[np.int64]:
-        """[len] index of every stored transition, tasks together, each session in order."""
+        """Return the index of every stored transition, sorted by task, each session in order."""
         self._refresh()
         window, counts = self._walk(self._live, self._table["length"][self._live])
         return window[np.arange(window.shape[1]) < counts[:, None]]
 
     def task_of(self, indices: ArrayLike) -> list[str]:
-        """Task name of each transition index."""
+        """Return the task name of each transition index."""
         return [self._tasks[task] for task in self._table["task"][self._block[np.asarray(indices)]]]
 
     def block_of(self, indices: ArrayLike) -> NDArray[np.int64]:
-        """[m] identifier of the block of each transition index, for instance to keep trials together in folds."""
+        """Return the block identifier [m] of each transition index, for instance to keep trials together in folds."""
         return self._block[np.asarray(indices)].astype(np.int64)
 
     def block_return(self, indices: ArrayLike) -> NDArray[np.float64]:
-        """[m] sum of the rewards of the block that each transition index belongs to."""
+        """Return for each transition index the sum of the rewards of its block [m]."""
         everything = self.transition_indices()
         totals = np.bincount(self._block[everything], weights=self._items[everything, self.action_size])
         return totals[self._block[np.asarray(indices)]]
 
     def success_mask(self, success_return: float) -> torch.Tensor:
-        """[index_size] 1 for transitions of blocks whose rewards sum to at least `success_return`, else 0."""
+        """Return [index_size]: 1 for transitions of blocks whose rewards sum to at least `success_return`, else 0."""
         everything = self.transition_indices()
         won = self.block_return(everything) >= success_return
         mask = torch.zeros(self.index_size)
@@ -60,7 +60,7 @@ class Replay(SessionStorage):
         return mask
 
     def _refresh(self) -> None:
-        """Order of all blocks by task, session and time: independent of where in memory they lie."""
+        """Order all blocks by task, session and time, independent of their place in memory."""
         if not self._stale:
             return
         table = self._table
@@ -81,14 +81,14 @@ class Replay(SessionStorage):
         self._stale = False
 
     def sample(self, num_blocks: int, rng: np.random.Generator, weights: NDArray | None = None) -> Batch:
-        """Draw tasks evenly, then blocks within each, with all their transitions: each task weighs 1/n.
+        """Draw tasks evenly, then blocks within each, with all their transitions: each of n tasks weighs 1/n.
 
-        `weights` [index_size], where given, multiplies each transition's weight in the losses.
+        `weights` [index_size] multiplies each transition's weight in the losses.
         """
         return self._of_blocks(self._draw(num_blocks, rng), weights)
 
     def sample_unique(self, num_blocks: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Transition indices of up to `num_blocks` distinct blocks, drawn evenly over tasks."""
+        """Return the transition indices of up to `num_blocks` distinct blocks, drawn evenly over tasks."""
         blocks = self._live_blocks()
         if num_blocks < len(blocks):
             rank = np.empty(len(blocks))
@@ -101,10 +101,10 @@ class Replay(SessionStorage):
         return window[np.arange(window.shape[1]) < counts[:, None]]
 
     def sample_proportional(self, num_blocks: int, rng: np.random.Generator, weights: NDArray) -> Batch:
-        """Draw blocks in proportion to even task sampling times their mean weight [index_size], without wasting draws.
+        """Draw blocks in proportion to even task sampling times their mean weight, from `weights` [index_size].
 
-        Within a block, a transition's weight is its own over the block's mean, so that the expected loss is, up to
-        a constant, that of `sample(..., weights)`. The weights must not be changed in place between calls.
+        A transition's weight in the batch is its own over its block's mean. The expected loss is then, up to a
+        constant, that of `sample(..., weights)`. The weights must not be changed in place between calls.
         """
         blocks = self._live_blocks()
         if self._proportional is None or self._proportional[0] is not weights:
@@ -125,7 +125,10 @@ class Replay(SessionStorage):
         return self._of_blocks(chosen, weights, inverse)
 
     def gather(self, indices: ArrayLike) -> Batch:
-        """The batch of exactly these transitions (indices into the replay, in any order, repeats allowed)."""
+        """Return the batch of these transition indices, in any order; repeats are allowed.
+
+        Raises ValueError for an empty row, and for an index without a stored transition.
+        """
         slots = np.asarray(indices, dtype=np.int64)
         if slots.ndim != 1 or len(slots) == 0 or np.any(slots < 0) or np.any(slots >= self.capacity):
             raise ValueError("Transition indices must be a row of at least one index within the replay.")
@@ -175,7 +178,7 @@ class Replay(SessionStorage):
     ) -> Batch:
         table = self._table
         next_row, next_position = row.copy(), position + 1
-        # At the end of a closed block the actor's next window may start later: an extra window answers for it.
+        # After the end of a closed block the actor's next window may start later, so it needs an extra window.
         dropped = table["dropped"][blocks]
         kept = np.where(dropped < 0, 0, counts - np.maximum(dropped, 0))
         ends = (position + 1 == counts[row]) & self._closed[blocks][row] & ~self._terminal[slots] & (dropped[row] != 0)

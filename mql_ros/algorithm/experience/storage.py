@@ -1,4 +1,4 @@
-"""Storage of sessions: each transition once, in flat arrays; links between slots keep the order of experience."""
+"""Storage of sessions: each transition once, in flat arrays, with links between slots for their order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Storage = TypeVar("Storage", bound="SessionStorage")
 
 @dataclass
 class _Record:
-    """What is remembered of a stored session besides its transitions."""
+    """Bookkeeping of a stored session."""
 
     task: int
     blocks: list[int] = field(default_factory=list)
@@ -28,15 +28,15 @@ class _Record:
 
 
 class SessionStorage:
-    """Sessions of transitions, the oldest dropped as a whole when `capacity` transitions are exceeded."""
+    """Sessions of transitions. Beyond `capacity` transitions, the oldest sessions are dropped as a whole."""
 
     def __init__(self, observation_size: int, action_size: int, history_blocks: int, capacity: int = 1_000_000) -> None:
-        """K = history_blocks >= 0 past blocks belong to a history; capacity counts transitions."""
+        """`history_blocks` is the number K >= 0 of past blocks in a history; `capacity` counts transitions."""
         if min(observation_size, action_size, capacity) < 1 or history_blocks < 0:
             raise ValueError("observation_size, action_size and capacity must be at least 1, history_blocks 0 or more.")
         self.observation_size, self.action_size = observation_size, action_size
         self.history_blocks, self.capacity = history_blocks, capacity
-        # A history item (action, reward, observation that followed, done) is kept in the layout the encoder reads.
+        # A history item (action, reward, next observation, done) has the layout that the encoder reads.
         # Untouched pages of these arrays take no memory.
         self._items = np.zeros((capacity, action_size + 1 + observation_size + 1), dtype=np.float32)
         self._observation = np.zeros((capacity, observation_size), dtype=np.float32)
@@ -73,17 +73,17 @@ class SessionStorage:
 
     @property
     def num_tasks(self) -> int:
-        """How many tasks have data."""
+        """Number of tasks that have data."""
         return len(self.tasks)
 
     @property
     def num_blocks(self) -> int:
-        """How many blocks are stored."""
+        """Number of stored blocks."""
         return sum(len(record.blocks) for record in self._sessions.values())
 
     @property
     def nbytes(self) -> int:
-        """Bytes taken by the rows in use, with all bookkeeping."""
+        """Bytes of the rows in use, with all bookkeeping."""
         arrays = [self._items, self._observation, self._terminal, self._previous, self._block]
         arrays += [] if self._teacher is None else [self._teacher]
         row = sum(array.nbytes // self.capacity for array in arrays)
@@ -93,11 +93,14 @@ class SessionStorage:
 
     @property
     def index_size(self) -> int:
-        """Length of an array over transition indices (one more than the largest in use)."""
+        """Length of an array over transition indices: one more than the largest in use."""
         return self._high_water
 
     def add(self, session: Session) -> int:
-        """Store a session; returns its identifier. Drops the oldest sessions where there is no room."""
+        """Store a session and return its identifier; drop the oldest sessions if there is no room.
+
+        Raises ValueError for other sizes of observation or action, and for a session beyond the capacity.
+        """
         self._check(session)
         if len(session) > self.capacity:
             raise ValueError(
@@ -113,7 +116,10 @@ class SessionStorage:
         return identifier
 
     def extend(self, identifier: int, part: Session) -> None:
-        """Append what the same robot experienced next to an open session; its block numbers go on from there."""
+        """Append the next part to a stored session, with continuing block numbers.
+
+        Raises ValueError if the session was dropped, the task differs, numbers go back, or it outgrows the capacity.
+        """
         self._check(part)
         record = self._sessions.get(identifier)
         if record is None:
@@ -168,7 +174,7 @@ class SessionStorage:
         self._stale = True
 
     def _block_for(self, identifier: int, record: _Record, number: int) -> int:
-        """The session's open block if it has that number, else a new block that closes it."""
+        """Return the session's open block if it has that number; else close it and return a new block."""
         if record.blocks and record.number == number:
             return record.blocks[-1]
         if not self._free_blocks:
@@ -185,8 +191,8 @@ class SessionStorage:
         values = dict(length=0, history=history, task=record.task, session=identifier, order=self._next_order)
         for name, value in values.items():
             table[name][block] = value
-        # Once K blocks of history are full, the oldest leaves the window when the next block begins: its length.
-        # -1 stands for the block itself, whose length is not known yet (K = 0).
+        # Length of the oldest of K blocks of history, which leaves the window when the next block begins. With K = 0
+        # that is the block itself, of unknown length: -1.
         table["dropped"][block] = (int(table["length"][kept[0]]) if kept else -1) if full else 0
         self._next_order += 1
         record.number = number
@@ -206,7 +212,7 @@ class SessionStorage:
             self._stale = True
 
     def _take_slots(self, count: int) -> NDArray[np.int64]:
-        """Slots freed longest ago first, then slots never used."""
+        """Return free slots: those freed longest ago first, then unused ones."""
         taken: list[NDArray] = []
         while count and self._free_slots:
             slots = self._free_slots.pop(0)
@@ -219,7 +225,7 @@ class SessionStorage:
         return np.concatenate(taken).astype(np.int64)
 
     def _walk(self, blocks: NDArray, counts: NDArray) -> tuple[NDArray[np.int64], NDArray]:
-        """Slots of the last `counts` transitions up to each block's end, oldest first: [W, L], padded on the right."""
+        """Return the slots [W, L] of the last `counts` transitions up to each block's end, in order, padded right."""
         length = int(counts.max(initial=0))
         backwards = np.empty((length, len(blocks)), dtype=np.int64)
         slot = self._table["last"][blocks]
@@ -235,15 +241,15 @@ class SessionStorage:
         return list(self._sessions)
 
     def indices_of(self, identifier: int) -> NDArray[np.int64]:
-        """Transition indices of a stored session, in its order."""
+        """Return the transition indices of a stored session, in its order."""
         return self._slots_of(self._sessions[identifier])[0]
 
     def sessions(self) -> Iterator[Session]:
-        """All stored sessions, oldest first."""
+        """Yield all stored sessions, oldest first."""
         return map(self.session, self.identifiers)
 
     def session(self, identifier: int) -> Session:
-        """A stored session as it was added; blocks are numbered without gaps."""
+        """Return a stored session as it was added; blocks are numbered without gaps."""
         record = self._sessions[identifier]
         slots, numbers = self._slots_of(record)
         rows, split = self._items[slots], self.action_size
@@ -260,16 +266,16 @@ class SessionStorage:
         )
 
     def _slots_of(self, record: _Record) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Slots of a session's transitions in order, and the block number of each."""
+        """Return the slots of a session's transitions in order, and the block number of each."""
         blocks = np.array(record.blocks)
         window, counts = self._walk(blocks, self._table["length"][blocks])
         numbers = np.repeat(np.arange(len(blocks)) + record.number - len(blocks) + 1, counts)
         return window[np.arange(window.shape[1]) < counts[:, None]], numbers
 
     def state(self, float16: bool = False) -> dict[str, NDArray]:
-        """Everything as named arrays, sessions in order; `float16` halves it at the cost of the last digits.
+        """Return everything as named arrays, sessions in order; `float16` halves the size and the precision.
 
-        An observation that equals the one that followed the step before is not stored a second time.
+        An observation that equals the next observation of the step before is not stored a second time.
         """
         parts = [self._slots_of(record) for record in self._sessions.values()]
         lengths = np.array([len(slots) for slots, _ in parts], dtype=np.int64)
@@ -306,13 +312,13 @@ class SessionStorage:
 
     @classmethod
     def from_state(cls: type[Storage], state: Mapping[str, NDArray]) -> Storage:
-        """The storage that `state` came from: the same sampling order, and with float32 the same numbers."""
+        """Return the storage that `state` came from: the same sampling order, and with float32 the same numbers."""
         header = json.loads(bytes(state["header"]).decode())
         storage = cls(*header["sizes"])
         storage._tasks = list(header["tasks"])
         storage._task_ids = {name: task for task, name in enumerate(storage._tasks)}
         split, items = storage.action_size, state["items"]
-        # Without "known", every observation is there.
+        # Files without "known" hold every observation.
         known = np.asarray(state.get("known", np.zeros(len(items))), dtype=np.bool_)
         observation = np.empty((len(items), storage.observation_size), dtype=items.dtype)
         observation[~known] = state["observation"]
