@@ -18,7 +18,7 @@ from mql_ros.core.files import recover_directory, write_text
 class RunFolder:
     """training.json, log.txt, curve.jsonl and a policy bundle for each checkpoint.
 
-    A run that was killed goes on from its checkpoints. Each of these files is written as a whole or not at all.
+    A killed run continues from its checkpoints. All but the log are written atomically.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class RunFolder:
         task: Mapping[str, Any],
         may_change: tuple[str, ...] = (),
     ) -> None:
-        """Claim the folder for a configuration; settings named in `may_change` may differ from those of before.
+        """Claim the folder for a configuration; settings named in `may_change` may differ from an earlier run's.
 
         `robot` and `task` go into every bundle. Raises UserError if the folder holds a run with another configuration.
         """
@@ -55,7 +55,7 @@ class RunFolder:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time of the run in s; an interrupted run counts up to the last line of its log."""
+        """Wall-clock time of the run, s; an interrupted run counts up to the last line of its log."""
         return time.monotonic() - self._started
 
     def say(self, line: str) -> None:
@@ -70,15 +70,15 @@ class RunFolder:
         return [json.loads(line) for line in self._curve.read_text().splitlines()] if self._curve.exists() else []
 
     def add_point(self, position: str, point: Mapping[str, Any]) -> None:
-        """Add a point whose place in the curve is `point[position]`, a count; drop points from there on.
+        """Add a point at the count `point[position]` of the curve; drop points from there on.
 
-        An interrupted run may have got beyond the checkpoint that this one goes on from.
+        An interrupted run may have left points beyond its last checkpoint.
         """
         before = [row for row in self.points() if row[position] < point[position]]
         write_text(self._curve, "".join(json.dumps(row) + "\n" for row in [*before, point]))
 
     def save(self, name: str, learner: TD3Learner, **contents: Any) -> None:
-        """Write a policy bundle in place of the one of this name; `contents` go to `save_bundle`."""
+        """Write a policy bundle of this name, replacing an earlier one; `contents` go to `save_bundle`."""
         save_bundle(self.path / name, learner, **(self._contents | contents))
 
     def load(self, name: str) -> PolicyBundle | None:

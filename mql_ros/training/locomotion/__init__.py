@@ -1,1 +1,1 @@
-"""The published locomotion benchmarks of Meta-Q-Learning, on the same algorithm code as grasping."""
+"""Meta-training on the published locomotion benchmarks, with the algorithm code of grasping."""

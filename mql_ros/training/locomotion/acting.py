@@ -1,4 +1,4 @@
-"""Acting in several environments side by side, with one batch through encoder and actor for each step."""
+"""Acting in several environments in parallel: each step is one batch through encoder and actor."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ class Step:
     """One step of N environments."""
 
     observation: NDArray[np.float32]
-    """[N, O] before the action."""
+    """Observation before the action [N, O]."""
     action: NDArray[np.float32]
-    """[N, A]"""
+    """Action in [-1, 1] [N, A]."""
     reward: NDArray[np.float32]
-    """[N] scaled as for learning."""
+    """Reward [N], scaled for learning."""
     next_observation: NDArray[np.float32]
-    """[N, O] what followed, also at the end of an episode."""
+    """Observation after the action [N, O], also at the end of an episode."""
     done: NDArray[np.bool_]
-    """[N] whether the episode ended, for whatever reason."""
+    """Whether the episode ended, for any reason [N]."""
     terminal: NDArray[np.bool_]
-    """[N] whether the task itself ended there: false at the time limit."""
+    """Whether the task itself ended [N]; false at the time limit."""
 
     def items(self) -> NDArray[np.float32]:
-        """[N, D] as history."""
+        """Return the history items [N, D]."""
         columns = [self.action, self.reward[:, None], self.next_observation, self.done[:, None]]
         return np.concatenate(columns, axis=1, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class BehaviourPolicy:
-    """Choice of actions: by the learner's policy, with noise of this standard deviation, or at random."""
+    """Actions of the learner's policy with Gaussian noise, or random actions."""
 
     learner: TD3Learner
     history_blocks: int
@@ -53,7 +53,7 @@ class BehaviourPolicy:
     def actions(
         self, observation: NDArray[np.float32], history: BatchedHistory, rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Actions [N, A] for observations [N, O]."""
+        """Return actions [N, A] for observations [N, O]."""
         size = self.learner.network_config.action_size
         if self.random:
             return rng.uniform(-1.0, 1.0, (len(observation), size)).astype(np.float32)
@@ -71,9 +71,9 @@ def act(
     behaviour: BehaviourPolicy,
     seed: Sequence[int],
 ) -> Iterator[Step]:
-    """One session with tasks[n] in environments[n], each `steps` long: episode after episode, the history across them.
+    """Run one session of `steps` steps with tasks[n] in environments[n]; the history spans its episodes.
 
-    Whatever the robots do, all sessions are equally long; the last step ends an episode as the time limit does.
+    All sessions are equally long; the last step ends an episode like the time limit.
     """
     rng = np.random.default_rng(seed)
     count, config = len(tasks), behaviour.learner.network_config
@@ -98,7 +98,7 @@ def act(
 
 
 class EpisodeRecorder:
-    """Turns steps into the parts of sessions that a replay takes: an episode of an environment, once it has ended."""
+    """Collector of steps that yields each finished episode of an environment as a part of a session."""
 
     def __init__(self, tasks: Sequence[Task], block_length: int) -> None:
         self._tasks, self._block_length = tasks, block_length
@@ -106,12 +106,12 @@ class EpisodeRecorder:
         self._next_block = [0] * len(tasks)
 
     def add(self, step: Step) -> Iterator[tuple[int, Session]]:
-        """Take in a step; gives (environment, episode) for each that ended with it."""
+        """Take in a step; yield (environment, episode) for each episode that it ended."""
         for n, steps in enumerate(self._open):
             steps.append(step)
             if step.done[n]:
                 columns = {f.name: np.stack([getattr(s, f.name)[n] for s in steps]) for f in fields(Step)}
-                # Blocks end with the episode, and only complete blocks enter: training sees the windows of acting.
+                # Blocks end with the episode, so training uses the same windows as acting.
                 block = self._next_block[n] + block_numbers(columns["done"], self._block_length)
                 self._next_block[n] = int(block[-1]) + 1
                 self._open[n] = []
@@ -125,7 +125,7 @@ def evaluate(
     behaviour: BehaviourPolicy,
     seed: Sequence[int],
 ) -> NDArray[np.float64]:
-    """Returns [N, episodes] of the first episodes of a session with each task, the context from history alone."""
+    """Return the returns [N, episodes] of a session's first episodes with each task, context from history alone."""
     returns = np.zeros((len(tasks), episodes))
     ended = np.zeros(len(tasks), dtype=np.int64)
     with torch.no_grad():

@@ -15,24 +15,24 @@ from mql_ros.training.locomotion.families import HORIZON
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """All settings of `mql train --family`; steps count those of single environments."""
+    """All settings of `mql train --family`; steps are those of single environments."""
 
     family: str
     """Name of the task family."""
     seed: int = setting(1, low=0)
     """Seed of networks, draws, starts and noise."""
     task_seed: int = setting(1, low=0)
-    """Seed of the training and test tasks: runs with different seeds share them."""
+    """Seed of the training and test tasks, which runs with different seeds share."""
     steps: int = setting(200_000, low=1)
     """Environment steps of the run; rounded up to whole rounds."""
     environments: int = setting(10, low=1)
-    """Environments that act side by side, in one batch."""
+    """Environments that act in parallel, in one batch."""
     session_episodes: int = setting(2, low=1)
-    """Episodes of 200 steps with one task in a row; the history runs across them."""
+    """Episodes of 200 steps with one task in a row; the history spans them."""
     block_length: int = setting(10, low=1)
     """Steps of a block; one recurrent pass serves all its transitions."""
     history_blocks: int = setting(1, low=0)
-    """Blocks before the present one that the context sees."""
+    """Past blocks in the history."""
     batch_blocks: int = setting(26, low=1)
     """Blocks in a batch."""
     updates_per_step: float = 0.5
@@ -42,7 +42,7 @@ class BenchmarkConfig:
     exploration_noise: float = 0.2
     """Standard deviation of the noise on actions while collecting."""
     reward_scale: float = 1.0
-    """Factor on the rewards that are learned from; returns are reported without it."""
+    """Factor on the rewards for learning; reported returns are without it."""
     evaluate_every: int = setting(4000, low=1)
     """Steps between two evaluations, at least those of a round."""
     evaluation_episodes: int = setting(2, low=1)
@@ -67,7 +67,7 @@ class BenchmarkConfig:
 
 
 def load_benchmark_config(path: str | Path, family: str, **overrides: Any) -> BenchmarkConfig:
-    """Read a YAML file; what is overridden by None stays. UserError names the key that is wrong."""
+    """Return the settings of a YAML file with `overrides` other than None; UserError names a wrong key."""
     what = f"benchmark configuration {path}"
     data = read_yaml(Path(path), what, "config/training/ant-goal.yaml")
     if data.get("family", family) != family:

@@ -1,8 +1,8 @@
 """Task families of the locomotion benchmarks: Gymnasium's MuJoCo robots, each with a reward or a body that varies.
 
-They follow the families of PEARL (Rakelly et al. 2019) and rand_param_envs, which Meta-Q-Learning was published on, on
-today's `-v5` robots. An episode lasts 200 steps; its end by time is no terminal state. What a task is stays hidden: the
-observation never holds it.
+They follow the families of PEARL (Rakelly et al. 2019) and rand_param_envs, on which Meta-Q-Learning was published,
+with today's `-v5` robots. An episode lasts 200 steps; its end by time is no terminal state. The task is hidden:
+observations never contain it.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ class Task:
 
     name: str
     parameters: Parameters
-    """[P] what the family makes of it: a direction, a velocity in m/s, a goal in m, or multipliers of the body."""
+    """Direction, velocity (m/s), goal (m) or exponents of the body's multipliers, by family [P]."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """What differs from family to family."""
+    """Robot, tasks and reward of a family."""
 
     robot: str
     """Gymnasium's name of the environment."""
     training_tasks: int
     test_tasks: int
-    """0 where the family has only the tasks that it is trained on: then it is tested on these."""
+    """Number of test tasks; 0 tests on the training tasks."""
     draw: Callable[[np.random.Generator, int], Parameters]
-    """Parameters [n, P] of n tasks."""
+    """Function that draws the parameters [n, P] of n tasks."""
     objective: Callable[[Mapping[str, Any], Parameters], float]
-    """What is rewarded, from Gymnasium's info about the step; costs and the bonus for survival come from the robot."""
+    """Reward from Gymnasium's info about the step, without the robot's own costs and bonus for survival."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the environment."""
     varies_body: bool = False
-    """Whether the parameters are multipliers of the robot's body (`vary_body`)."""
+    """Whether the parameters vary the robot's body (`vary_body`)."""
 
     def tasks(self, seed: int) -> tuple[list[Task], list[Task]]:
-        """Training and test tasks; the same seed gives the same ones."""
+        """Return training and test tasks, determined by the seed."""
         parameters = self.draw(np.random.default_rng(seed), self.training_tasks + self.test_tasks)
         every = [Task(_name(number, row), row) for number, row in enumerate(parameters)]
         training = every[: self.training_tasks]
@@ -74,19 +74,19 @@ def _velocities(rng: np.random.Generator, count: int) -> Parameters:
 
 
 def _goals(rng: np.random.Generator, count: int) -> Parameters:
-    """Points [n, 2] spread evenly over a disc with a radius of 3 m."""
+    """Return points [n, 2], uniform over a disc with a radius of 3 m."""
     angle, radius = rng.uniform(0.0, 2.0 * np.pi, count), 3.0 * np.sqrt(rng.uniform(0.0, 1.0, count))
     return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def _directions(rng: np.random.Generator, count: int) -> Parameters:
-    """Unit vectors [n, 2]."""
+    """Return unit vectors [n, 2]."""
     angle = rng.uniform(0.0, 2.0 * np.pi, count)
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 _BODY_NUMBERS = 64
-"""More than any robot here has bodies, joints and geometries to multiply."""
+"""Number of exponents: more than any robot here has bodies, joints and geometries."""
 
 
 def _exponents(rng: np.random.Generator, count: int) -> Parameters:
@@ -94,9 +94,9 @@ def _exponents(rng: np.random.Generator, count: int) -> Parameters:
 
 
 def vary_body(model: Any, base: Mapping[str, NDArray], exponents: Parameters) -> None:
-    """Multiply mass, inertia and friction by 1.5^u, damping by 1.3^u, with an own u in [-3, 3] of each part.
+    """Multiply mass, inertia and friction by 1.5^u, damping by 1.3^u; each part has its own u in [-3, 3].
 
-    `base` holds the robot's own numbers by name; exponents [P] are used in the order of `VARIED`.
+    `base` holds the original values by name; the exponents u [P] are used in the order of `VARIED`.
     """
     rest = iter(exponents)
     for name, factor in VARIED.items():
@@ -106,7 +106,7 @@ def vary_body(model: Any, base: Mapping[str, NDArray], exponents: Parameters) ->
 
 
 VARIED = {"body_mass": 1.5, "body_inertia": 1.5, "geom_friction": 1.5, "dof_damping": 1.3}
-"""What `vary_body` multiplies, with the base of its multiplier."""
+"""Attributes that `vary_body` multiplies, with the bases of the multipliers."""
 
 _SMALL_ANT = {"include_cfrc_ext_in_observation": False}  # contact forces were all zero where it was published
 _SMALL_HUMANOID = {
@@ -150,25 +150,25 @@ FAMILIES: dict[str, Family] = {
 
 
 def find_family(name: str) -> Family:
-    """A family by name; UserError names those there are."""
+    """Return a family by name; UserError names the known ones."""
     if name not in FAMILIES:
         raise UserError(f"there is no benchmark family '{name}'; choose one of {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
 
 class TaskEnvironment(gymnasium.Wrapper):
-    """A robot of a family with a task that can be exchanged; actions are in [-1, 1] whatever the robot's limits."""
+    """A robot of a family with an exchangeable task; actions are in [-1, 1] whatever the robot's limits."""
 
     def __init__(self, family: Family) -> None:
         try:
             importlib.import_module("gymnasium.envs.mujoco")
-            # MuJoCo writes its warnings to MUJOCO_LOG.TXT in the working directory unless somebody takes them.
+            # Without a handler MuJoCo writes its warnings to MUJOCO_LOG.TXT in the working directory.
             importlib.import_module("mujoco").set_mju_user_warning(logging.getLogger(__name__).info)
         except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
             raise UserError(
                 "the benchmarks need MuJoCo, which is not installed; pip install 'mql_ros[benchmarks]'"
             ) from error
-        # The checker of Gymnasium looks at every step of every environment; the tests here do so once.
+        # Gymnasium's checker would check every step of every environment; a test here does it once.
         options: dict[str, Any] = dict(family.options)
         super().__init__(gymnasium.make(family.robot, max_episode_steps=HORIZON, disable_env_checker=True, **options))
         self._family = family
@@ -180,13 +180,13 @@ class TaskEnvironment(gymnasium.Wrapper):
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, self._largest.shape, np.float32)
 
     def set_task(self, task: Task) -> None:
-        """Give it another task; takes effect with the next reset."""
+        """Set the task, from the next reset on."""
         self._task = task
         if self._family.varies_body:
             vary_body(self.unwrapped.model, self._body, task.parameters)  # type: ignore[attr-defined]
 
     def step(self, action: NDArray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Action [A] in [-1, 1] -> observation, reward of the task, terminal, out of time, info."""
+        """Return observation, reward of the task, terminal, truncated and info for an action [A] in [-1, 1]."""
         assert self._task is not None, "set_task comes first"
         observation, reward, terminal, late, info = self.env.step(action * self._largest)
         costs = float(reward) - info["reward_forward"]

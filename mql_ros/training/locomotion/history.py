@@ -1,4 +1,4 @@
-"""The acting side of the context for many environments at once: the same windows that the replay gives to training."""
+"""Contexts of many environments while acting, from the same windows as the replay's for training."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mql_ros.algorithm.networks import ContextEncoder
 class BatchedHistory:
     """History windows of N environments: the last K closed blocks and the open one, of at most B items each.
 
-    What `ContextTracker` does for one robot. The windows are encoded as a whole, so that contexts are always those of
-    the encoder as it is now, also when it learns between two steps.
+    The counterpart of `ContextTracker` for many robots. It encodes whole windows, so contexts are always those of the
+    present encoder, even if it learns between two steps.
     """
 
     def __init__(self, environments: int, item_size: int, history_blocks: int, block_length: int) -> None:
@@ -24,7 +24,7 @@ class BatchedHistory:
         self._history_blocks, self._block_length = history_blocks, block_length
 
     def append(self, items: NDArray[np.float32]) -> None:
-        """One step of every environment: items [N, D] = action, reward, observation that followed, end of episode."""
+        """Append one step of every environment: items [N, D] of action, reward, next observation, end of episode."""
         rows = np.arange(len(items))
         self._items[rows, self._counts] = items
         self._counts += 1
@@ -39,7 +39,7 @@ class BatchedHistory:
                     self._counts[row] -= dropped
 
     def contexts(self, encoder: ContextEncoder) -> Tensor:
-        """Contexts [N, C] of the next step, on the CPU and without gradient."""
+        """Return the contexts [N, C] of the next step, on the CPU and without gradient."""
         device = next(encoder.parameters()).device
         with torch.no_grad():
             outputs = encoder(torch.from_numpy(self._items[:, : int(self._counts.max())]).to(device)).cpu()

@@ -1,7 +1,7 @@
 """Meta-training on a benchmark family: rounds of acting with the policy and TD3 updates, evaluation from history alone.
 
-Each round draws from its own seed, and a checkpoint holds everything else. A run that was killed goes on from its last
-checkpoint and ends with the numbers that it would have ended with, bit for bit; only the times differ.
+Each round draws from its own seed, and a checkpoint holds everything else. A killed run therefore continues from its
+last checkpoint and ends with the same results, bit for bit; only the times differ.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ACTING, _UPDATES, _EVALUATION = 1, 2, 3  # streams of random numbers
 
 
 class BenchmarkTraining:
-    """One run of `mql train --family` in a folder: the checkpoint newest/, and at the end bundle/ and result.json."""
+    """One run of `mql train --family` in a folder: checkpoint newest/, and at the end bundle/ and result.json."""
 
     def __init__(self, config: BenchmarkConfig, folder: Path, device: str = "cpu", command: Sequence[str] = ()) -> None:
         self.config, self.command = config, list(command)
@@ -40,7 +40,7 @@ class BenchmarkTraining:
         self._training_tasks, self._test_tasks = family.tasks(config.task_seed)
         acting, tested = config.environments, len(self._test_tasks) * config.evaluation_repeats
         self._environments = [TaskEnvironment(family) for _ in range(acting)]
-        # Evaluation has its own, so that it cannot change what the others go on with.
+        # Evaluation has its own environments, so it cannot change the state of the others.
         self._test_environments = [TaskEnvironment(family) for _ in range(tested)]
         task = {"name": config.family, "block_length": config.block_length, "reward_scale": config.reward_scale}
         self._folder = RunFolder(folder, config.as_dict(), robot=family.robot, task=task, may_change=("steps",))
@@ -49,7 +49,7 @@ class BenchmarkTraining:
         self._learner, self._replay = self._start(device)
 
     def run(self) -> dict[str, Any]:
-        """Train to the end; returns what is in result.json."""
+        """Train to the end and return the contents of result.json."""
         config = self.config
         self._cpu_started = time.process_time() - self._cpu_before
         while self._steps < config.steps:
@@ -66,11 +66,11 @@ class BenchmarkTraining:
     # -- a round -----------------------------------------------------------------------------------------------------
 
     def _round(self, number: int) -> None:
-        """One session in every environment, with updates on all that came before it and on its finished episodes."""
+        """Run one session in every environment, with updates on all earlier sessions and on finished episodes."""
         config, count = self.config, self.config.environments
         rng = np.random.default_rng([config.seed, _UPDATES, number])
         order = rng.permutation(len(self._training_tasks))
-        # Tasks are used evenly, also where there are fewer than environments.
+        # Tasks are used evenly, even if there are fewer than environments.
         tasks = [self._training_tasks[k] for k in np.resize(order, count)]
         recorder = EpisodeRecorder(tasks, config.block_length)
         identifiers: dict[int, int] = {}
@@ -103,7 +103,7 @@ class BenchmarkTraining:
         )
 
     def _evaluate(self) -> None:
-        """Add a point to the curve: returns on the test tasks, from the same starts each time."""
+        """Add a point to the curve: returns on the test tasks, always from the same starts."""
         config = self.config
         tasks = [task for task in self._test_tasks for _ in range(config.evaluation_repeats)]
         returns = evaluate(
@@ -131,7 +131,7 @@ class BenchmarkTraining:
     # -- files -------------------------------------------------------------------------------------------------------
 
     def _start(self, device: str) -> tuple[TD3Learner, Replay]:
-        """From the newest checkpoint, or from the seed."""
+        """Return learner and replay from the newest checkpoint, or new ones from the seed."""
         config = self.config
         if (newest := self._folder.load("newest")) is not None:
             extra = newest.manifest["extra"]
@@ -148,7 +148,7 @@ class BenchmarkTraining:
         return time.process_time() - self._cpu_started
 
     def _checkpoint(self) -> None:
-        """Everything that the run goes on with."""
+        """Save everything that an interrupted run needs to continue."""
         self._save("newest", replay_float16=False, extra={"steps": self._steps, "cpu_seconds": self._cpu_seconds})
 
     def _save(self, name: str, **contents: Any) -> None:
@@ -163,8 +163,8 @@ class BenchmarkTraining:
         )
 
     def _finish(self) -> dict[str, Any]:
-        """The policy as a bundle, and the run's numbers as one small JSON file."""
-        # A run that was killed may have drawn points beyond its last checkpoint.
+        """Save the policy as a bundle; write and return the results of the run."""
+        # A killed run may have left points beyond its last checkpoint.
         curve = [point for point in self._folder.points() if point["steps"] <= self._steps]
         result = {
             "family": self.config.family,
@@ -187,7 +187,7 @@ class BenchmarkTraining:
 
 
 def _json(result: dict[str, Any]) -> str:
-    """JSON with a line for each point of the curve, which reads better than one for each number."""
+    """Return JSON with one line for each point of the curve, for readability."""
     head = json.dumps({k: v for k, v in result.items() if k != "curve"}, indent=1)
     curve = ",\n  ".join(json.dumps(line) for line in result["curve"])
     return f'{head[:-2]},\n "curve": [\n  {curve}\n ]\n}}\n'
