@@ -80,7 +80,7 @@ def _start(context: LaunchContext) -> list[Action]:
     own = parameters_of_file(given["params_file"]) if given["params_file"] else set()
 
     def implied(name: str) -> dict[str, Any]:
-        """What the user's own file says goes before what follows from sim."""
+        """The user's own file takes precedence over what follows from sim."""
         return {key: value for key, value in implied_parameters(name, sim).items() if key not in own}
 
     nodes = {
@@ -132,7 +132,7 @@ def _kept_up(context: LaunchContext, namespace: str, nodes: dict[str, LifecycleN
 
     def exited(context: LaunchContext, name: str) -> None:
         if context.locals.event.returncode == EXIT_USER_ERROR:  # starting it again would not help
-            reason = f"{name} was started wrongly; what it printed says why"
+            reason = f"{name} was started wrongly; see what it printed"
             context.add_completion_future(context.asyncio_loop.create_task(end(reason)))
 
     handlers: list[Action] = []

@@ -103,5 +103,5 @@ def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, by
 
 
 def broken(folder: Path, what: str) -> UserError:
-    """Return the error that says what is damaged."""
+    """Return the error that names what is damaged."""
     return UserError(f"Policy bundle {folder} is damaged: {what}; expected it as it was saved; copy or train it anew.")

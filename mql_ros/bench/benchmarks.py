@@ -1,6 +1,6 @@
 """The benchmarks of `mql bench`, each number beside a baseline. Never tests: other work on the machine shows.
 
-To add one, write a function that returns `Measurement`s (or says why there is none) and name it in `BENCHMARKS`.
+To add one, write a function that returns `Measurement`s, or why there are none, and name it in `BENCHMARKS`.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def loop_figures(bundle: str) -> list[Measurement]:
 
 
 class LoopProbe:
-    """Hears when a decision's last measurement and the answer to it, the next decision's first trajectory, arrive."""
+    """Records when a decision's last measurement and its answer, the next decision's first trajectory, arrive."""
 
     def __init__(self, client: GraphClient) -> None:
         from sensor_msgs.msg import JointState
@@ -159,7 +159,7 @@ class LoopProbe:
         return lambda message: times.setdefault(nanoseconds(message.header.stamp), time.perf_counter())
 
     def milliseconds(self, stamps: list[float]) -> list[float]:
-        """From the measurement of each stamp (s) to its answer, where both were heard."""
+        """From the measurement of each stamp (s) to its answer, where both were received."""
         keys = [round(stamp * 1e9) for stamp in stamps]
         found = [key for key in keys if key in self._measured and key in self._answered]
         return [1000.0 * (self._answered[key] - self._measured[key]) for key in found]
@@ -195,11 +195,11 @@ def ping_pong() -> list[float]:
     try:
         with processes([["relay", *way] for way in ways]):
             while len(took) < PINGS:
-                heard, sent = len(back), time.perf_counter()
+                before, sent = len(back), time.perf_counter()
                 publisher.publish(message)
-                while len(back) == heard and time.perf_counter() - sent < 1.0:
+                while len(back) == before and time.perf_counter() - sent < 1.0:
                     executor.spin_once(timeout_sec=0.1)
-                if len(back) > heard and back[-1] > sent:  # the first ones are lost until all are connected
+                if len(back) > before and back[-1] > sent:  # the first ones are lost until all are connected
                     took.append(1000.0 * (back[-1] - sent))
     finally:
         node.destroy_node()

@@ -52,7 +52,7 @@ def update_published_sizes(_subject: object, pairs: int = 12) -> list[Measuremen
         {
             "ours": lambda: learner.update(replay.sample(blocks, rng)),
             "naive": lambda: naive.update(naive_replay.sample(BATCH, rng)),
-            "products": _products(BATCH),
+            "products": bare_products(BATCH),
         },
         pairs,
     )
@@ -88,7 +88,7 @@ def adaptation_published_sizes(_subject: object) -> list[Measurement]:
     iteration = (naive(NAIVE_NEW_UPDATES, NAIVE_RECYCLING_UPDATES) - fit) / measured
     updates = NEW_UPDATES + RECYCLING_UPDATES
     baseline = fit + updates * iteration
-    products = 0.001 * updates * _alternate({"products": _products(ADAPTATION_BATCH)}, 6)["products"]
+    products = 0.001 * updates * _alternate({"products": bare_products(ADAPTATION_BATCH)}, 6)["products"]
     name = f"same maths done naively: fit, and {measured} iterations scaled to {updates}"
     return [
         Measurement("adaptation_published_sizes", ours, "CPU s", baseline, name),
@@ -96,7 +96,7 @@ def adaptation_published_sizes(_subject: object) -> list[Measurement]:
     ]
 
 
-def _products(batch: int) -> Callable[[], None]:
+def bare_products(batch: int) -> Callable[[], None]:
     """The products of an update's actor and critics, every second time with the actor's step; nothing else.
 
     No implementation of the maths can leave them out: they bound what can be gained over the naive one.

@@ -42,7 +42,7 @@ def joint_states(rate: float) -> None:
 
 
 def main() -> None:
-    """Run what the command line says."""
+    """Run the benchmark that the command line describes."""
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # a signal ends it at once: there is nothing to lose
     if sys.argv[1] == "relay":
         relay(sys.argv[2:])

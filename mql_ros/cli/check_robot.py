@@ -45,7 +45,9 @@ def main(arguments: argparse.Namespace | None = None) -> int:
     check_ros()
     from mql_ros.ros.bringup.robot_checker import RobotChecker
 
-    with RobotChecker(profile, arguments.namespace, say=lambda text: print(f"      {text}", flush=True)) as checker:
+    with RobotChecker(
+        profile, arguments.namespace, announce=lambda text: print(f"      {text}", flush=True)
+    ) as checker:
         driver = checker.wait_for_driver()
         for topic, nodes in driver.items():
             print(f"{topic}: {', '.join(nodes) or 'nobody'}")

@@ -186,7 +186,7 @@ def _cases(
 
 
 def _settings(arguments: argparse.Namespace, exploration: ExplorationConfig) -> dict[str, Any]:
-    """Return the settings that the report keeps, as far as the command line says them."""
+    """Return the settings that the report keeps, as far as the command line sets them."""
     from mql_ros.core.hardware import hardware
 
     return {

@@ -33,7 +33,7 @@ class Verb(Protocol):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `mql` and return its exit code: 0 done, 2 the user can mend it, 130 interrupted, else the verb's own."""
+    """Run `mql` and return its exit code: 0 done, 2 an error of use, 130 interrupted, else the verb's own."""
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except UserError as error:
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="mql", description="Meta-Q-Learning for robot grasping. `mql VERB --help` tells more about a verb."
+        prog="mql", description="Meta-Q-Learning for robot grasping. `mql VERB --help` shows more about a verb."
     )
     parser.add_argument("--version", action="version", version=f"mql_ros {__version__}")
     verb_parsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)

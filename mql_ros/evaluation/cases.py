@@ -124,7 +124,7 @@ class CaseRun:
         return run_session(self.task, self.new.tried[len(past)], seed, trials, explorer)
 
     def adapted(self, settings: AdaptationConfig) -> Acting:
-        """Adapt with these settings as often as the case says, each time with all the new trials so far."""
+        """Adapt with these settings as often as the case requires, each time with all the new trials so far."""
         # One object may be adapted to after each part; a kind is when all of its members have been tried.
         marks = range(1, len(self.parts) + 1) if self.new.one_object else [len(self.parts)] if self.parts else []
         acting, found = self.learner, None

@@ -11,7 +11,7 @@ from scipy import stats
 RESAMPLES = 10_000
 """Bootstrap resamples: enough for two digits of a 95 % interval."""
 FEWEST_CLUSTERS = 5
-"""Below this, resampling clusters says too little: a Wilson interval over all trials is given instead, and named so."""
+"""Smallest number of clusters to resample; below it the result is a Wilson interval over all trials, and named so."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def bootstrap_mean(values: ArrayLike, seed: int, resamples: int = RESAMPLES) -> 
     if sample.ndim != 1 or len(sample) == 0 or not np.isfinite(sample).all():
         raise ValueError(f"values of shape {sample.shape}: expected a row of at least one finite number")
     mean = float(sample.mean())
-    if sample.min() == sample.max():  # one value, or equal ones: scipy refuses the one, and resampling says no more
+    if sample.min() == sample.max():  # one value, or equal ones: scipy refuses the one, and resampling adds nothing
         return Estimate(mean, mean, mean)
     found = stats.bootstrap(
         (sample,), np.mean, n_resamples=resamples, method="percentile", random_state=np.random.default_rng(seed),

@@ -122,4 +122,4 @@ METHODS = {
     "mql": Method(ablation("mql"), "#d55e00", "D"),
     "from-scratch": Method(from_scratch, "#000000", "X"),
 }
-"""All methods by name. Colours that colour-blind people can tell apart (Okabe and Ito 2008)."""
+"""All methods by name. Colours that colour-blind people can distinguish (Okabe and Ito 2008)."""

@@ -100,14 +100,14 @@ def _procedural_rows(task: GraspTask, sample: list[ObjectSpec], trials: int) -> 
     return [row for row in rows if row.right.trials]
 
 
-def successes(task: GraspTask, spec: ObjectSpec, believed: ObjectSpec, trials: int, seed: int) -> int:
-    """How many of `trials` scripted grasps of `spec` succeed with the hidden parameters of `believed`."""
+def successes(task: GraspTask, spec: ObjectSpec, assumed: ObjectSpec, trials: int, seed: int) -> int:
+    """How many of `trials` scripted grasps of `spec` succeed with the hidden parameters of `assumed`."""
     task.set_object(spec, seed)
     won = 0
     for _ in range(trials):
         observation, done = task.begin_trial(), False
         while not done:
-            observation, _, done = task.decide(expert_action(believed, observation))
+            observation, _, done = task.decide(expert_action(assumed, observation))
         won += is_success(observation)
     return won
 

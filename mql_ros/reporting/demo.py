@@ -30,7 +30,7 @@ def run_demo(names: list[str], trials: int, seed: int, policy: Path, robot: str,
         try:
             Demo(names, trials, seed, policy, robot, work, started).run()
         except UserError as error:
-            # What the nodes said is all that explains such an error: it is kept, but not where results are expected.
+            # The nodes' output alone explains such an error: it is kept, but not in the folder of results.
             raise UserError(_keep_logs(str(error), work)) from error
 
 
@@ -117,10 +117,10 @@ class Demo:
             f"{outcome['effective_sample_size']:.3f}, proximal coefficient {outcome['proximal_coefficient']:.3f}",
             flush=True,
         )
-        heard = graph.counts["adaptation"]
+        before = graph.counts["adaptation"]
         self._phase(graph, run, "adapted", name)
         # The verdict on the adapted policy follows its last trial.
-        graph.wait_for(lambda: graph.counts["adaptation"] > heard, 10.0, "the verdict on the adapted policy")
+        graph.wait_for(lambda: graph.counts["adaptation"] > before, 10.0, "the verdict on the adapted policy")
         run.adaptation = graph.adaptation
         if run.adaptation.get("rolled_back"):
             print(f"  rolled back: {run.adaptation.get('reason', '')}", flush=True)

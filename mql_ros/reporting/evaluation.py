@@ -1,4 +1,4 @@
-"""What `mql evaluate` says: success rates and paired differences with intervals, by method and new trials."""
+"""The output of `mql evaluate`: success rates and paired differences with intervals, by method and new trials."""
 
 from __future__ import annotations
 

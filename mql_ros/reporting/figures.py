@@ -25,7 +25,7 @@ COST_CURVES = (
     ("update", "update, with drawing its batch", "#0072b2", "o"),
     ("sample", "drawing alone", "#d55e00", "s"),
 )
-"""Colours that colour-blind people can tell apart (Okabe and Ito 2008)."""
+"""Colours that colour-blind people can distinguish (Okabe and Ito 2008)."""
 
 
 def check_figure(path: str | None) -> None:
@@ -134,7 +134,7 @@ def scaling_figure(values: Mapping[str, float]) -> Figure:
 
 
 def save_figure(figure: Figure, path: str) -> None:
-    """Write it as a whole or not at all, the same bytes for the same figure; UserError says why it cannot be."""
+    """Write it as a whole or not at all, the same bytes for the same figure; raise UserError if that is impossible."""
     from matplotlib import rc_context
 
     kind = Path(path).suffix.lower().removeprefix(".")

@@ -1,4 +1,4 @@
-"""Which old objects' data an adaptation draws on: mean importance ratios by training object, told and drawn."""
+"""Which old objects' data an adaptation draws on: mean importance ratios by training object, and their figure."""
 
 from __future__ import annotations
 

@@ -58,8 +58,8 @@ class RunFolder:
         """Wall-clock time of the run, s; an interrupted run counts up to the last line of its log."""
         return time.monotonic() - self._started
 
-    def say(self, line: str) -> None:
-        """Print a line of progress and append it to the log."""
+    def log(self, line: str) -> None:
+        """Print a line of progress and append it to log.txt."""
         stamped = f"[{self.seconds:8.1f} s] {line}"
         print(stamped, flush=True)
         with open(self._log, "a", encoding="utf-8") as log:

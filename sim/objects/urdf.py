@@ -1,4 +1,4 @@
-"""Objects of one's own: a URDF file becomes an `ObjectSpec`, or one sentence that says why it cannot.
+"""Objects of one's own: a URDF file becomes an `ObjectSpec`, or an error of one sentence.
 
 Besides standard URDF, the robot element may hold what URDF has no words for:
 

@@ -101,7 +101,7 @@ def test_the_naive_update_and_memory_are_measured_beside_ours() -> None:
 
 
 def test_the_bare_products_are_those_of_the_published_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    multiply, counted, product = bench_learning._products(256), [], torch.mm
+    multiply, counted, product = bench_learning.bare_products(256), [], torch.mm
     monkeypatch.setattr(
         torch, "mm", lambda left, right: counted.append(left.numel() * right.shape[1]) or product(left, right)
     )

@@ -1,4 +1,4 @@
-"""What `mql check-robot` writes and when, with a checker that hears and moves nothing."""
+"""What `mql check-robot` writes and when, with a checker that neither subscribes nor moves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROFILE = load_profile("panda")
 
 
 class FakeChecker:
-    """A sound driver, unless a test says otherwise."""
+    """A sound driver, unless a test chooses another."""
 
     driver = "a_driver"
     ends_by: type[BaseException] | None = None

@@ -35,7 +35,7 @@ def test_the_check_of_some_objects(capsys: pytest.CaptureFixture[str], tmp_path:
 def test_an_object_that_cannot_be_grasped_fails_the_check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(object_check, "successes", lambda task, spec, believed, trials, seed: trials - 1)
+    monkeypatch.setattr(object_check, "successes", lambda task, spec, assumed, trials, seed: trials - 1)
     assert cli.main(["objects", "--check", "--objects", "can", "--trials", "10"]) == 1
     assert "below 95% with the right parameters: can" in capsys.readouterr().out
 

@@ -67,7 +67,7 @@ def test_no_pairs_are_refused() -> None:
 
 
 def test_trials_of_one_object_count_as_one_thing() -> None:
-    """Half of the objects always succeed: a hundred trials of each say no more than ten."""
+    """Half of the objects always succeed: a hundred trials of each are worth no more than ten."""
     few = rate_interval(np.repeat([[0.0], [1.0]], 10, axis=0).repeat(10, axis=1))
     many = rate_interval(np.repeat([[0.0], [1.0]], 10, axis=0).repeat(100, axis=1))
     assert few == many

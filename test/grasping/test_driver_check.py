@@ -42,8 +42,8 @@ def sound(profile: RobotProfile) -> PassiveRecord:
     )
 
 
-def joints_changed(heard: PassiveRecord, **changes: Any) -> PassiveRecord:
-    return dataclasses.replace(heard, joints=dataclasses.replace(heard.joints, **changes))
+def joints_changed(record: PassiveRecord, **changes: Any) -> PassiveRecord:
+    return dataclasses.replace(record, joints=dataclasses.replace(record.joints, **changes))
 
 
 def kept(record: JointRecord, chosen: np.ndarray) -> dict[str, np.ndarray]:
@@ -55,9 +55,9 @@ def seldom(record: StreamRecord, chosen: np.ndarray, late: float = 0.0) -> Strea
     return dataclasses.replace(record, arrivals=record.arrivals[chosen] + late, stamps=record.stamps[chosen])
 
 
-def with_poses(heard: PassiveRecord, every: int, late: float) -> PassiveRecord:
+def with_poses(record: PassiveRecord, every: int, late: float) -> PassiveRecord:
     """One pose for so many joint states, which arrives late."""
-    return dataclasses.replace(heard, pose=seldom(heard.pose, np.arange(0, COUNT, every), late))
+    return dataclasses.replace(record, pose=seldom(record.pose, np.arange(0, COUNT, every), late))
 
 
 def failed(verdicts: list[Verdict]) -> list[str]:
@@ -71,8 +71,8 @@ def test_a_sound_driver_passes_every_check(panda: RobotProfile) -> None:
 
 
 def test_a_driver_without_wrench_and_in_another_order_passes(panda: RobotProfile) -> None:
-    heard = sound(panda)
-    other = dataclasses.replace(heard, wrench=None, names=("gripper_led", *reversed(heard.names)))
+    record = sound(panda)
+    other = dataclasses.replace(record, wrench=None, names=("gripper_led", *reversed(record.names)))
     verdicts = {verdict.check: verdict for verdict in passive_verdicts(panda, other)}
     assert all(verdict.passed for verdict in verdicts.values())
     assert "no fault" in verdicts["joint names"].text
@@ -137,8 +137,8 @@ def test_each_driver_fault_fails_its_own_check_alone(fault: str, panda: RobotPro
 def test_one_message_lost_in_three_is_named_wherever_the_record_begins(
     first: int, count: int, panda: RobotProfile
 ) -> None:
-    heard = sound(panda)
-    lossy = joints_changed(heard, **kept(heard.joints, np.flatnonzero(np.arange(count) % 3 != first)))
+    record = sound(panda)
+    lossy = joints_changed(record, **kept(record.joints, np.flatnonzero(np.arange(count) % 3 != first)))
     assert failed(passive_verdicts(panda, lossy)) == ["gaps and jitter"]
 
 

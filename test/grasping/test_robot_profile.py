@@ -151,8 +151,8 @@ def test_a_profile_with_home_out_of_reach_is_refused_in_one_sentence(tmp_path: P
         _ = load_profile(str(file)).home
 
 
-def write(file: Path, says: dict) -> str:
-    file.write_text(yaml.safe_dump(says))
+def write(file: Path, content: dict) -> str:
+    file.write_text(yaml.safe_dump(content))
     return str(file)
 
 

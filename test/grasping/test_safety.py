@@ -186,7 +186,7 @@ def test_a_refusal_ends_the_decision_at_rest(panda: RobotProfile) -> None:
 def test_after_a_jump_the_arm_stops_where_the_plan_has_brought_it(
     panda: RobotProfile, periods: int, comes_back: bool
 ) -> None:
-    """Nothing is commanded towards a position that is not to be believed, whatever is measured later."""
+    """Nothing is commanded towards a position that is implausible, whatever is measured later."""
     machine = TrialMachine(panda)
     now = measured(panda.home)
     machine.begin(now)
@@ -264,7 +264,7 @@ def adversary(rng: np.random.Generator) -> Callable[[int], np.ndarray]:
     return act
 
 
-class Believed:
+class Reference:
     """Where an arm may be taken to be: as measured, and once that has jumped, as it was sent."""
 
     def __init__(self, profile: RobotProfile, first: Measurement) -> None:
@@ -277,7 +277,7 @@ class Believed:
         self._sent, self._sent_at = [spline, spline.derivative(1), spline.derivative(2)], stamp
 
     def state(self, now: Measurement) -> tuple[Measurement, ArmState]:
-        """A measurement, or what it should have been; and what the arm should do as it was told."""
+        """A measurement, or what it should have been; and what the arm should do as commanded."""
         step = 1.5 * self._profile.velocity * max(self._profile.control_period, now.stamp - self._last.stamp)
         self._jumped |= bool((np.abs(now.joint_positions - self._last.joint_positions) > step).any())
         at = min(now.stamp - self._sent_at, self._sent[0].x[-1])
@@ -291,7 +291,7 @@ class Believed:
 def published(
     panda: RobotProfile, rng: np.random.Generator
 ) -> Iterator[tuple[Command, Measurement, ArmState, RobotProfile]]:
-    """What is sent in one trial, wherever the object is said to be, whatever the arm feels and wherever it is put.
+    """What is sent in one trial, wherever the object's pose is, whatever the arm feels and wherever it is put.
 
     With each command come where the arm may be taken to be, what it should do by then, and the limits as they are.
     """
@@ -323,15 +323,15 @@ def published(
             changes["joint_positions"] = np.clip(joints + rng.normal(size=7) * push, panda.lower, panda.upper)
         return changes
 
-    step, follow, believed = 0, float(rng.uniform(0.4, 1.0)), Believed(panda, now)
+    step, follow, reference = 0, float(rng.uniform(0.4, 1.0)), Reference(panda, now)
     while not machine.done:
         limits.clear()
         done, now = carry_out(machine, act(step), now, feel, follow)
         for number, (before, command) in enumerate(done):
-            state, sent = believed.state(before)
+            state, sent = reference.state(before)
             if any(tracker.changes(command, number == 0)):
                 yield command, state, sent, limits[number]
-                believed.send(command.motion, before.stamp)
+                reference.send(command.motion, before.stamp)
         step += 1
 
 

@@ -13,7 +13,7 @@ from mql_ros.evaluation.cases import Case
 
 
 def result_of(case: Case) -> dict[str, Any]:
-    """What run_case might say, from the case alone."""
+    """A result such as run_case returns, from the case alone."""
     result: dict[str, Any] = {"new": [True] * case.new_trials}
     for method in case.methods:
         words = f"{case.object_name} {case.seed} {method} {case.new_trials}"

@@ -28,7 +28,7 @@ def reply_of(success: bool, message: str) -> Trigger.Response:
 
 
 class FakeGraph:
-    """Implements TrialNode with a simulator, a monitor and an encoder that answer at once, unless told otherwise."""
+    """Implements TrialNode with a simulator, a monitor and an encoder that answer at once, unless set otherwise."""
 
     def __init__(self, driver: SimulatedDriver, policies: dict[int, LoadedPolicy]) -> None:
         self.driver, self.policies = driver, policies

@@ -66,7 +66,7 @@ class FirstOrderDriver(Node):
         return response
 
     def _on_mute(self, name: str, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        """A sensor that says nothing any more, or again."""
+        """Stop or restart the publication of a sensor."""
         (self._muted.add if request.data else self._muted.discard)(name)
         response.success = True
         return response

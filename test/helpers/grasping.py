@@ -127,7 +127,7 @@ def _goes_on(profile: RobotProfile, start: ArmState, arm: ArmState) -> bool:
     if not np.allclose(start.positions, arm.positions, atol=1e-9):
         return False
     speeds = np.clip(arm.velocities, -profile.velocity, profile.velocity)
-    # A joint that cannot stop before the end of its range is told to stay.
+    # A joint that cannot stop before the end of its range must stay.
     slow = (np.abs(speeds) <= 0.05) | (np.minimum(arm.positions - profile.lower, profile.upper - arm.positions) < 0.7)
     as_fast = np.isclose(start.velocities, speeds, atol=1e-6)
     return bool((as_fast | (slow & (start.velocities == 0.0))).all())

@@ -43,7 +43,7 @@ def some_transition(sequence: int, session: int = 1, **changes: Any) -> Transiti
 
 
 class CountingTracker:
-    """Stands in for ContextTracker: its context is how many steps it was told of, times a factor of its policy."""
+    """Stands in for ContextTracker: its context is the number of steps added, times a factor of its policy."""
 
     def __init__(self, factor: float) -> None:
         self._factor = factor

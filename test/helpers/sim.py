@@ -68,11 +68,11 @@ class Recorded:
         self.task.world.close()
 
 
-def grasp(task: GraspTask, believed: ObjectSpec) -> tuple[list[float], bool]:
-    """One scripted trial with the parameters of `believed`: rewards and success."""
+def grasp(task: GraspTask, assumed: ObjectSpec) -> tuple[list[float], bool]:
+    """One scripted trial with the parameters of `assumed`: rewards and success."""
     observation, done, rewards = task.begin_trial(), False, []
     while not done:
-        observation, reward, done = task.decide(expert_action(believed, observation))
+        observation, reward, done = task.decide(expert_action(assumed, observation))
         rewards.append(reward)
     return rewards, is_success(observation)
 

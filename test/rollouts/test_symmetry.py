@@ -1,4 +1,4 @@
-"""Old sessions moved to a new object: what a moved session says is what happens with an object of that size."""
+"""Old sessions moved to a new object: a moved session holds what happens with an object of that size."""
 
 import numpy as np
 import pytest

@@ -19,7 +19,7 @@ class RefusedClient(GraphClient):
 
     def __init__(self, refusals: list[str]) -> None:
         self.counts, self.state, self.refusals = Counter(), {"starts": 3}, refusals
-        self._topics = Topics()
+        self.topics = Topics()
 
     def call(self, service: str, **unused: Any) -> str:
         if self.refusals:
@@ -49,7 +49,7 @@ def test_they_are_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) ->
     assert client.counts["joint_states"] == 2
 
 
-def test_other_refusals_are_told_at_once() -> None:
+def test_other_refusals_are_raised_at_once() -> None:
     client = RefusedClient(["the arm is held"])
     with pytest.raises(GraphError, match="policy_server/start_trials: the arm is held"):
         client.start()

@@ -101,7 +101,7 @@ def test_no_hold_begins_outside_the_limits(panda: RobotProfile) -> None:
     commands.hold(degrees)
     where = state_at(motion, 0.33, panda.control_period)
     assert np.allclose(node.sent[-1][1], stop(panda, where).points, atol=1e-9)
-    # Where no motion is known either, the driver is told to stop, once, and to hold when the state can be believed.
+    # Where no motion is known either, the driver is stopped, once, and held when the state is plausible.
     node.now += 10.0
     for state in (degrees, None, degrees):
         commands.hold(state) if state is None else commands.settle(state)
@@ -111,7 +111,7 @@ def test_no_hold_begins_outside_the_limits(panda: RobotProfile) -> None:
 
 
 def adversarial_state(rng: np.random.Generator, panda: RobotProfile, arm: ArmState) -> ArmState | None:
-    """What joint_states may say of an arm that is at `arm`, or elsewhere, and of how it moves."""
+    """What joint_states may report of an arm that is at `arm`, or elsewhere, and of how it moves."""
     kind = rng.choice(["true", "noisy", "degrees", "shuffled", "elsewhere", "outside", "fast", "silent"])
     positions, velocities = arm.positions, arm.velocities
     if kind == "silent":
@@ -222,7 +222,7 @@ def test_without_a_state_the_stop_begins_where_the_motion_sent_last_has_brought_
     # That is all that is needed: no state that comes later is held at.
     commands.settle(ArmState.at_rest(panda.home))
     assert len(node.sent) == 3
-    # And it stops as well when it is told to for the second time, in the middle of the stop.
+    # And it stops as well when it is commanded for the second time, in the middle of the stop.
     node.now += 0.02
     commands.hold(None)
     again = stop(panda, state_at(stop(panda, where), 0.02, panda.control_period))
@@ -283,7 +283,7 @@ def test_a_hold_stops_fingers_that_move_freely_and_lets_go_of_nothing(panda: Rob
 def test_nothing_begins_with_a_controller_that_is_not_active(
     panda: RobotProfile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It listens to trajectories, as an active one does, but says nothing of its state."""
+    """It subscribes to trajectories, as an active one does, but publishes no state."""
     messages = SimpleNamespace(JointTrajectoryControllerState=object)
     monkeypatch.setitem(sys.modules, "control_msgs", SimpleNamespace(msg=messages))
     monkeypatch.setitem(sys.modules, "control_msgs.msg", messages)

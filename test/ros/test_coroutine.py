@@ -13,20 +13,20 @@ class Bench:
 
 
 def test_a_sequence_goes_on_when_what_it_waits_for_is_there() -> None:
-    bench, box, said = Bench(), [], []
+    bench, box, received = Bench(), [], []
 
     def sequence():
-        said.append((yield Wait("a word", lambda: box.pop() if box else None, 1.0)))
-        said.append((yield Wait("another", lambda: box.pop() if box else None, 1.0)))
+        received.append((yield Wait("a word", lambda: box.pop() if box else None, 1.0)))
+        received.append((yield Wait("another", lambda: box.pop() if box else None, 1.0)))
 
     bench.runner.start(sequence())
-    assert bench.runner.running and said == []
+    assert bench.runner.running and received == []
     box.append("one")
     bench.runner.poll()
-    assert said == ["one"] and bench.ends == []
+    assert received == ["one"] and bench.ends == []
     box.append("two")
     bench.runner.poll()
-    assert said == ["one", "two"] and bench.ends == [None] and not bench.runner.running
+    assert received == ["one", "two"] and bench.ends == [None] and not bench.runner.running
 
 
 def test_waiting_in_vain_ends_it_with_a_sentence() -> None:
@@ -48,15 +48,15 @@ def test_waiting_in_vain_ends_it_with_a_sentence() -> None:
 
 
 def test_an_optional_wait_goes_on_without() -> None:
-    bench, heard = Bench(), []
+    bench, received = Bench(), []
 
     def sequence():
-        heard.append((yield Wait("a context", lambda: None, 1.0, optional=True)))
+        received.append((yield Wait("a context", lambda: None, 1.0, optional=True)))
 
     bench.runner.start(sequence())
     bench.now = 1.5
     bench.runner.poll()
-    assert heard == [None] and bench.ends == [None]
+    assert received == [None] and bench.ends == [None]
 
 
 def test_an_error_of_the_sequence_is_reported_and_another_may_follow() -> None:

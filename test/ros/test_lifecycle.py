@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from helpers.grasping import measured
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.context import Context
@@ -35,8 +35,10 @@ from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.bring_up import BringUp
 from mql_ros.ros.bringup.node_table import NODES
 from mql_ros.ros.bringup.processes import Domain
+from mql_ros.ros.driver.command_publisher import CommandPublisher
 from mql_ros.ros.messages.encoding import SECOND
-from mql_ros.ros.messages.sensors import JointSample
+from mql_ros.ros.messages.sensors import joint_state_message
+from mql_ros.ros.nodes import policy_server
 from mql_ros.ros.nodes.policy_server import PolicyServer
 
 SECONDS = 60.0
@@ -54,7 +56,7 @@ def domain() -> Iterator[None]:
 
 
 class Stumbling(GraspingNode):
-    """Fails as it is told to, after it has made something."""
+    """Fails with `error`, if set, after it has made something."""
 
     error: Exception | None = None
 
@@ -112,38 +114,82 @@ def test_a_destroyed_or_refused_node_leaves_the_graph(stale_after: str) -> None:
         rclpy.try_shutdown()
 
 
-def test_a_hold_that_still_lacks_joint_states_ends_with_the_activity(make_node, panda: RobotProfile) -> None:
+def deliver(node: GraspingNode, topic: str, message: Any) -> None:
+    """Pass a message to the node's subscription, as an executor does."""
+    name = node.resolve_topic_name(topic)
+    next(one for one in node.subscriptions if one.topic_name == name).callback(message)
+
+
+def call(node: GraspingNode, service: str, request: Any) -> Any:
+    """Return the response of one of the node's own services."""
+    server = next(one for one in node.services if one.srv_name == service)
+    return server.callback(request, server.srv_type.Response())
+
+
+def hold(node: GraspingNode, held: bool) -> None:
+    assert call(node, "~/hold", SetBool.Request(data=held)).success
+
+
+def is_held(node: GraspingNode) -> bool:
+    return "the arm is held" in call(node, "~/start_session", Trigger.Request()).message
+
+
+def test_a_hold_that_still_lacks_joint_states_ends_with_the_activity(
+    make_node, panda: RobotProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[CommandPublisher] = []
+
+    def make_commands(*arguments: Any) -> CommandPublisher:
+        made.append(CommandPublisher(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(policy_server, "CommandPublisher", make_commands)
     node = make_node(PolicyServer, "policy_server")
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    node._commands._begun = True  # as after a start
-    node._hold_switch._on_topic(Bool(data=True))
-    sent = node._commands.count
+    (commands,), at_home = made, ArmState.at_rest(panda.home)
+    node.create_subscription(JointTrajectory, panda.topics.arm_command, lambda message: None, RELIABLE)
+    deadline = time.monotonic() + SECONDS
+    while (refusal := commands.begin(at_home)) is not None:
+        assert time.monotonic() < deadline, refusal
+    commands.forget_plan()
+    before = commands.count
+    deliver(node, "hold", Bool(data=True))
+    assert commands.count == before + 1
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
-    node._commands.settle(ArmState.at_rest(panda.home))
-    assert node._commands.count == sent == 1
+    commands.settle(at_home)
+    assert commands.count == before + 1
 
 
-def test_joint_states_that_come_ever_later_are_as_good_as_none(make_node, panda: RobotProfile) -> None:
-    node = make_node(PolicyServer, "policy_server")
-    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-    at_rest = np.zeros_like(panda.home)
-    for k in range(400):  # 0.1 s later in each second, heard until now
-        stamp = node.seconds() - 8.0 + 0.02 * k
-        sample = JointSample(round(stamp * SECOND), panda.home, at_rest, 0.08, 0.0)
-        node._inputs._newest.put(sample, stamp + 0.002 * k)
-    assert re.fullmatch(r"joint_states come 0\.\d\d s later than they once did: .*", node.silence())
+def test_joint_states_that_come_ever_later_are_as_good_as_none(
+    panda: RobotProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rclpy.init(args=["--ros-args", "-p", "lockstep:=true", "-p", "sim:=true"])
+    node = PolicyServer("policy_server")
+    try:
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        now, arm = [0.0], measured(panda.home)
+        monkeypatch.setattr(node, "seconds", lambda: now[0])
+        for k in range(400):  # 0.1 s later in each second
+            stamp = 1.0 + 0.02 * k
+            now[0] = stamp + 0.002 * k
+            deliver(node, "joint_states", joint_state_message(panda, arm, round(stamp * SECOND), 0.0))
+        assert re.fullmatch(r"joint_states come 0\.\d\d s later than they once did: .*", node.silence())
+    finally:
+        node.finish()
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def test_only_the_service_releases_a_hold(make_node) -> None:
     node = make_node(PolicyServer, "policy_server")
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     for held in (True, False):
-        assert node._hold_switch._on_service(SetBool.Request(data=held), SetBool.Response()).success
-        node._hold_switch._on_topic(Bool(data=False))
-        assert ("the arm is held" in str(node._start(new_session=True))) is held
-    node._hold_switch._on_topic(Bool(data=True))
-    node._hold_switch._on_topic(Bool(data=False))
-    assert "the arm is held" in str(node._start(new_session=True))
+        hold(node, held)
+        deliver(node, "hold", Bool(data=False))
+        assert is_held(node) is held
+    deliver(node, "hold", Bool(data=True))
+    deliver(node, "hold", Bool(data=False))
+    assert is_held(node)
 
 
 def test_a_hold_outlives_clean_up(make_node) -> None:
@@ -151,23 +197,25 @@ def test_a_hold_outlives_clean_up(make_node) -> None:
     up, down = (node.trigger_configure, node.trigger_activate), (node.trigger_deactivate, node.trigger_cleanup)
     for step in up:
         assert step() == TransitionCallbackReturn.SUCCESS
-    assert node._hold_switch._on_service(SetBool.Request(data=True), SetBool.Response()).success
+    hold(node, True)
     for step in (*down, *up):
         assert step() == TransitionCallbackReturn.SUCCESS
-    assert node._hold_switch.state == "held" and "the arm is held" in str(node._start(new_session=True))
-    assert node._hold_switch._on_service(SetBool.Request(data=False), SetBool.Response()).success
-    assert "the arm is held" not in str(node._start(new_session=True))
+    assert is_held(node)
+    hold(node, False)
+    assert not is_held(node)
 
 
 def test_a_warning_is_reported_while_it_is_new(make_node, monkeypatch: pytest.MonkeyPatch) -> None:
     node, levels, now = make_node(Stumbling), [], [100.0]
     monkeypatch.setattr(managed_node.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(node._diagnostics, "publish", lambda message: levels.append(message.status[0].level))
+    diagnostics = next(one for one in node.publishers if one.topic_name == "/diagnostics")
+    monkeypatch.setattr(diagnostics, "publish", lambda message: levels.append(message.status[0].level))
+    (report,) = node.timers
     for age, warned in ((0.0, True), (9.0, True), (18.0, False), (20.0, False)):
         now[0] = 100.0 + age
         if warned:
             node.warn("refused: nonsense")
-        node._report()
+        report.callback()
     assert levels == [DiagnosticStatus.WARN] * 3 + [DiagnosticStatus.OK]
 
 
@@ -208,7 +256,6 @@ class Processes:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._running: list[subprocess.Popen[bytes]] = []
-        self.heard: dict[str, list[Any]] = {}
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         words = [f"__ns:=/{self._namespace}", "autostart:=false", *arguments]
@@ -218,10 +265,10 @@ class Processes:
         self._running.append(process)
         return process
 
-    def hear(self, kind: Any, topic: str) -> list[Any]:
-        heard: list[Any] = []
-        self.node.create_subscription(kind, topic, heard.append, RELIABLE)
-        return heard
+    def subscribe(self, kind: Any, topic: str) -> list[Any]:
+        received: list[Any] = []
+        self.node.create_subscription(kind, topic, received.append, RELIABLE)
+        return received
 
     def wait_for(self, condition: Callable[[], Any], what: str) -> None:
         deadline = time.monotonic() + SECONDS
@@ -297,7 +344,7 @@ def processes(request: pytest.FixtureRequest) -> Iterator[Processes]:
 
 
 def test_an_inactive_policy_server_sends_nothing_and_says_why(processes: Processes) -> None:
-    sent = processes.hear(JointTrajectory, "arm_controller/joint_trajectory")
+    sent = processes.subscribe(JointTrajectory, "arm_controller/joint_trajectory")
     processes.start("policy_server")
     assert processes.state("policy_server") == State.PRIMARY_STATE_UNCONFIGURED
     processes.wait_for(lambda: processes.services_of("policy_server"), "its services")
@@ -310,7 +357,7 @@ def test_an_inactive_policy_server_sends_nothing_and_says_why(processes: Process
             "/test_an_inactive_policy_server_sends_nothing_and_says_why/policy_server is not a"
         )
         assert "ros2 lifecycle set" in reply.message and "\n" not in reply.message
-    # It may be told to hold, and remembers that once it is active.
+    # It can be held, and remembers that once it is active.
     assert processes.ask(SetBool, "policy_server/hold", SetBool.Request(data=True)).success
     assert not sent
     assert processes.change("policy_server", Transition.TRANSITION_ACTIVATE)
@@ -324,7 +371,10 @@ def test_an_inactive_policy_server_sends_nothing_and_says_why(processes: Process
 
 
 def test_the_simulated_arm_is_silent_until_it_is_active(processes: Processes) -> None:
-    heard, reports = processes.hear(JointState, "joint_states"), processes.hear(DiagnosticArray, "/diagnostics")
+    joints, reports = (
+        processes.subscribe(JointState, "joint_states"),
+        processes.subscribe(DiagnosticArray, "/diagnostics"),
+    )
     processes.start("arm_simulator")
     assert processes.change("arm_simulator", Transition.TRANSITION_CONFIGURE)
     assert "is not active" in processes.ask(Trigger, "arm_simulator/reset").message
@@ -334,17 +384,17 @@ def test_the_simulated_arm_is_silent_until_it_is_active(processes: Processes) ->
         processes.wait_for(lambda: len(reports) >= wanted, "its reports on /diagnostics")
 
     wait_for_reports(2)
-    assert not heard
+    assert not joints
     assert reports[-1].status[0].message == "not active"
     assert processes.change("arm_simulator", Transition.TRANSITION_ACTIVATE)
-    processes.wait_for(lambda: len(heard) > 5, "joint states")
+    processes.wait_for(lambda: len(joints) > 5, "joint states")
     assert processes.change("arm_simulator", Transition.TRANSITION_DEACTIVATE)
     wait_for_reports(1)
-    silent_since = len(heard)
+    silent_since = len(joints)
     wait_for_reports(1)
-    assert len(heard) == silent_since
+    assert len(joints) == silent_since
     assert processes.change("arm_simulator", Transition.TRANSITION_ACTIVATE)
-    processes.wait_for(lambda: len(heard) > silent_since, "joint states again")
+    processes.wait_for(lambda: len(joints) > silent_since, "joint states again")
 
 
 def test_nodes_come_up_in_order_and_again_after_they_were_killed(processes: Processes) -> None:
@@ -360,11 +410,11 @@ def test_nodes_come_up_in_order_and_again_after_they_were_killed(processes: Proc
 
 
 def test_a_node_that_cannot_be_configured_ends_the_bring_up_and_is_named(processes: Processes) -> None:
-    reports = processes.hear(DiagnosticArray, "/diagnostics")
+    reports = processes.subscribe(DiagnosticArray, "/diagnostics")
     processes.start("grasp_monitor", "robot:=pando")
     processes.start("scene_markers")
     order, problems = processes.bring_up(["grasp_monitor", "scene_markers"])
     assert order == [] and len(problems) == 1
     assert "grasp_monitor cannot be configured" in problems[0]
-    told = lambda: any("unknown robot 'pando'" in s.message for report in reports for s in report.status)  # noqa: E731
-    processes.wait_for(told, "its reason on /diagnostics")
+    reported = lambda: any("unknown robot 'pando'" in s.message for report in reports for s in report.status)  # noqa: E731
+    processes.wait_for(reported, "its reason on /diagnostics")

@@ -46,7 +46,7 @@ def test_what_is_said_again_makes_no_second_measurement() -> None:
     for _ in range(3):
         made = [parts.wrench(wrench(50)), parts.pose(pose(50)), parts.joints(joints(50))]
     assert [m is None for m in made] == [True] * 3
-    # and a driver that was started anew, with its clock at zero, is heard
+    # and a driver that was started anew, with its clock at zero, is accepted
     assert [parts.wrench(wrench(10)), parts.pose(pose(10))] == [None, None]
     assert parts.joints(joints(10)) is not None
 
@@ -158,7 +158,7 @@ def test_what_lay_waiting_in_a_pause_is_not_fresh() -> None:
     for stamp in range(1000, 1600, 50):  # all of it arrives at 1.61 s
         newest.put(joints(stamp), 1.61)
         assert (newest.state(1.61) is not None) == (stamp >= 1550)
-    # A driver whose clock has fallen behind is believed again once it goes right, one that was started anew at once.
+    # A driver whose clock has fallen behind is accepted again once it goes right, one that was started anew at once.
     for k in range(2 * ARRIVALS):
         newest.put(joints(1600 + 50 * k), 2.6 + 0.05 * k)
         assert newest.state(2.6 + 0.05 * k) is None

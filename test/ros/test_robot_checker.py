@@ -1,4 +1,4 @@
-"""The check's own motions, with an arm that does what a test says."""
+"""The check's own motions, with an arm whose motion a test chooses."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ JOINT = 6
 
 
 class HeldArm(RobotChecker):
-    """An arm at home that was told to hold; `way` [n] (rad) is how far it gets within that second."""
+    """An arm at home that was held; `way` [n] (rad) is how far it gets within that second."""
 
     def __init__(self, way: np.ndarray, silent: bool = False) -> None:
-        self._profile, self._times, self._say = PROFILE, CheckTimes(), lambda text: None
+        self._profile, self._times, self._announce = PROFILE, CheckTimes(), lambda text: None
         self._way, self._silent, self.holds, self.time = way, silent, 0, 0.0
         self._silence_limit = robot_checker.SILENT
 
@@ -67,19 +67,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[HeldArm]:
 
 def test_an_arm_that_stops_in_time_passes(clock: list[HeldArm]) -> None:
     clock.append(HeldArm(0.01 * np.eye(7)[JOINT]))
-    assert clock[0]._stopping(JOINT).passed and clock[0].holds == 1
+    assert clock[0].stopping(JOINT).passed and clock[0].holds == 1
 
 
 def test_an_arm_that_goes_on_after_a_hold_is_held_again_at_once(clock: list[HeldArm]) -> None:
     clock.append(HeldArm(1.0 * np.eye(7)[JOINT]))
-    assert not clock[0]._stopping(JOINT).passed
+    assert not clock[0].stopping(JOINT).passed
     assert clock[0].holds == 2 and clock[0].time < 0.3
 
 
 def test_another_joint_or_silence_after_a_hold_ends_the_check(clock: list[HeldArm]) -> None:
     clock.append(HeldArm(1.0 * np.eye(7)[2]))
     with pytest.raises(HeldError, match="panda_joint3 left its course"):
-        clock[0]._stopping(JOINT)
+        clock[0].stopping(JOINT)
     clock[:] = [HeldArm(np.zeros(7), silent=True)]
     with pytest.raises(HeldError, match=r"no joint_states came for 0\.25 s"):
-        clock[0]._stopping(JOINT)
+        clock[0].stopping(JOINT)

@@ -27,16 +27,16 @@ def test_transforms_are_asked_where_the_launch_files_have_them(
     namespace: str, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     buffer = SimpleNamespace(can_transform=lambda base, tool, time: True)
-    heard: list[str] = []
+    topics: list[str] = []
 
     def listener(buffer: object, node: object) -> object:
-        heard.append(node.create_subscription(Empty, "/tf_static", lambda message: None, 10).topic_name)
+        topics.append(node.create_subscription(Empty, "/tf_static", lambda message: None, 10).topic_name)
         return object()
 
     tf2 = SimpleNamespace(Buffer=lambda: buffer, TransformListener=listener)
     monkeypatch.setitem(sys.modules, "tf2_ros", tf2)
     with RobotRecorder(PROFILE, namespace) as recorder:
-        assert heard == [topic]
+        assert topics == [topic]
         assert recorder.frames_connected(PROFILE.base_frame, PROFILE.tool_frame) is None
         recorder.node.create_publisher(Empty, "/tf_static", 10)
         assert recorder.frames_connected(PROFILE.base_frame, PROFILE.tool_frame) is True

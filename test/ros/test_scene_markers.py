@@ -23,7 +23,7 @@ def test_a_grasp_stays_on_the_object_and_gets_its_outcome() -> None:
             assert grasps.newest[0].lifted is None
     (grasp,) = grasps.newest
     assert np.allclose(grasp.place, [0.04, 0.0, 0.05])
-    # That the object was lifted is told by the last observation, as everywhere.
+    # That the object was lifted is shown by the last observation, as everywhere.
     assert grasp.lifted in (True, False)
 
 

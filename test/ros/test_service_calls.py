@@ -36,12 +36,12 @@ class Bench:
     """A call, and a clock to turn by hand."""
 
     def __init__(self, **options: bool) -> None:
-        self.now, self.heard = 0.0, 0
+        self.now, self.received = 0.0, 0
         self.client: Any = FakeClient()
-        self.call = RepeatedCall(self.client, "request", lambda: self.now, self._hear, **options)
+        self.call = RepeatedCall(self.client, "request", lambda: self.now, self._on_request, **options)
 
-    def _hear(self) -> None:
-        self.heard += 1
+    def _on_request(self) -> None:
+        self.received += 1
 
     def requests_until(self, seconds: float) -> int:
         """Requests so far when nobody answers until then."""
@@ -58,10 +58,10 @@ def test_it_is_made_once_the_service_is_there() -> None:
     bench.client.ready = True
     assert bench.call.response() is None and bench.client.requests == 1
     bench.client.pending[0].set_result("done")
-    assert bench.call.response() == "done" and bench.heard == 1 and bench.client.requests == 1
+    assert bench.call.response() == "done" and bench.received == 1 and bench.client.requests == 1
 
 
-def test_it_is_made_again_ever_more_rarely_while_nothing_is_heard() -> None:
+def test_it_is_made_again_ever_more_rarely_while_nothing_is_on_requestd() -> None:
     bench = Bench()
     assert bench.requests_until(0.9 * ASK_AGAIN) == 1
     assert bench.requests_until(1.1 * ASK_AGAIN) == 2
@@ -74,7 +74,7 @@ def test_a_late_answer_counts_and_nothing_is_left_to_be_carried_out_later() -> N
     first, second = bench.client.pending
     first.set_result("done")
     # The second request is still to come to the service: what follows may begin only after it.
-    assert bench.requests_until(2.5 * ASK_AGAIN) == 2 and bench.heard == 1
+    assert bench.requests_until(2.5 * ASK_AGAIN) == 2 and bench.received == 1
     second.set_result("done again")
     assert bench.call.response() == "done again" and bench.client.requests == 2
 
@@ -99,13 +99,13 @@ class Deaf:
 
     def __init__(self, node: Any) -> None:
         self.requests = 0
-        self._service: Any = node.create_service(Trigger, "deaf", self._hear)
+        self._service: Any = node.create_service(Trigger, "deaf", self._on_request)
         self._send, self._service.send_response = self._service.send_response, self._lose
 
     def _lose(self, response: Any, header: Any) -> None:
         self._service.send_response = self._send
 
-    def _hear(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _on_request(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.requests += 1
         response.success, response.message = True, str(self.requests)
         return response

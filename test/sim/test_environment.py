@@ -55,13 +55,13 @@ def test_the_scripted_expert_lifts_an_object_that_it_knows(task: GraspTask, name
         assert success and sum(rewards) > 0.8
 
 
-@pytest.mark.parametrize(("name", "believed"), [("mug", "bottle"), ("bottle", "mug"), ("can", "jug"), ("jug", "can")])
+@pytest.mark.parametrize(("name", "assumed"), [("mug", "bottle"), ("bottle", "mug"), ("can", "jug"), ("jug", "can")])
 def test_the_scripted_expert_fails_with_an_object_that_it_takes_for_another(
-    task: GraspTask, name: str, believed: str
+    task: GraspTask, name: str, assumed: str
 ) -> None:
     task.set_object(find_object(name), 11)
     for _ in range(2):
-        rewards, success = grasp(task, find_object(believed))
+        rewards, success = grasp(task, find_object(assumed))
         assert not success and sum(rewards) < 0.5
 
 

@@ -1,4 +1,4 @@
-"""Things in PyBullet: they rest where their geometry says, weigh what they should, and repeat bit for bit."""
+"""Things in PyBullet: they rest where their geometry requires, weigh what they should, and repeat bit for bit."""
 
 from __future__ import annotations
 

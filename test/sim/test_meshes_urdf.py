@@ -1,4 +1,4 @@
-"""Objects from URDF files: what is read, what is computed anew and told, what is refused."""
+"""Objects from URDF files: what is read, what is computed anew and reported, what is refused."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def test_the_verb_tells_what_failed_and_moves_nothing(
 def test_only_the_simulator_is_moved_unasked(
     simulator: GraphClient, ros_home: Path, short: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor is it where somebody else would hear the commands too."""
+    """Nor is it where another node subscribes to the commands too."""
     arm = Node("an_arm", context=simulator.node.context, namespace=NAMESPACE)
     arm.create_subscription(JointTrajectory, PROFILE.topics.arm_command, lambda message: None, RELIABLE)
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)

@@ -17,13 +17,13 @@ def test_deactivated_within_a_trial_it_holds_the_arm(make_graph: Callable[..., G
         client.start(new_session=True)
         first = client.counts[ARM]
         client.wait_for(lambda: client.counts[ARM] > first + 1, 20, "the first motion, after a hold")
-        sent, heard = client.counts[ARM], client.counts["transition"]
+        sent, received = client.counts[ARM], client.counts["transition"]
         change_state(client, "policy_server", Change.TRANSITION_DEACTIVATE)
         client.wait_for(lambda: "deactivated" in client.state["reason"], 5, "the end of the trial")
         client.wait_for(lambda: client.counts[ARM] > sent, 5, "the hold")
         with pytest.raises(GraphError, match="is not active; activate it"):
             client.start()
-        assert client.counts["transition"] == heard
+        assert client.counts["transition"] == received
         change_state(client, "policy_server", Change.TRANSITION_ACTIVATE)
         assert len(client.run_trials(1)) == 3
         # Without a monitor there is no reward: the trial does not begin.

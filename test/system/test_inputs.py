@@ -22,7 +22,7 @@ MONITOR = ["-m", "mql_ros.ros.nodes.grasp_monitor", "--ros-args", "-r", "__ns:=/
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[GraphClient]:
-    """A client beside a monitor in lockstep, which hears nothing but what the test says."""
+    """A client beside a monitor in lockstep, which receives only what the test publishes."""
     with subprocess.Popen([sys.executable, *MONITOR, "-p", "lockstep:=true"]) as monitor:
         try:
             with GraphClient(namespace="inputs") as made:
@@ -43,7 +43,7 @@ class Driver:
         for publisher in (self._joints, self._poses):
             client.wait_for(lambda: publisher.get_subscription_count() >= 2, 20, "client and monitor")  # noqa: B023
 
-    def say(self, stamp: int, **changes: object) -> None:
+    def publish(self, stamp: int, **changes: object) -> None:
         measurement = Measurement(
             stamp=0.0, joint_positions=self.profile.home, joint_velocities=np.zeros(7), finger_width=0.08,
             finger_effort=0.0, object_position=np.zeros(3), object_orientation=np.array([0.0, 0.0, 0.0, 1.0]),
@@ -72,11 +72,11 @@ def test_the_monitor_picks_joints_by_name_and_refuses_what_is_not_finite(client:
     driver = Driver(client)
     rewards: list[float] = []
     client.node.create_subscription(Float64, "grasp_reward", lambda message: rewards.append(message.data), RELIABLE)
-    driver.say(1)
+    driver.publish(1)
     client.wait_for(lambda: _begins_at(client, 1), 20, "the first measurement")
-    driver.say(2, position=[float("nan")] * 9)
-    driver.say(3, name=[f"joint{k}" for k in range(9)])
-    driver.say(4, **driver.shuffled(width=0.03, effort=2.0))
+    driver.publish(2, position=[float("nan")] * 9)
+    driver.publish(3, name=[f"joint{k}" for k in range(9)])
+    driver.publish(4, **driver.shuffled(width=0.03, effort=2.0))
     client.wait_for(lambda: rewards, 10, "a reward")
     # One reward: for the measurement with shuffled joints, in which both pads press on something.
     assert rewards == [pytest.approx(0.1 - 0.001)]

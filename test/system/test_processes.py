@@ -141,9 +141,9 @@ def test_a_driver_that_falls_silent_ends_the_trial_with_a_hold(make_graph: Calla
         client.wait_for(lambda: client.state["state"] == "error", 5, "the end of the trial")
         assert client.state["reason"] == "waited 0.3 s in vain for the next measurement"
         client.wait_for(lambda: client.counts["arm_controller/joint_trajectory"] > sent, 5, "the hold")
-        heard = client.counts["joint_states"]
+        before = client.counts["joint_states"]
         os.kill(simulator, signal.SIGCONT)
-        client.wait_for(lambda: client.counts["joint_states"] > heard + 10, 10, "joint states in time again")
+        client.wait_for(lambda: client.counts["joint_states"] > before + 10, 10, "joint states in time again")
         # It can be started again.
         assert len(client.run_trials(1)) == 3
 

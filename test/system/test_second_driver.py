@@ -76,8 +76,8 @@ def client(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[GraphClie
 def prepare(client: GraphClient) -> None:
     """Bring the arm home, as a person does, and wait until everybody must have seen it there."""
     client.call("first_order_driver/home")
-    heard = client.counts["joint_states"]
-    client.wait_for(lambda: client.counts["joint_states"] > heard + 30, 10, "joint_states")
+    before = client.counts["joint_states"]
+    client.wait_for(lambda: client.counts["joint_states"] > before + 30, 10, "joint_states")
 
 
 def test_its_check_passes_and_makes_a_report_for_a_real_arm(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_an_arm_that_falls_silent_in_a_motion_is_brought_to_rest_where_its_plan_
     plan, stop = trajectories[1:]
     assert 0 < len(stop) < 10 < len(plan)
     client.call("first_order_driver/mute_joint_states", data=False)
-    heard = len(joints)
-    client.wait_for(lambda: len(joints) > heard + 80, 10, "the arm's rest")
+    before = len(joints)
+    client.wait_for(lambda: len(joints) > before + 80, 10, "the arm's rest")
     assert np.allclose(joints[-1], stop[-1], atol=1e-3)
     assert np.abs(joints[-1] - plan[-1]).max() > 0.05 and len(trajectories) == 3

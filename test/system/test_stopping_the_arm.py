@@ -24,14 +24,14 @@ REST_PERIODS = 15
 
 
 class Tool:
-    """Where the tool was in each control period, as joint_states tell it."""
+    """Where the tool was in each control period, from joint_states."""
 
     def __init__(self, client: GraphClient) -> None:
         self.client, self._chain = client, load_profile("panda").chain
         self.path: list[np.ndarray] = []
-        client.node.create_subscription(JointState, "joint_states", self._hear, RELIABLE)
+        client.node.create_subscription(JointState, "joint_states", self._on_joints, RELIABLE)
 
-    def _hear(self, message: JointState) -> None:
+    def _on_joints(self, message: JointState) -> None:
         self.path.append(self._chain.forward(np.array(message.position)[:7])[0])
 
     def start_and_wait_for_motion(self) -> None:
@@ -82,7 +82,7 @@ def test_a_policy_server_that_ends_stops_the_arm(graph_and_tool: tuple[Graph, To
     os.kill(server, number)
     way, step = tool.way_until_rest()
     assert way < LIMIT and step < STEP_LIMIT
-    # The exit is clean, and the state of the session said so.
+    # The exit is clean, and the state of the session showed it.
     tool.client.wait_for(lambda: "policy_server ended" in tool.client.state["reason"], 5, "the reason")
     assert graph.processes.stop()["policy_server"] == 0
 

@@ -36,14 +36,14 @@ class Learned:
 def learn(client: GraphClient) -> Learned:
     """Two trials, an adaptation, one trial by the adapted policy."""
     clock: list[int] = []
-    hear = client.node.create_subscription(
+    subscription = client.node.create_subscription(
         Clock, "clock", lambda m: clock.append(m.clock.sec * 10**9 + m.clock.nanosec), RELIABLE
     )
     client.set_parameters("policy_server", exploration_noise=0.2, exploration_seed=5)
     before = client.run_trials(2, new_session=True, seconds_per_trial=60)
     outcome = client.adapt()
     rows = [*before, *client.run_trials(1, seconds_per_trial=60)]
-    client.node.destroy_subscription(hear)
+    client.node.destroy_subscription(subscription)
     return Learned(
         np.array([[*t.observation, *t.action, t.reward, *t.next_observation, t.done, t.stamp] for t in rows]),
         [(t.sequence, t.policy_version) for t in rows],
@@ -76,7 +76,7 @@ def test_two_arms_adapt_at_once_as_each_does_alone(make_graph: Callable[..., Gra
         assert np.array_equal(one.numbers, both.numbers)
         assert one.versions == both.versions
         assert one.weights == both.weights
-        # The clock of the other arm, which is elsewhere in its session, is not heard.
+        # The clock of the other arm, which is elsewhere in its session, is ignored.
         assert both.clock and both.clock == sorted(both.clock)
     assert not np.array_equal(together["left"].numbers, together["right"].numbers)
     assert together["left"].weights != together["right"].weights

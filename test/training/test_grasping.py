@@ -38,13 +38,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_resumed_grasp_training_equals_an_uninterrupted_one_bit_for_bit(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def say_and_stop(folder: RunFolder, line: str, say: Callable[[RunFolder, str], None] = RunFolder.say) -> None:
-        say(folder, line)
+    def log_and_stop(folder: RunFolder, line: str, log: Callable[[RunFolder, str], None] = RunFolder.log) -> None:
+        log(folder, line)
         if line.startswith("round 1/"):  # right after the checkpoint of the first round
             raise KilledError
 
     with monkeypatch.context() as patched, pytest.raises(KilledError):
-        patched.setattr(RunFolder, "say", say_and_stop)
+        patched.setattr(RunFolder, "log", log_and_stop)
         Training(TINY, tmp_path / "b", processes=1).run()
     first = load_bundle(tmp_path / "b" / "newest").make_learner()
     resumed = Training(TINY, tmp_path / "b", processes=1).run()

@@ -33,7 +33,7 @@ def test_a_point_replaces_those_from_its_place_on(tmp_path: Path) -> None:
 def test_the_clock_goes_on_from_the_last_line_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "log.txt").write_text("[    12.0 s] one\n[  3600.5 s] two\n")
     run = folder(tmp_path)
-    run.say("three")
+    run.log("three")
     assert 3600.5 <= run.seconds < 3700.0
     assert capsys.readouterr().out == (tmp_path / "log.txt").read_text().splitlines(keepends=True)[-1]
 

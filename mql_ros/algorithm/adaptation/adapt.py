@@ -54,7 +54,7 @@ class AdaptationResult:
     recycling_updates: int
     """Updates with recycled data that were done."""
     reasons: list[str]
-    """Sentences that say what was skipped and why."""
+    """What was skipped and why, a sentence each."""
     losses: dict[str, list[float]]
     """Metrics of the updates by name, in order."""
     parameter_distance: float

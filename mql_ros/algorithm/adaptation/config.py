@@ -55,7 +55,7 @@ class AdaptationConfig:
     """The first so many updates leave the actor alone."""
     clone_weight: float = setting(0.0, low=0.0, high=1000.0)
     """Beyond the paper: coefficient of cloning the labels (`Session.teacher_action`) of the new data. Without any
-    nothing has succeeded, and the policy stays as it is: failures alone do not say what to do instead."""
+    nothing has succeeded, and the policy stays as it is: failures alone show no better action."""
     resampled_histories: int = setting(0, low=0, high=1000)
     """Beyond the paper: so many copies of each new session, its blocks drawn anew with replacement, join the new data.
     Trials with one object are exchangeable, so what succeeded once is right after every history: after that of the new

@@ -184,7 +184,7 @@ def check_order(profile: RobotProfile, record: JointRecord) -> Verdict:
     if np.abs(place[by_value] - home[by_home]).max() <= NEAR_HOME:
         other = profile.joint_names[int(by_home[np.flatnonzero(by_value == worst)[0]])]
         text = (
-            f"names and positions do not belong together: {profile.joint_names[worst]} is said to stand at "
+            f"names and positions do not belong together: {profile.joint_names[worst]} is reported to stand at "
             f"{place[worst]:.2f} rad, where {other} should; in another order all would be near home"
         )
         return Verdict(check, False, text, figures, limits)
@@ -205,7 +205,7 @@ def check_stillness(profile: RobotProfile, record: JointRecord) -> Verdict:
         text = f"{joint} moved by {ways.max():.3f} rad; the arm must stand still, so stop whatever moves it"
     elif speeds.max() > STILL_SPEED:
         joint = profile.joint_names[int(np.argmax(speeds))]
-        text = f"{joint} is said to move at {speeds.max():.3f} rad/s, but its position stays"
+        text = f"{joint} is reported to move at {speeds.max():.3f} rad/s, but its position stays"
     else:
         return Verdict(
             "stands still", True, "moved by {way} rad at up to {speed} rad/s".format(**figures), figures, limits
@@ -256,7 +256,7 @@ def check_stamps(passive: PassiveRecord) -> Verdict:
     figures, limits, found = {}, {}, []
     for name, (record, oldest) in streams.items():
         if len(record.stamps) == 0:
-            continue  # a check of its own says so
+            continue  # this has a check of its own
         age = float(np.median(record.arrivals - record.stamps))
         figures[name], limits[name] = round(age, 4), [-EARLY, oldest]
         if not record.stamps.all():

@@ -20,7 +20,7 @@ MAX_AGE_DAYS = 30.0
 CLOCKS_APART = timedelta(minutes=5)
 """How far in the future a report may be dated: the clocks of two machines differ."""
 SIMULATOR = "arm_simulator"
-"""Name of the simulator's node; a check that it passes tells nothing about hardware."""
+"""Name of the simulator's node; a check that it passes proves nothing about hardware."""
 
 UNFINISHED = Verdict("motions to their end", False, "the check was broken off after the arm had begun to move")
 """The verdict in the report from the first motion until the last."""
@@ -43,7 +43,7 @@ def make_report(
     verdicts: Sequence[Verdict],
     complete: bool,
 ) -> dict[str, Any]:
-    """Return the report. `driver` has the names of nodes by topic; `complete` tells that the arm was moved too."""
+    """Return the report. `driver` has the names of nodes by topic; `complete` means that the arm was moved too."""
     content = {
         "schema": SCHEMA,
         "robot": profile.name,
@@ -96,14 +96,14 @@ def load_report(
         (report["robot"] != profile.name, f"is about the robot '{report['robot']}', not '{profile.name}'; {again}"),
         (
             report["simulator"],
-            f"was made with the simulator, which tells nothing about a real arm; {again} with the arm's driver",
+            f"was made with the simulator, which proves nothing about a real arm; {again} with the arm's driver",
         ),
         (report["namespace"] != namespace, f"is about an arm in {where}, and this one is in {here}; {again}"),
         (
             report["profile_sha256"] != profile.sha256,
             f"was made before the profile of '{profile.name}' was changed; {again}",
         ),
-        (not report["passed"], f"says that the driver failed: {failed}; mend it and {again}"),
+        (not report["passed"], f"shows that the driver failed: {failed}; correct it and {again}"),
         (not report["complete"], f"was made without moving the arm; {again} without --passive"),
         (age < -CLOCKS_APART, f"is dated in the future ({report['time']}); set the clock and {again}"),
         (age > timedelta(days=max_age_days), f"is {age.days} days old; at most {max_age_days:.0f} count; {again}"),

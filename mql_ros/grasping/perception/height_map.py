@@ -57,7 +57,7 @@ class HeightMap:
 def see(depth: Depth, camera: CameraModel, workspace: Workspace, stamp: float = 0.0) -> HeightMap:
     """Height map of the object nearest the workspace's middle in a depth image [height, width] of any size.
 
-    PerceptionError says why there is none.
+    Raises PerceptionError if there is none.
     """
     found = segment(depth, camera, workspace, SIDE)
     return HeightMap(heights_of(found.points, found.centre), found.centre, stamp, found.others)

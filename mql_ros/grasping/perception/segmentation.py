@@ -76,7 +76,7 @@ class Segment:
 def segment(depth: Depth, camera: CameraModel, workspace: Workspace, largest: float) -> Segment:
     """Points of the object nearest the workspace's middle, and the number of others.
 
-    `largest` is its greatest extent along x and y, m. PerceptionError says why there is no such object.
+    `largest` is its greatest extent along x and y, m. Raises PerceptionError if there is no such object.
     """
     check_size(depth, camera)
     left, top, width, height = _workspace_part(camera, workspace)
@@ -196,7 +196,7 @@ def _levelled(depth: Depth, camera: CameraModel, workspace: Workspace) -> Camera
         residual = near[3] - plane @ near[:3]
         fitted = _plane_of((near * ((residual < above) & (residual > -below))) @ near.T)
         if fitted is None:
-            return camera  # too little of the table is in view to tell how it lies
+            return camera  # too little of the table is in view to fit its plane
         plane = fitted
     offset, tilt = float(plane[0]), float(np.hypot(plane[1], plane[2]))
     if abs(offset) > _LARGEST_OFFSET or tilt > _LARGEST_TILT:

@@ -192,7 +192,7 @@ class _Gripper:
         if self.urdf is not None and self.mount is None:
             raise ValueError("the key 'gripper.mount' is missing")
         if self.urdf is None and self.mount is not None:
-            raise ValueError("'gripper.mount' says where a gripper sits, but 'gripper.urdf' is missing")
+            raise ValueError("'gripper.mount' places a gripper, but 'gripper.urdf' is missing")
 
 
 @dataclass(frozen=True)

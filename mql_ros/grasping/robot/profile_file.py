@@ -23,7 +23,7 @@ def find_profile(name: str, folder: Path = Path(), asked_by: str = "") -> Path:
 
 
 def read_profile(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], str]:
-    """What a file says and what it does not say but its base does; with the SHA-256 of all of their contents.
+    """The entries of a file and those of its base that it does not set; with the SHA-256 of all of their contents.
 
     `above` are the files that led here by `based_on`.
     """
@@ -48,7 +48,7 @@ def read_profile(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, An
 
 
 def _merged(base: dict, own: dict) -> dict:
-    """Mappings key by key; of all else, lists too, what the file itself says."""
+    """Mappings key by key; of all else, lists too, the file's own value."""
     merged = dict(base)
     for key, value in own.items():
         below = base.get(key)

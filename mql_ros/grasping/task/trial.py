@@ -113,7 +113,7 @@ class TrialMachine:
         x, y, z = (float(v) for v in measurement.object_position)
         lower, upper = profile.workspace_lower, profile.workspace_upper
         if not (lower[0] <= x <= upper[0] and lower[1] <= y <= upper[1] and -0.05 <= z <= upper[2]):
-            raise ValueError(f"the object is said to stand at ({x:.2f}, {y:.2f}, {z:.2f}), outside the workspace")
+            raise ValueError(f"the object's pose is ({x:.2f}, {y:.2f}, {z:.2f}), outside the workspace")
         if quaternion_to_matrix(measurement.object_orientation)[2, 2] < UPRIGHT:
             raise ValueError("the object does not stand upright; a trial starts with a standing object")
 
@@ -187,7 +187,7 @@ class TrialMachine:
             self.executed[2] = spaces.action_for(force=self._force)[2]
 
     def _record_place(self, target: Array) -> None:
-        """The tool goes to `target` [3] (m, base frame), not where the action said: learn from what was done."""
+        """The tool goes to `target` [3] (m, base frame), not where the action aimed: learn from what was done."""
         if self.phase is Phase.LIFT:  # its height is no part of the action
             return
         way = target - (self._origin if self.phase is Phase.PLACE else self._decided_from)

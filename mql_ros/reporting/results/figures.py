@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RUNS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "P"), ("#e69f00", "D"), ("#56b4e9", "v"))
-"""Colour and marker of each run; colours that colour-blind people can tell apart (Okabe and Ito 2008)."""
+"""Colour and marker of each run; colours that colour-blind people can distinguish (Okabe and Ito 2008)."""
 
 
 def figure(page: Page, words: Sequence[str]) -> str:

@@ -139,7 +139,7 @@ def provenance_of(page: Page, words: Sequence[str]) -> str:
 
 
 def provenance(files: Files) -> str:
-    """A line for each file: command, seeds, objects, time, hardware and bundle, as far as its settings say."""
+    """A line for each file: command, seeds, objects, time, hardware and bundle, as far as its settings hold them."""
     lines = []
     for name, data in files:
         with form_of(name, "`mql`"):
@@ -204,8 +204,8 @@ def hardware_text(hardware: Any) -> str:
     """Hardware and versions as `mql evaluate` or the training of a benchmark writes them."""
     if not isinstance(hardware, dict):
         return f"hardware {hardware}" if hardware else "hardware not recorded"
-    said = {"cpus": "{} cores", "cores": "{} cores", "python": "Python {}", "torch": "torch {}", "device": "on {}"}
-    return ", ".join(said.get(key, "{}").format(value) for key, value in hardware.items() if key != "machine")
+    words = {"cpus": "{} cores", "cores": "{} cores", "python": "Python {}", "torch": "torch {}", "device": "on {}"}
+    return ", ".join(words.get(key, "{}").format(value) for key, value in hardware.items() if key != "machine")
 
 
 def plural(count: int, word: str) -> str:

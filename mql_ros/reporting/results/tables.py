@@ -69,7 +69,7 @@ def brief(page: Page, words: Sequence[str]) -> str:
 
 
 def _steps(report: Mapping[str, Any], several: str, one: str) -> dict[str, Any]:
-    """What the report says by number of new trials; one entry where it says nothing about that."""
+    """The report's entries by number of new trials; a single one if it does not divide them."""
     return dict(report[several]) if several in report else {"": report[one]}
 
 

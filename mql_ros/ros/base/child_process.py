@@ -56,7 +56,7 @@ class ChildProcess:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         if code == EXIT_USER_ERROR and lines:
             return lines[-1]
-        return f"its process ended with code {code}: {' '.join(lines[-1:]) or 'it said nothing'}"
+        return f"its process ended with code {code}: {' '.join(lines[-1:]) or 'it printed nothing'}"
 
     def kill(self) -> None:
         """Kill the process group now."""

@@ -39,7 +39,7 @@ class ManagedNode(LifecycleNode):
     # For nodes to override.
 
     def configure(self) -> None:
-        """Create topics, services and models; UserError says why that is impossible."""
+        """Create topics, services and models; raise UserError if that is impossible."""
 
     def activate(self) -> None:
         """Begin to publish."""

@@ -115,7 +115,7 @@ def _spec(name: str, entry: dict[str, Any]) -> ParameterSpec:
 
 
 def parameters_of(name: str, given: Mapping[str, Value]) -> dict[str, Value]:
-    """Those of the given parameters that a node has, checked; UserError says what is wrong."""
+    """Return those of the given parameters that a node has; raise UserError for a value that is not allowed."""
     chosen = {}
     for spec in parameter_table()[name].values():
         if spec.name in given:
@@ -156,7 +156,7 @@ def parameters_of_file(file: str) -> set[str]:
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise UserError(f"params_file {file} holds no section `/**: {{ros__parameters: {{...}}}}`") from error
     if "sim" in _names_in(data):
-        raise UserError(f"params_file {file} sets 'sim'; leave it out: that is said by the launch argument sim:= alone")
+        raise UserError(f"params_file {file} sets 'sim'; leave it out: the launch argument sim:= alone sets it")
     return for_all
 
 
@@ -171,7 +171,7 @@ def _names_in(data: Any) -> set[str]:
 def contradiction(sim: bool, given: Mapping[str, Any]) -> str | None:
     """A sentence about parameters of the graph that cannot go together; None when they can."""
     if not sim and given.get("lockstep"):
-        return "lockstep:=true needs the simulator, for a real arm does not wait; leave it out, or say sim:=true"
+        return "lockstep:=true needs the simulator, for a real arm does not wait; leave it out, or set sim:=true"
     if not sim and given.get("context_deadline", 0.0) > LONGEST_DEADLINE:
         return f"context_deadline can be at most {LONGEST_DEADLINE:g} s on a real arm, which may be moved meanwhile"
     return None

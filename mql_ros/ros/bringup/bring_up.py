@@ -91,7 +91,7 @@ class BringUp:
                 return
         # A repeated request, whose first response was lost, is refused too.
         if answer is not None and not answer.success and await self._state(name, over) == state:
-            raise UserError(f"{name} cannot be {_WORDS[transition]}; what it printed says why")
+            raise UserError(f"{name} cannot be {_WORDS[transition]}; see what it printed")
 
     async def _state(self, name: str, over: Callable[[], bool]) -> int | None:
         """Return a node's state; None without a response in time, or once `over`."""

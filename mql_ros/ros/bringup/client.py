@@ -59,7 +59,7 @@ PASSED = 10.0
 
 
 class GraphError(UserError):
-    """The graph did not do what was asked of it; one sentence says what."""
+    """The graph did not do what was asked of it, in one sentence."""
 
 
 class GraphClient:
@@ -79,7 +79,7 @@ class GraphClient:
         """
         self._processes = processes
         self._clients: dict[str, Any] = {}
-        self._topics = profile.topics if profile is not None else Topics()
+        self.topics = profile.topics if profile is not None else Topics()
         self._context = Context()
         self._context.init()
         self.node = Node(
@@ -110,9 +110,9 @@ class GraphClient:
         gripper_message, _ = GRIPPER_MESSAGES[profile.gripper_command if profile is not None else "joint_trajectory"]
         # Only counted, so they are not deserialized.
         for topic, kind in (
-            (self._topics.joint_states, JointState), (self._topics.object_pose, PoseStamped),
-            (self._topics.wrench, WrenchStamped), (self._topics.arm_command, JointTrajectory),
-            (self._topics.gripper_command, gripper_message), ("grasp_reward", Float64),
+            (self.topics.joint_states, JointState), (self.topics.object_pose, PoseStamped),
+            (self.topics.wrench, WrenchStamped), (self.topics.arm_command, JointTrajectory),
+            (self.topics.gripper_command, gripper_message), ("grasp_reward", Float64),
         ):  # fmt: skip
             self._subscribe(kind, topic, lambda message: None, raw=True)
         self._subscribe(Float64MultiArray, "context", lambda message: None, LATCHED_FEW, raw=True)
@@ -199,7 +199,7 @@ class GraphClient:
         for entry in nodes_of(sim):
             client = self._client(SetParameters, f"{entry.name}/set_parameters")
             self.wait_for(client.service_is_ready, seconds, f"the parameters of {entry.name}")
-        for topic, (publishers, subscribers) in endpoints(self._topics).items():
+        for topic, (publishers, subscribers) in endpoints(self.topics).items():
             self.wait_for(lambda: self._connected(topic, publishers, subscribers, sim), seconds, f"all ends of {topic}")  # noqa: B023
         self.wait_for(
             lambda: self.state.get("policy_version") or self.state.get("state") == "error", seconds, "the policy"
@@ -289,7 +289,7 @@ class GraphClient:
     # Trials and adaptation.
 
     def start(self, *, new_session: bool = False) -> Callable[[], bool]:
-        """Start trials without waiting for them; the function returned tells whether they have begun.
+        """Start trials without waiting for them; the function returned shows whether they have begun.
 
         Refusals that pass by themselves (MAY_PASS) are retried for PASSED seconds.
         """
@@ -298,14 +298,14 @@ class GraphClient:
         service = "policy_server/start_session" if new_session else "policy_server/start_trials"
         deadline = time.monotonic() + PASSED
         while True:
-            count = self.counts[self._topics.joint_states]
+            count = self.counts[self.topics.joint_states]
             try:
                 self.call(service, done=started)
                 return started
             except GraphError as error:
                 if not any(words in str(error) for words in MAY_PASS) or time.monotonic() > deadline:
                     raise
-            self.wait_for(lambda: self.counts[self._topics.joint_states] > count, PASSED, "joint_states")  # noqa: B023
+            self.wait_for(lambda: self.counts[self.topics.joint_states] > count, PASSED, "joint_states")  # noqa: B023
 
     def run_trials(
         self,

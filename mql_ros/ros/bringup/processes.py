@@ -50,7 +50,7 @@ def check_ros() -> None:
 class Domain:
     """A ROS domain that no other process of this kind on this machine uses, in this process's environment.
 
-    A ROS_DOMAIN_ID that is set already is kept. Discovery stays on this machine unless the environment says otherwise.
+    A ROS_DOMAIN_ID that is set already is kept. Discovery stays on this machine unless the environment widens it.
     """
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ class GraphProcesses:
         """Raise UserError, with its last line of output, if a node has ended by itself."""
         for name, process in self._processes.items():
             if (code := process.poll()) is not None:
-                lines = self.log_file(name).read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+                lines = self.log_file(name).read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
                 raise UserError(f"the node {name} has ended with code {code}: {lines[-1]} (see {self.log_file(name)})")
 
     def stop(self) -> dict[str, int]:

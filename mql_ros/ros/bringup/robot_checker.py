@@ -54,21 +54,21 @@ class CheckTimes:
 
 
 class HeldError(Exception):
-    """The arm must not be moved, or left its course and was held; the message says why."""
+    """The arm must not be moved, or left its course and was held; the message is the reason."""
 
 
 class RobotChecker(RobotRecorder):
-    """A node that checks one driver; a context manager. `say` is called before each motion with its description."""
+    """A node that checks one driver; a context manager. It passes each motion's description to `announce` first."""
 
     def __init__(
         self,
         profile: RobotProfile,
         namespace: str = "",
         times: CheckTimes | None = None,
-        say: Callable[[str], None] = lambda text: None,
+        announce: Callable[[str], None] = lambda text: None,
     ) -> None:
         super().__init__(profile, namespace)
-        self._times, self._say = times or CheckTimes(), say
+        self._times, self._announce = times or CheckTimes(), announce
         self._filter, self._silence_limit = SafetyFilter(profile), SILENT
         self._sent = SentMotion(profile.control_period)
         self._arm = self.node.create_publisher(JointTrajectory, profile.topics.arm_command, RELIABLE)
@@ -103,7 +103,7 @@ class RobotChecker(RobotRecorder):
     def _moves(self, joints: tuple[int, ...]) -> Iterator[Verdict]:
         profile, times, names = self._profile, self._times, self._profile.joint_names
         first, *others = joints[-1:] + joints[:-1]  # the last joint moves the least of the arm
-        self._say(f"moving {names[first]} by {motions.NUDGE} rad and back, then waiting")
+        self._announce(f"moving {names[first]} by {motions.NUDGE} rad and back, then waiting")
         nudges = [self._nudge(first)]
         # An arm that goes on by itself must not be moved any more, so this comes first.
         self._forget()
@@ -116,12 +116,12 @@ class RobotChecker(RobotRecorder):
         for joint in others:
             if not motions.check_nudges(profile, nudges[-1:]).passed:
                 break  # where another joint moved than was asked to, no more is asked for
-            self._say(f"moving {names[joint]} by {motions.NUDGE} rad and back")
+            self._announce(f"moving {names[joint]} by {motions.NUDGE} rad and back")
             nudges.append(self._nudge(joint))
         yield motions.check_nudges(profile, nudges)
         yield motions.check_motion_velocities(profile, nudges)
         yield motions.check_latency(profile, nudges)
-        yield self._stopping(first)
+        yield self.stopping(first)
         yield self._grips()
 
     # Motions.
@@ -143,10 +143,14 @@ class RobotChecker(RobotRecorder):
         plans = [(motions.plan_nudge(profile, start, joint, a, seconds), a) for a in (inwards, -inwards)]
         return next((plan for plan in plans if not self._filter.plan_fault(plan[0])), plans[0])
 
-    def _stopping(self, joint: int) -> Verdict:
+    def stopping(self, joint: int) -> Verdict:
+        """Hold a slow motion of one joint half-way; return whether the arm stops in time.
+
+        HeldError if another joint leaves its course or joint_states stop.
+        """
         profile, start = self._profile, self._measurement().joint_positions
         motion, _ = self._plan(start, joint, SLOW_WAY, self._times.slow_motion)
-        self._say(f"moving {profile.joint_names[joint]} slowly by {SLOW_WAY} rad, held half-way, then back")
+        self._announce(f"moving {profile.joint_names[joint]} slowly by {SLOW_WAY} rad, held half-way, then back")
         half = len(motion.points) // 2
         self._follow(motion, half * profile.control_period)
         self._forget()
@@ -169,7 +173,7 @@ class RobotChecker(RobotRecorder):
         profile, reached = self._profile, []
         asked = [CLOSED * profile.max_width, profile.max_width]
         for width in asked:
-            self._say(f"moving the fingers to an opening of {width:.3f} m")
+            self._announce(f"moving the fingers to an opening of {width:.3f} m")
             self._grip(width)
             tolerance = motions.WIDTH_SHARE * profile.max_width / 2
             deadline = time.monotonic() + self._times.gripper
@@ -235,10 +239,10 @@ class RobotChecker(RobotRecorder):
             if (beyond > 0).any():
                 self._hold()
                 joint = self._profile.joint_names[int(np.argmax(beyond))]
-                return f"{joint} left its course by more than {OFF_COURSE} rad, and the arm was told to hold"
+                return f"{joint} left its course by more than {OFF_COURSE} rad, and the arm was held"
             if self._now() - at > self._silence_limit:
                 self._hold()
-                return f"no joint_states came for {self._silence_limit} s in a motion, and the arm was told to hold"
+                return f"no joint_states came for {self._silence_limit} s in a motion, and the arm was held"
         return ""
 
     def _follow(self, motion: Motion, seconds: float) -> float:

@@ -188,7 +188,7 @@ class RobotRecorder:
         self._spin(seconds)
         topics, node = self._profile.topics, self.node
         has_wrench = bool(self._received["wrench"]) or node.count_publishers(topics.wrench) > 0
-        heard = checks.PassiveRecord(
+        record = checks.PassiveRecord(
             names=self._names,
             complaints=tuple(dict.fromkeys(self._complaints)),
             joints=self._record(),
@@ -198,7 +198,7 @@ class RobotRecorder:
             watchdog=usual_watchdog(has_simulator(self._publishers())),
             transform=self.frames_connected(self._profile.base_frame, self._profile.tool_frame),
         )
-        return checks.passive_verdicts(self._profile, heard)
+        return checks.passive_verdicts(self._profile, record)
 
 
 def _all_known(publishers: dict[str, list[str]]) -> bool:
@@ -212,7 +212,7 @@ def _remappings(namespace: str) -> list[str]:
 
 
 def _frames_lookup(node: Node) -> Callable[[str, str], bool | None]:
-    """Return a function that tells whether TF connects two frames; None without TF or tf2_ros."""
+    """Return a function that returns whether TF connects two frames; None without TF or tf2_ros."""
     try:
         from tf2_ros import Buffer, TransformListener
     except ImportError:

@@ -67,7 +67,7 @@ class CommandPublisher:
         """
         self.count += 1
         arm, gripper = (True, True) if self._lockstep else self._plan.changes(command, new_plan)
-        # In lockstep the stamp says which measurement is answered; a real driver starts on arrival at stamp 0.
+        # In lockstep the stamp names the measurement that is answered; a real driver starts on arrival at stamp 0.
         stamp = stamp if self._lockstep else 0
         if gripper:
             self._limits = limits

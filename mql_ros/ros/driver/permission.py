@@ -123,7 +123,7 @@ def check_refusal(node: GraspingNode, profile: RobotProfile) -> str | None:
         other = endpoints.no_simulator()
         return other and (
             f"sim:=true moves the simulator only, but {other}; stop that or use another ROS_DOMAIN_ID, and for a real "
-            "arm say sim:=false"
+            "arm set sim:=false"
         )
     if (refusal := endpoints.other_commander()) is not None:
         return refusal
@@ -142,15 +142,15 @@ def check_refusal(node: GraspingNode, profile: RobotProfile) -> str | None:
 
 def _unfit(node: GraspingNode, found: Mapping[str, Mapping[str, Any]]) -> str | None:
     """Return which parameter of this node contradicts the figures of the check report; None if none does."""
-    says = "the check report says that"
+    shows = "the check report shows that"
     if node.setting("use_wrench") and not found.get("wrench", {}).get("published"):
-        return f"{says} the driver publishes no wrench; set use_wrench:=false"
+        return f"{shows} the driver publishes no wrench; set use_wrench:=false"
     scale = found.get("latency", {}).get("limit_scale", 1.0)
     if node.setting("limit_scale") > scale:
-        return f"{says} the arm follows so late that limit_scale may be at most {scale}; set it"
+        return f"{shows} the arm follows so late that limit_scale may be at most {scale}; set it"
     longest = found.get("gaps and jitter", {}).get("longest", 0.0)
     if node.setting("watchdog") <= longest:
-        return f"{says} joint_states came up to {longest} s apart, which is silence for the watchdog; set it higher"
+        return f"{shows} joint_states came up to {longest} s apart, which is silence for the watchdog; set it higher"
     return None
 
 

@@ -205,7 +205,7 @@ class AdaptationManager(GraspingNode):
         self._rollback_check = None
         self._counts["roll_backs"] += 1
         self._announce()
-        return answer(response, None, str(self._policies.present.version))
+        return answer(response, None, f"policy version {self._policies.present.version} is announced")
 
     def figures(self) -> dict[str, Any]:
         """For /diagnostics."""

@@ -43,7 +43,7 @@ class TrainingConfig:
     batch_blocks: int = 128
     """Trials in a batch."""
     clone_weight_start: float = 2.0
-    """Weight, beside the value term, of what a session's own successes say should have been done (`hindsight`), in the
+    """Weight, beside the value term, of the labels that a session's own successes give (`hindsight`), in the
     first round ..."""
     clone_weight_end: float = 1.0
     """... and in the last, geometric in between; 0 for none."""

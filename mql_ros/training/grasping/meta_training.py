@@ -78,7 +78,7 @@ class Training:
                 last = min(first + CHUNK, config.demonstration_sessions)
                 jobs = [self._job(0, number, 0.0, tuple(self._objects)) for number in range(first, last)]
                 write_sessions(path, list(self._workers.demonstrate(jobs)))
-                self._folder.say(f"demonstrations {last}/{config.demonstration_sessions} sessions")
+                self._folder.log(f"demonstrations {last}/{config.demonstration_sessions} sessions")
             for session in read_sessions(path):
                 self._replay.add(session)
 
@@ -103,9 +103,9 @@ class Training:
         for number in range(config.clone_updates):
             metrics = learner.clone_update(self._replay.sample(config.batch_blocks, rng), critic_weight=1.0)
             if (number + 1) % 1000 == 0:
-                self._folder.say(f"cloning {number + 1}/{config.clone_updates}: {_numbers(metrics)}")
+                self._folder.log(f"cloning {number + 1}/{config.clone_updates}: {_numbers(metrics)}")
         score = self._validate(learner, 0)
-        self._folder.say(f"cloned policy on development objects: {score.by_trial}")
+        self._folder.log(f"cloned policy on development objects: {score.by_trial}")
         self._checkpoint("cloned", learner, {"round": 0, "score": score.value})
         return learner
 
@@ -144,7 +144,7 @@ class Training:
             if number >= config.rounds - config.averaged_rounds:
                 self._average(learner, number)
             self._checkpoint("newest", learner, extra)
-            self._folder.say(line)
+            self._folder.log(line)
         return self._averaged_or(self._folder.load("best") or self._saved("cloned"))
 
     def _average(self, learner: TD3Learner, number: int) -> None:
@@ -163,14 +163,14 @@ class Training:
     def _averaged_or(self, best: PolicyBundle) -> PolicyBundle:
         """The averaged policy, where it is above the clone on the development objects; else the best checkpoint.
 
-        Single checkpoints differ by more than the development objects can tell, so the best of them is partly luck.
+        Single checkpoints differ by more than the development objects resolve, so the best of them is partly luck.
         """
         if not self.config.averaged_rounds:
             return best
         mean = self._saved("averaged").make_learner(self.device)
         score = self._score(mean)
         count, shown = self.config.averaged_rounds, np.round(score.by_trial, 3).tolist()
-        self._folder.say(f"average of the last {count} rounds: {shown}")
+        self._folder.log(f"average of the last {count} rounds: {shown}")
         self._checkpoint("averaged", mean, {"round": self.config.rounds, "score": score.value, "averaged": True})
         return self._saved("averaged") if score.value > _score_of(self._saved("cloned")) else best
 
@@ -277,7 +277,7 @@ class Training:
         ):
             score = evaluate_policy(self._workers, candidate, training_sample, VALIDATION_TRIALS, seed)
             measured[name] = score.as_dict()
-            self._folder.say(f"{name}: {json.dumps(measured[name])}")
+            self._folder.log(f"{name}: {json.dumps(measured[name])}")
         replay = self._new_replay(config.replay_sessions)
         for session in self._newest_sessions(config.replay_sessions):
             replay.add(replace(session, teacher_action=None))
@@ -307,7 +307,7 @@ class Training:
         }  # fmt: skip
         write_json(self._folder.path / "training_result.json", result)
         path = self._folder.path / "bundle"
-        self._folder.say(f"wrote {path} ({stage})")
+        self._folder.log(f"wrote {path} ({stage})")
         return path
 
     def _newest_sessions(self, count: int) -> list[Session]:

@@ -126,7 +126,7 @@ class BenchmarkTraining:
             "cpu_seconds": round(self._cpu_seconds, 1),
         }
         self._folder.add_point("steps", point)
-        self._folder.say(json.dumps(point))
+        self._folder.log(json.dumps(point))
 
     # -- files -------------------------------------------------------------------------------------------------------
 
