@@ -165,7 +165,7 @@ def fit_propensity(
     elif accuracy > config.overlap_threshold:
         overlap = False
         reason = (
-            f"New and old data do not overlap: a classifier tells held-out trials apart with a balanced accuracy of "
+            f"New and old data do not overlap: a classifier separates held-out trials with a balanced accuracy of "
             f"{accuracy:.3f}, above {config.overlap_threshold}; recycling was skipped."
         )
     names, place = np.unique(np.asarray(meta_tasks), return_inverse=True)
