@@ -32,7 +32,7 @@ ROS_WHEELS_EXIST = (
     "and python_version >= '3.10' and python_version < '3.13'"
 )
 
-# What `ros2 run` and `ros2 launch` start after `pip install .`: pip puts programs into bin/ only.
+# `ros2 run` and `ros2 launch` start this after `pip install .`, which puts programs into bin/ only.
 WRAPPER = """\
 #!/bin/sh
 exec "$(dirname "$(readlink -f "$0")")/../../bin/{program}" "$@"
@@ -40,17 +40,17 @@ exec "$(dirname "$(readlink -f "$0")")/../../bin/{program}" "$@"
 
 
 def files_below(folder):
-    """All files below a folder; written out because Humble's setuptools has no recursive ** in package_data."""
+    """Return all files below a folder; Humble's setuptools has no recursive ** in package_data."""
     return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 def data_of_package(folder):
-    """What lies in a package's folder and is no Python, relative to it."""
+    """Return the files in a package's folder that are not Python, relative to it."""
     return [os.path.relpath(file, folder) for file in files_below(folder) if not file.endswith((".py", ".pyc"))]
 
 
 def shared_files():
-    """(target folder, files) pairs for share/mql_ros, in the shape of the source tree."""
+    """Return pairs (target folder, files) for share/mql_ros, in the layout of the source tree."""
     by_folder = {}
     launch_files = [str(path) for path in sorted(Path("launch").glob("*.launch.py"))]
     for file in [*files_below("config"), *launch_files, *files_below("models")]:
@@ -59,7 +59,7 @@ def shared_files():
 
 
 def command_classes():
-    """Give wheels lib/mql_ros/<program>. colcon builds no wheel, so it never comes here."""
+    """Return the command that gives wheels lib/mql_ros/<program>; colcon builds no wheel."""
     if bdist_wheel is None:
         return {}
 
@@ -82,7 +82,7 @@ def command_classes():
 setup(
     name=NAME,
     version="0.1.0",
-    description="A robot arm that learns to grasp a new object in a few trials: Meta-Q-Learning over ROS 2 topics",
+    description="A robot arm learns to grasp a new object in a handful of trials, by Meta-Q-Learning over ROS 2 topics",
     license="Apache-2.0",
     maintainer="mql_ros developers",
     maintainer_email="mql_ros@example.com",

@@ -32,11 +32,11 @@ REMAPPINGS = list(OWN_GRAPH.items())
 
 PARAMETERS = {"robot": "policy_server", "object": "arm_simulator", "bundle": "adaptation_manager",
               "lockstep": "arm_simulator"}  # fmt: skip
-"""Launch arguments that are parameters, with a node in whose section of config/nodes.yaml each is described."""
+"""Launch arguments that are parameters, with the node that describes each in config/nodes.yaml."""
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, and what they start."""
+    """Return the launch arguments and the actions that they start."""
     table = parameter_table()
     described = {name: table[node][name].description for name, node in PARAMETERS.items()}
     defaults = {name: str(table[node][name].default) for name, node in PARAMETERS.items()}
@@ -80,7 +80,7 @@ def _start(context: LaunchContext) -> list[Action]:
     own = parameters_of_file(given["params_file"]) if given["params_file"] else set()
 
     def implied(name: str) -> dict[str, Any]:
-        """The user's own file takes precedence over what follows from sim."""
+        """Return the parameters that follow from sim, unless the user's own file sets them."""
         return {key: value for key, value in implied_parameters(name, sim).items() if key not in own}
 
     nodes = {
@@ -109,14 +109,14 @@ def _start(context: LaunchContext) -> list[Action]:
 
 
 def _kept_up(context: LaunchContext, namespace: str, nodes: dict[str, LifecycleNode]) -> list[Action]:
-    """Handlers that bring each node up whenever it starts, in order, and end everything where that cannot succeed."""
+    """Return handlers that bring each node up whenever it starts, in order, and shut down if that cannot succeed."""
     prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else "/"
     bring_up = BringUp(get_ros_node(context), [prefix + name for name in nodes], lambda: context.is_shutdown)
 
     ends: list[str] = []
 
     async def end(reason: str) -> None:
-        if not ends:  # launch stumbles over a second one
+        if not ends:  # launch fails on a second shutdown
             ends.append(reason)
             get_logger("mql_ros").error(reason)
             await context.emit_event(Shutdown(reason=reason))
@@ -144,9 +144,9 @@ def _kept_up(context: LaunchContext, namespace: str, nodes: dict[str, LifecycleN
 
 
 def _transforms(namespace: str, profile: RobotProfile) -> list[Action]:
-    """The simulated arm's `robot_description` and transforms; the driver of a real arm brings its own."""
+    """Return the publisher of the simulated arm's `robot_description` and transforms; a real driver has its own."""
     if (text := _robot_description(profile)) is None or not _installed("robot_state_publisher"):
-        return [LogInfo(msg="no robot_state_publisher, so there are no transforms; the grasping needs none")]
+        return [LogInfo(msg="robot_state_publisher is not installed, so there are no transforms; grasping needs none")]
     description = {"robot_description": ParameterValue(text, value_type=str)}
     return [_helper("robot_state_publisher", "robot_state_publisher", namespace, parameters=[description])]
 

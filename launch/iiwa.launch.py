@@ -9,7 +9,7 @@ from launch import LaunchDescription
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Another default for `robot`, declared before grasp.launch.py declares its own."""
+    """Return grasp.launch.py with another default of `robot`, declared first."""
     grasp = PythonLaunchDescriptionSource(str(Path(__file__).with_name("grasp.launch.py")))
     robot = DeclareLaunchArgument("robot", default_value="iiwa", description="Robot profile of this arm.")
     return LaunchDescription([robot, IncludeLaunchDescription(grasp)])

@@ -1,18 +1,17 @@
 """A benchmark fixture, never used for learning: the published settings' maths with the wasted work left in.
 
-Written from the description in `shared/ALGORITHM.md` (sections 2 to 4, which name what they read in the released
-implementation and what they measured there); it is what `mql bench` compares this package's update, adaptation and
-memory with. The maths is ours, tested to be equal; what is wasted, each with its source:
+`mql bench` compares this package's update, adaptation and memory with it. The maths is ours, tested to be equal, and
+follows descriptions of the published implementation, not its code. These steps are wasted:
 
-- four recurrent encoders, of actor, critic and both targets, instead of one (section 4: the encoder dominates);
+- four recurrent encoders, of actor, critic and both targets, instead of one;
 - every transition carries two flattened histories, the actor's and the next, so that each item of experience is
-  stored and encoded 2 H times (section 4, fault 9), from the start of the window every time (fault 10);
-- a batch is put together by a loop over samples that makes eleven arrays for each of them (fault 10: 2,816 a batch);
-- targets are computed with gradients on, and detached afterwards (fault 10);
-- the actor's step goes back through the critic and its encoder, whose gradients are thrown away (section 4);
-- Polyak averaging and the proximal term loop over parameters in Python (fault 10);
-- the losses become Python numbers in every step (fault 10);
-- in adaptation the propensity's features are encoded again in every iteration (faults 4 and 10).
+  stored and encoded 2 H times, from the start of the window every time;
+- a batch is put together by a loop over samples that makes eleven arrays for each of them (2,816 a batch);
+- targets are computed with gradients on, and detached afterwards;
+- the actor's step goes back through the critic and its encoder, whose gradients are thrown away;
+- Polyak averaging and the proximal term loop over parameters in Python;
+- the losses become Python numbers in every step;
+- in adaptation the propensity's features are encoded again in every iteration.
 """
 
 from __future__ import annotations

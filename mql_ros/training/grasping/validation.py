@@ -1,4 +1,4 @@
-"""How a policy does on a set of objects, without exploration noise: what checkpoints are chosen by."""
+"""Success of a policy on a set of objects, without exploration noise; it selects checkpoints."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Score:
 
     @property
     def value(self) -> float:
-        """What checkpoints are compared by: mean success from the second trial on."""
+        """Mean success from the second trial on, by which checkpoints are compared."""
         return float(np.mean(self.by_trial[1:]))
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON for manifest and log, with the Wilson interval of the third trial."""
+        """Return JSON for manifest and log, with the Wilson interval of the third trial."""
         won, count = self.third_trial
         low, high = binomtest(won, count).proportion_ci(method="wilson")
         return {
