@@ -163,7 +163,7 @@ class TD3Learner:
         """Return the trained parameters by network, in a fixed order."""
         return {name: list(getattr(self, name).parameters()) for name in ("actor", "critic", "encoder")}
 
-    def reference(self, coefficient: float) -> Proximal:
+    def proximal_term(self, coefficient: float) -> Proximal:
         """Return a proximal term around the present parameters."""
         frozen = {name: [p.detach().clone() for p in group] for name, group in self.parameters().items()}
         return Proximal(coefficient, frozen)

@@ -1,6 +1,6 @@
 """The benchmarks of `mql bench`, each number beside a baseline. Never tests: other work on the machine shows.
 
-To add one, write a function that returns `Measurement`s, or why there are none, and name it in `BENCHMARKS`.
+To add one, write a function that returns `BenchResult`s, or why there are none, and name it in `BENCHMARKS`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mql_ros.bench.measurement import Measurement
+from mql_ros.bench.result import BenchResult
 from mql_ros.core.errors import UserError
 from mql_ros.core.resources import share_path
 
@@ -126,7 +126,7 @@ class Subject:
         return load_training_config(str(share_path("config", "training", "grasp.yaml")))
 
 
-def simulator_speed(subject: Subject, trials: int = 12) -> list[Measurement]:
+def simulator_speed(subject: Subject, trials: int = 12) -> list[BenchResult]:
     """Scripted grasps, so that the fingers hold something for much of the time."""
     from mql_sim.expert import expert_action
     from mql_sim.objects.catalogue import find_object
@@ -148,8 +148,8 @@ def simulator_speed(subject: Subject, trials: int = 12) -> list[Measurement]:
     speed = simulated / sum(steps)
     at_goal = 1000.0 * simulated / count / SIMULATOR_GOAL
     return [
-        Measurement("simulator_speed", speed, "simulated s / CPU s", SIMULATOR_GOAL, "goal", higher_is_better=True),
-        Measurement("trial", 1000.0 * cpu / count, "CPU ms", at_goal, "its simulated time at the simulator's goal"),
+        BenchResult("simulator_speed", speed, "simulated s / CPU s", SIMULATOR_GOAL, "goal", higher_is_better=True),
+        BenchResult("trial", 1000.0 * cpu / count, "CPU ms", at_goal, "its simulated time at the simulator's goal"),
     ]
 
 
@@ -172,7 +172,7 @@ def _counted(world: Any) -> Iterator[list[float]]:
         del world.advance
 
 
-def action_time(subject: Subject, actions: int = 1500) -> list[Measurement]:
+def action_time(subject: Subject, actions: int = 1500) -> list[BenchResult]:
     """One decision as on the robot: the step that ended goes into the context, the actor acts on it."""
     from mql_ros.algorithm.context import ContextTracker
     from mql_ros.grasping.task import spaces
@@ -193,12 +193,12 @@ def action_time(subject: Subject, actions: int = 1500) -> list[Measurement]:
     # The window rolls on at the end of a trial: then its trials are encoded anew.
     rolling = [t for k, t in enumerate(first) if k % spaces.DECISIONS_PER_TRIAL == spaces.DECISIONS_PER_TRIAL - 1]
     return [
-        Measurement("action", float(np.median(first)), "ms, median", ACTION_GOAL, "goal"),
-        Measurement("action_after_trial", float(np.median(rolling)), "ms, median", ACTION_GOAL, "goal of the median"),
+        BenchResult("action", float(np.median(first)), "ms, median", ACTION_GOAL, "goal"),
+        BenchResult("action_after_trial", float(np.median(rolling)), "ms, median", ACTION_GOAL, "goal of the median"),
     ]
 
 
-def update_time(subject: Subject, updates: int = 40) -> list[Measurement]:
+def update_time(subject: Subject, updates: int = 40) -> list[BenchResult]:
     """A TD3 update with drawing its batch; every second one updates the actor too."""
     learner, rng, times = subject.learner, np.random.default_rng(0), []
     state = learner.state_dict()
@@ -207,10 +207,10 @@ def update_time(subject: Subject, updates: int = 40) -> list[Measurement]:
         learner.update(subject.replay.sample(subject.batch_blocks, rng))
         times.append(1000.0 * (time.process_time() - start))
     learner.load_state_dict(state)
-    return [Measurement("update", float(np.mean(times[4:])), "CPU ms, mean", PROTOTYPE_UPDATE, "prototype elsewhere")]
+    return [BenchResult("update", float(np.mean(times[4:])), "CPU ms, mean", PROTOTYPE_UPDATE, "prototype elsewhere")]
 
 
-def adaptation_time(subject: Subject) -> list[Measurement] | str:
+def adaptation_time(subject: Subject) -> list[BenchResult] | str:
     """One whole adaptation to the bottle, with the settings of the demo."""
     if subject.bundle is None:
         return "no bundle: train one, or name one with --bundle"
@@ -236,10 +236,10 @@ def adaptation_time(subject: Subject) -> list[Measurement] | str:
     settings = replace(settings, overlap_threshold=1.0)
     start = time.process_time()
     adapt(learner, meta, new, settings, shifted_sessions)
-    return [Measurement("adaptation", time.process_time() - start, "CPU s", ADAPTATION_GOAL, "goal")]
+    return [BenchResult("adaptation", time.process_time() - start, "CPU s", ADAPTATION_GOAL, "goal")]
 
 
-def graph(subject: Subject) -> list[Measurement] | str:
+def graph(subject: Subject) -> list[BenchResult] | str:
     """The five nodes as processes over DDS."""
     if subject.bundle is None:
         return "no bundle: train one, or name one with --bundle"
@@ -248,13 +248,13 @@ def graph(subject: Subject) -> list[Measurement] | str:
     figures = graph_figures(str(subject.bundle.path.absolute()))
     in_process = simulator_speed(subject, trials=6)[1].value
     return [
-        Measurement("graph_ready", figures["ready"], "s", READY_GOAL, "goal"),
-        Measurement("graph_trial", figures["trial"], "ms", in_process, "CPU time of a scripted trial in one process"),
-        Measurement("graph_memory", figures["memory"], "GB, peak", MEMORY_GOAL, "goal"),
+        BenchResult("graph_ready", figures["ready"], "s", READY_GOAL, "goal"),
+        BenchResult("graph_trial", figures["trial"], "ms", in_process, "CPU time of a scripted trial in one process"),
+        BenchResult("graph_memory", figures["memory"], "GB, peak", MEMORY_GOAL, "goal"),
     ]
 
 
-def loop(subject: Subject) -> list[Measurement] | str:
+def loop(subject: Subject) -> list[BenchResult] | str:
     """Latency of a decision, memory and load of the nodes."""
     if subject.bundle is None:
         return "no bundle: train one, or name one with --bundle"
@@ -263,7 +263,7 @@ def loop(subject: Subject) -> list[Measurement] | str:
     return loop_figures(str(subject.bundle.path.absolute()))
 
 
-def deadlines(subject: Subject) -> list[Measurement] | str:
+def deadlines(subject: Subject) -> list[BenchResult] | str:
     """Contexts that come too late, beside a busy process."""
     if subject.bundle is None:
         return "no bundle: train one, or name one with --bundle"
@@ -272,13 +272,13 @@ def deadlines(subject: Subject) -> list[Measurement] | str:
     return deadline_figures(str(subject.bundle.path.absolute()), subject.decisions)
 
 
-def learning(name: str) -> Callable[[Subject], list[Measurement]]:
+def learning(name: str) -> Callable[[Subject], list[BenchResult]]:
     """A benchmark of the algorithm alone, from `bench.learning`, which imports torch: only once it is run."""
 
-    def benchmark(subject: Subject) -> list[Measurement]:
+    def benchmark(subject: Subject) -> list[BenchResult]:
         from mql_ros.bench import learning as bench_learning
 
-        measured: list[Measurement] = getattr(bench_learning, name)(subject)
+        measured: list[BenchResult] = getattr(bench_learning, name)(subject)
         return measured
 
     return benchmark
@@ -286,7 +286,7 @@ def learning(name: str) -> Callable[[Subject], list[Measurement]]:
 
 LEARNING = ("update_published_sizes", "adaptation_published_sizes", "replay_memory", "scaling", "plain_torch")
 
-BENCHMARKS: dict[str, Callable[[Subject], list[Measurement] | str]] = {
+BENCHMARKS: dict[str, Callable[[Subject], list[BenchResult] | str]] = {
     "simulator": simulator_speed,
     "action": action_time,
     "update": update_time,
@@ -298,9 +298,9 @@ BENCHMARKS: dict[str, Callable[[Subject], list[Measurement] | str]] = {
 }
 
 
-def measure(subject: Subject, names: Sequence[str] | None) -> list[Measurement]:
+def measure(subject: Subject, names: Sequence[str] | None) -> list[BenchResult]:
     """Run these benchmarks, or all of them; print why one has no numbers."""
-    results: list[Measurement] = []
+    results: list[BenchResult] = []
     for name, benchmark in BENCHMARKS.items():
         if names and name not in names:
             continue

@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 from scipy import stats
 
-from mql_ros.bench.measurement import Measurement
+from mql_ros.bench.result import BenchResult
 
 if TYPE_CHECKING:
     from mql_ros.ros.bringup.client import GraphClient
@@ -99,7 +99,7 @@ def _peak_memory() -> Iterator[list[float]]:
         thread.join()
 
 
-def loop_figures(bundle: str) -> list[Measurement]:
+def loop_figures(bundle: str) -> list[BenchResult]:
     """The decision loop, bare processes, memory of each node, the first motion, and the load of a fast driver."""
     from mql_ros.ros.bringup.client import GraphClient
     from mql_ros.ros.bringup.processes import Domain, GraphProcesses, check_ros
@@ -127,12 +127,12 @@ def loop_figures(bundle: str) -> list[Measurement]:
             load = load_of(graph.pids["policy_server"])
     hops = f"{HOPS} hops through bare rclpy processes"
     return [
-        Measurement("decision_loop_p50", loop[0], "ms", bare[0], hops),
-        Measurement("decision_loop_p99", loop[1], "ms", bare[1], f"{hops}; the goal is half of that ratio"),
-        Measurement("decision_loop_p99_limit", loop[1], "ms", LOOP_GOAL, "goal"),
-        Measurement("joint_states_500_hz", load, "% of a core in policy_server", LOAD_GOAL, "goal"),
-        Measurement("first_motion", first_motion, "s from launch", FIRST_MOTION_GOAL, "goal"),
-        *(Measurement(f"memory_{name}", size, "MB", size, "none: reported") for name, size in memory.items()),
+        BenchResult("decision_loop_p50", loop[0], "ms", bare[0], hops),
+        BenchResult("decision_loop_p99", loop[1], "ms", bare[1], f"{hops}; the goal is half of that ratio"),
+        BenchResult("decision_loop_p99_limit", loop[1], "ms", LOOP_GOAL, "goal"),
+        BenchResult("joint_states_500_hz", load, "% of a core in policy_server", LOAD_GOAL, "goal"),
+        BenchResult("first_motion", first_motion, "s from launch", FIRST_MOTION_GOAL, "goal"),
+        *(BenchResult(f"memory_{name}", size, "MB", size, "none: reported") for name, size in memory.items()),
     ]
 
 
@@ -246,7 +246,7 @@ def processes(commands: list[list[str]]) -> Iterator[None]:
             process.wait(10)
 
 
-def deadline_figures(bundle: str, decisions: int) -> list[Measurement]:
+def deadline_figures(bundle: str, decisions: int) -> list[BenchResult]:
     """The part of at least so many decisions whose context came later than `context_deadline`, over DDS.
 
     In lockstep such a context is waited for all the same, and counted, so that the decisions follow each other at once.
@@ -272,7 +272,7 @@ def deadline_figures(bundle: str, decisions: int) -> list[Measurement]:
         missed = _missed(client, made)
     bound = 100.0 * float(stats.beta.ppf(CONFIDENCE, missed + 1, made - missed)) if missed < made else 100.0
     what = f"% of decisions, {CONFIDENCE:.0%} bound ({missed} of {made})"
-    return [Measurement("missed_context_deadlines", bound, what, DEADLINE_GOAL, "goal, beside a busy process")]
+    return [BenchResult("missed_context_deadlines", bound, what, DEADLINE_GOAL, "goal, beside a busy process")]
 
 
 def _missed(client: GraphClient, decisions: int) -> int:

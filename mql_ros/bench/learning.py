@@ -22,8 +22,8 @@ from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session, block_numbers
 from mql_ros.algorithm.networks import ContextEncoder, NetworkConfig, dropout_scale
 from mql_ros.algorithm.td3 import TD3Learner
-from mql_ros.bench.measurement import Measurement
 from mql_ros.bench.naive import NaiveConfig, NaiveLearner, NaiveReplay, naive_adaptation
+from mql_ros.bench.result import BenchResult
 
 OBSERVATION, ACTION, BATCH = 20, 6, 256
 BLOCK, PAST_BLOCKS = 10, 2
@@ -42,7 +42,7 @@ SCALING_HISTORIES = (8, 16, 32, 64)
 SCALING_BLOCK = 8
 
 
-def update_published_sizes(_subject: object, pairs: int = 12) -> list[Measurement]:
+def update_published_sizes(_subject: object, pairs: int = 12) -> list[BenchResult]:
     """A TD3 update with drawing its batch, the mean of one without and one with an actor's step."""
     rng, blocks = np.random.default_rng(0), -(-BATCH // BLOCK)
     sessions = [_session(rng, f"task {k}", 200, BLOCK) for k in range(50)]
@@ -58,12 +58,12 @@ def update_published_sizes(_subject: object, pairs: int = 12) -> list[Measuremen
     )
     name = f"same maths done naively; ours draws {blocks} blocks of {BLOCK} steps with {PAST_BLOCKS} blocks before each"
     return [
-        Measurement("update_published_sizes", times["ours"], "CPU ms, median", times["naive"], name),
-        Measurement("update_products_alone", times["products"], "CPU ms, median", times["naive"], PRODUCTS),
+        BenchResult("update_published_sizes", times["ours"], "CPU ms, median", times["naive"], name),
+        BenchResult("update_products_alone", times["products"], "CPU ms, median", times["naive"], PRODUCTS),
     ]
 
 
-def adaptation_published_sizes(_subject: object) -> list[Measurement]:
+def adaptation_published_sizes(_subject: object) -> list[BenchResult]:
     """One whole adaptation with propensity, effective sample size and proximal term."""
     rng = np.random.default_rng(0)
     old = [_session(rng, f"task {k}", 200, BLOCK) for k in range(50)]
@@ -91,8 +91,8 @@ def adaptation_published_sizes(_subject: object) -> list[Measurement]:
     products = 0.001 * updates * _alternate({"products": bare_products(ADAPTATION_BATCH)}, 6)["products"]
     name = f"same maths done naively: fit, and {measured} iterations scaled to {updates}"
     return [
-        Measurement("adaptation_published_sizes", ours, "CPU s", baseline, name),
-        Measurement("adaptation_products_alone", products, "CPU s", baseline, PRODUCTS),
+        BenchResult("adaptation_published_sizes", ours, "CPU s", baseline, name),
+        BenchResult("adaptation_products_alone", products, "CPU s", baseline, PRODUCTS),
     ]
 
 
@@ -133,7 +133,7 @@ def bare_products(batch: int) -> Callable[[], None]:
     return multiply
 
 
-def replay_memory(_subject: object, transitions: int = 100_000) -> list[Measurement]:
+def replay_memory(_subject: object, transitions: int = 100_000) -> list[BenchResult]:
     """Memory of stored transitions, with all bookkeeping."""
     rng, length = np.random.default_rng(0), 1000
     replay = Replay(OBSERVATION, ACTION, PAST_BLOCKS, capacity=transitions)
@@ -144,14 +144,14 @@ def replay_memory(_subject: object, transitions: int = 100_000) -> list[Measurem
     naive = _naive_replay([session]).nbytes * transitions / length
     flattened = f"two flattened histories of {NaiveConfig().history} items a transition; {length} of them, scaled"
     return [
-        Measurement(
+        BenchResult(
             "replay_memory", replay.nbytes / 1e6, f"MB for {transitions:,} transitions", naive / 1e6, flattened
         ),
-        Measurement("replay_memory_over_raw", replay.nbytes / raw, "times the raw bytes", MEMORY_GOAL, "goal"),
+        BenchResult("replay_memory_over_raw", replay.nbytes / raw, "times the raw bytes", MEMORY_GOAL, "goal"),
     ]
 
 
-def scaling(_subject: object, pairs: int = 10) -> list[Measurement]:
+def scaling(_subject: object, pairs: int = 10) -> list[BenchResult]:
     """What an update costs, with drawing its batch, and the drawing alone: over tasks, then over items of history."""
     cases = {f"tasks_{tasks}": (tasks, 16) for tasks in SCALING_TASKS}
     cases |= {f"history_{items}": (100, items) for items in SCALING_HISTORIES}
@@ -168,12 +168,12 @@ def scaling(_subject: object, pairs: int = 10) -> list[Measurement]:
             first = f"tasks_{SCALING_TASKS[0]}" if name.startswith("tasks") else f"history_{SCALING_HISTORIES[0]}"
             what = first.replace("tasks_", "tasks: ").replace("history_", "items of history: ")
             results.append(
-                Measurement(f"{kind}_{name}", times[name], "CPU ms, median", times[first], f"the same with {what}")
+                BenchResult(f"{kind}_{name}", times[name], "CPU ms, median", times[first], f"the same with {what}")
             )
     return results
 
 
-def plain_torch(_subject: object, pairs: int = 40) -> list[Measurement]:
+def plain_torch(_subject: object, pairs: int = 40) -> list[BenchResult]:
     """What is written out by hand for the CPU, beside what torch has for it: the GRU and the critics' dropout."""
     rng, blocks = np.random.default_rng(0), -(-BATCH // BLOCK)
     sessions = [_session(rng, f"task {k}", 200, BLOCK) for k in range(50)]
@@ -192,9 +192,9 @@ def plain_torch(_subject: object, pairs: int = 40) -> list[Measurement]:
     dropout = {name: 2 * time for name, time in _alternate(masks, pairs).items()}  # two hidden layers
     unit = "CPU ms, median"
     return [
-        Measurement("gru_by_hand", updates["ours"], unit, updates["padded"], "an update with nn.GRU, windows padded"),
-        Measurement("gru_by_hand_packed", updates["ours"], unit, updates["packed"], "with nn.GRU, sequences packed"),
-        Measurement("dropout_by_gaps", dropout["geometric"], unit, dropout["bernoulli"], "an update's with bernoulli_"),
+        BenchResult("gru_by_hand", updates["ours"], unit, updates["padded"], "an update with nn.GRU, windows padded"),
+        BenchResult("gru_by_hand_packed", updates["ours"], unit, updates["packed"], "with nn.GRU, sequences packed"),
+        BenchResult("dropout_by_gaps", dropout["geometric"], unit, dropout["bernoulli"], "an update's with bernoulli_"),
     ]
 
 

@@ -19,7 +19,7 @@ from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session, joined
 from mql_ros.algorithm.policy_bundle import PolicyBundle, load_bundle
 from mql_ros.algorithm.td3 import TD3Learner
-from mql_ros.evaluation.methods import METHODS, Acting
+from mql_ros.evaluation.methods import METHODS, PolicyUnderTest
 from mql_ros.evaluation.suites import find_task
 from mql_ros.grasping.learning.grasp_search import GraspSearch, successful_grasps
 from mql_ros.grasping.learning.hindsight import labelled
@@ -82,11 +82,11 @@ def run_case(task: GraspTask, case: Case) -> dict[str, Any]:
     return {"new": _won(run.new_trials)} | {name: _outcome(run, METHODS[name].act(run)) for name in case.methods}
 
 
-def _outcome(run: CaseRun, acting: Acting) -> dict[str, Any]:
+def _outcome(run: CaseRun, tested: PolicyUnderTest) -> dict[str, Any]:
     return {
-        "successes": run.test(acting),
-        "new": _won(acting.history),
-        "adaptation": None if acting.adaptation is None else summary(acting.adaptation),
+        "successes": run.test(tested),
+        "new": _won(tested.history),
+        "adaptation": None if tested.adaptation is None else summary(tested.adaptation),
     }
 
 
@@ -123,7 +123,7 @@ class CaseRun:
                 guide.remember_related(session)
         return run_session(self.task, self.new.tried[len(past)], seed, trials, explorer)
 
-    def adapted(self, settings: AdaptationConfig) -> Acting:
+    def adapted(self, settings: AdaptationConfig) -> PolicyUnderTest:
         """Adapt with these settings as often as the case requires, each time with all the new trials so far."""
         # One object may be adapted to after each part; a kind is when all of its members have been tried.
         marks = range(1, len(self.parts) + 1) if self.new.one_object else [len(self.parts)] if self.parts else []
@@ -135,17 +135,17 @@ class CaseRun:
                 history = [*history, self._explore(acting, history, count)]
             acting = self.bundle.make_learner()
             found = adapt(acting, self.meta_replay(), self.replay_of(history), settings, shifted_sessions)
-        return Acting(acting, history, found)
+        return PolicyUnderTest(acting, history, found)
 
-    def test(self, acting: Acting) -> list[list[bool]]:
+    def test(self, tested: PolicyUnderTest) -> list[list[bool]]:
         """Outcomes [tested objects][test trials]; an object that was tried goes on with its history."""
         outcomes = []
         for number, spec in enumerate(self.new.tested):
-            policy = PolicyAgent(acting.learner, self.bundle.history_blocks)
+            policy = PolicyAgent(tested.learner, self.bundle.history_blocks)
             if self.new.one_object:
-                _remember(policy, acting.history)
+                _remember(policy, tested.history)
             seed = self.base + 1 + 101 * number
-            agent = acting.agent or policy
+            agent = tested.agent or policy
             outcomes.append(_won([run_session(self.task, spec, seed, self.case.test_trials, agent)]))
         return outcomes
 

@@ -1,7 +1,9 @@
 """The methods that `mql evaluate` compares: `METHODS` maps a name to what the method acts with.
 
-To add a method, write a function that takes a `CaseRun` and returns an `Acting`, and add one entry to `METHODS`. The
-command line, the report and the figures take their names, colours and markers from there.
+To add a method, write a function that takes a `CaseRun` and returns a `PolicyUnderTest`, and add one entry to
+`METHODS`. An ablation of adaptation needs no function: add its settings to `ablations` (algorithm/adaptation/config.py)
+and the entry `Method(ablation(NAME), ...)` here. The command line, the report and the figures take names, colours and
+markers from `METHODS`; the pair of colour and marker is unique.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ BATCH_BLOCKS = 64
 
 
 @dataclass(frozen=True)
-class Acting:
+class PolicyUnderTest:
     """What acts in the test trials of a method."""
 
     learner: TD3Learner
@@ -46,51 +48,51 @@ class Acting:
 class Method:
     """One method, and how figures draw it."""
 
-    act: Callable[[CaseRun], Acting]
+    act: Callable[[CaseRun], PolicyUnderTest]
     color: str
     marker: str
 
 
-def reference(run: CaseRun) -> Acting:
+def reference(run: CaseRun) -> PolicyUnderTest:
     """Another policy, given as `Case.reference` and not adapted."""
     from mql_ros.algorithm.policy_bundle import load_bundle
 
     assert run.case.reference is not None
-    return Acting(load_bundle(Path(run.case.reference)).make_learner(), run.new_trials)
+    return PolicyUnderTest(load_bundle(Path(run.case.reference)).make_learner(), run.new_trials)
 
 
-def no_context(run: CaseRun) -> Acting:
+def no_context(run: CaseRun) -> PolicyUnderTest:
     """The meta-trained actor with its context zeroed."""
     from mql_ros.algorithm.td3 import TD3Learner
 
     blind = TD3Learner(replace(run.learner.network_config, use_context=False), run.learner.config)
     blind.load_state_dict(run.learner.state_dict())
-    return Acting(blind, run.new_trials)
+    return PolicyUnderTest(blind, run.new_trials)
 
 
-def context(run: CaseRun) -> Acting:
+def context(run: CaseRun) -> PolicyUnderTest:
     """The meta-trained policy with context, without adaptation."""
-    return Acting(run.learner, run.new_trials)
+    return PolicyUnderTest(run.learner, run.new_trials)
 
 
-def repeat(run: CaseRun) -> Acting:
+def repeat(run: CaseRun) -> PolicyUnderTest:
     """The mean of the new trials' successes over and over; the context's policy if nothing succeeded."""
     from mql_ros.grasping.learning.hindsight import mean_grasp
     from mql_ros.rollouts.rollout import Repeat
 
     grasp = mean_grasp(run.sessions_of(run.new_trials))
-    return Acting(run.learner, run.new_trials, agent=None if grasp is None else Repeat(grasp))
+    return PolicyUnderTest(run.learner, run.new_trials, agent=None if grasp is None else Repeat(grasp))
 
 
-def ablation(name: str) -> Callable[[CaseRun], Acting]:
+def ablation(name: str) -> Callable[[CaseRun], PolicyUnderTest]:
     """Adaptation with the settings of this ablation."""
     return lambda run: run.adapted(ablations(run.case.adaptation)[name])
 
 
-def from_scratch(run: CaseRun) -> Acting:
+def from_scratch(run: CaseRun) -> PolicyUnderTest:
     """Single-task TD3 with fresh networks, on the new trials alone."""
     network, td3, new = run.bundle.network_config, run.bundle.td3_config, run.replay_of(run.new_trials)
-    return Acting(train_from_scratch(network, td3, new, FROM_SCRATCH_UPDATES, run.base), run.new_trials)
+    return PolicyUnderTest(train_from_scratch(network, td3, new, FROM_SCRATCH_UPDATES, run.base), run.new_trials)
 
 
 def train_from_scratch(network: NetworkConfig, td3: TD3Config, new: Replay, updates: int, seed: int) -> TD3Learner:

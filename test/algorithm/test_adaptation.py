@@ -39,14 +39,14 @@ def test_reports_what_it_found_and_did():
     assert result.overlap and result.reasons == []
 
 
-def test_rollback_is_exact_even_after_more_training():
+def test_a_state_dict_from_before_undoes_an_adaptation_exactly():
     learner, meta, new = case()
     before = learner.state_dict()
     config = learner.config
-    result = adapt(learner, meta, new, replace(SMALL, actor_learning_rate=1e-2, critic_learning_rate=1e-2))
+    adapt(learner, meta, new, replace(SMALL, actor_learning_rate=1e-2, critic_learning_rate=1e-2))
     assert not torch.equal(before["actor"]["layers.0.weight"], learner.actor.layers[0].weight)
     learner.update(meta.sample(8, np.random.default_rng(0)))
-    result.rollback(learner)
+    learner.load_state_dict(before)
     assert_same_state(before, learner.state_dict())
     assert learner.config == config
 

@@ -181,7 +181,7 @@ def test_10_an_update_never_waits_for_a_number(monkeypatch):
     for name in ("item", "tolist", "__float__", "__bool__"):
         monkeypatch.setattr(torch.Tensor, name, forbidden)
     for _ in range(2):
-        learner.update(batch, proximal=learner.reference(0.5))
+        learner.update(batch, proximal=learner.proximal_term(0.5))
 
 
 def test_10_targets_are_computed_without_gradient():

@@ -186,7 +186,7 @@ def test_proximal_term_pulls_towards_the_reference():
 
     def distance(coefficient):
         learner = small_learner()
-        anchor = learner.reference(coefficient)
+        anchor = learner.proximal_term(coefficient)
         rng = np.random.default_rng(0)
         for _ in range(40):
             learner.update(replay.sample(16, rng), proximal=anchor)

@@ -10,7 +10,7 @@ from mql_ros.grasping.motion.joint_motion import stop, straight_line
 from mql_ros.grasping.motion.kinematics import tool_down
 from mql_ros.grasping.motion.spline import largest, motion_through
 from mql_ros.grasping.robot.profile import RobotProfile, load_profile
-from mql_ros.grasping.safety.filter import LAG, MOVING, SafetyFilter
+from mql_ros.grasping.safety.filter import LAG, MOVING_SPEED, SafetyFilter
 from mql_ros.grasping.task import spaces
 from mql_ros.grasping.task.spaces import Phase
 from mql_ros.grasping.task.trial import TrialMachine
@@ -109,7 +109,7 @@ def test_a_motion_from_rest_is_not_for_a_moving_arm(panda: RobotProfile) -> None
     assert "joint panda_joint5 moves at 0.26 rad/s, but the motion begins at rest" in safety.last_refusal
     assert np.array_equal(held.motion.start.velocities, moving.joint_velocities)
     safety.begin(measured(panda.home))
-    noisy = measured(panda.home, joint_velocities=np.full(7, 0.9 * MOVING))
+    noisy = measured(panda.home, joint_velocities=np.full(7, 0.9 * MOVING_SPEED))
     assert safety.filter(command, noisy) is command
 
 
@@ -176,7 +176,7 @@ def test_a_refusal_ends_the_decision_at_rest(panda: RobotProfile) -> None:
         pushed = now
         now = measured(now.joint_positions + shift, stamp=now.stamp + panda.control_period)
     assert held is not None and np.array_equal(held.motion.points, pushed.joint_positions[None])
-    assert "away from where the motion goes on" in machine.last_refusal and not machine.lost
+    assert "away from where the motion goes on" in machine.last_refusal and not machine.position_jumped
     assert machine.command(pushed) is None
     assert machine.phase is Phase.CLOSE
 
@@ -210,10 +210,10 @@ def test_after_a_jump_the_arm_stops_where_the_plan_has_brought_it(
     assert broken_limits(panda, sent[0], measured(state.positions)) == []
     for k, held in enumerate(sent):
         assert np.array_equal(held.motion.points, stopped.points[k:]), "one stop, followed to its end"
-    assert machine.done and machine.lost and machine.refusals == 1
+    assert machine.done and machine.position_jumped and machine.refusals == 1
     assert "was measured to jump by 2.00" in machine.last_refusal
     machine.begin(measured(panda.home))
-    assert not machine.lost and not machine.done
+    assert not machine.position_jumped and not machine.done
 
 
 def test_a_plan_that_begins_where_the_arm_has_jumped_to_is_not_sent(panda: RobotProfile) -> None:
@@ -223,7 +223,7 @@ def test_a_plan_that_begins_where_the_arm_has_jumped_to_is_not_sent(panda: Robot
     jumped = measured(panda.home + 0.3, stamp=panda.control_period)
     done, _ = carry_out(machine, np.zeros(4), jumped)
     assert [command.motion.points.tolist() for _, command in done] == [[panda.home.tolist()]]
-    assert machine.done and machine.lost
+    assert machine.done and machine.position_jumped
 
 
 def test_a_target_out_of_reach_is_refused(panda: RobotProfile) -> None:

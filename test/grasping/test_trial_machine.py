@@ -8,7 +8,7 @@ from helpers.grasping import broken_limits, carry_out, measured, turned
 from mql_ros.grasping.motion.kinematics import tool_down
 from mql_ros.grasping.motion.spline import state_at
 from mql_ros.grasping.robot.profile import RobotProfile
-from mql_ros.grasping.safety.filter import LAG, MOVING
+from mql_ros.grasping.safety.filter import LAG, MOVING_SPEED
 from mql_ros.grasping.task import spaces
 from mql_ros.grasping.task.spaces import OBSERVATION_NAMES, Phase, Place
 from mql_ros.grasping.task.trial import CLOSING_PERIODS, RETREAT, SETTLING_PERIODS, TrialMachine
@@ -251,7 +251,7 @@ def test_what_follows_a_stop_that_was_refused_itself_begins_with_the_motion_that
 def test_an_arm_that_lags_behind_reaches_its_place_before_the_next_decision(panda: RobotProfile, follow: float) -> None:
     machine, now = begun(panda)
     _, after = carry_out(machine, spaces.action_for(place=Place(0.05, 0.1)), now, follow=follow)
-    assert np.abs(after.joint_velocities).max() <= MOVING
+    assert np.abs(after.joint_velocities).max() <= MOVING_SPEED
     reached = panda.chain.forward(after.joint_positions)[0]
     assert np.allclose(reached, [0.55, 0.0, 0.1], atol=0.008) and machine.refusals == 0
     # It is not waited for for ever, and what is in its way is felt until then.

@@ -10,7 +10,7 @@ import pytest
 
 from mql_ros.grasping.robot.profile import Topics
 from mql_ros.ros.bringup.client import PASSED, GraphClient, GraphError
-from mql_ros.ros.driver.command_publisher import NOBODY, NOT_FRESH
+from mql_ros.ros.driver.command_publisher import NO_SUBSCRIBER, NOT_FRESH
 from mql_ros.ros.driver.permission import NO_SIMULATOR
 
 
@@ -33,7 +33,7 @@ class RefusedClient(GraphClient):
 
 
 @pytest.mark.parametrize(
-    "words", [NOT_FRESH, f"{NO_SIMULATOR} subscribes to arm_controller", f"{NOBODY} arm_controller"]
+    "words", [NOT_FRESH, f"{NO_SIMULATOR} subscribes to arm_controller", f"{NO_SUBSCRIBER} arm_controller"]
 )
 def test_refusals_that_pass_by_themselves_are_waited_for(words: str) -> None:
     client = RefusedClient([f"sim:=true, but {words}; stop that", words])

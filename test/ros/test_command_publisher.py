@@ -16,7 +16,7 @@ from mql_ros.grasping.motion.spline import state_at
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import ArmState, Command
 from mql_ros.ros.driver.command_publisher import CommandPublisher
-from mql_ros.ros.driver.sent_commands import KNOWN
+from mql_ros.ros.driver.sent_commands import MOTION_MEMORY
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, read_gripper
 
 
@@ -237,7 +237,7 @@ def test_a_motion_that_ended_long_ago_or_was_forgotten_tells_nothing(panda: Robo
         if forget:
             commands.forget_plan()
         else:
-            node.now += len(motion.points) * panda.control_period + KNOWN + 0.01
+            node.now += len(motion.points) * panda.control_period + MOTION_MEMORY + 0.01
         commands.hold(None)
         assert node.sent[-1] == ("arm", [])
 

@@ -17,7 +17,7 @@ from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.ros.base.parameters import parameter_table
 from mql_ros.ros.bringup.node_table import implied_parameters, usual_watchdog
 from mql_ros.ros.driver import permission
-from mql_ros.ros.driver.permission import check_refusal, refused_limit
+from mql_ros.ros.driver.permission import check_refusal, tighten_limit
 
 PROFILE = load_profile("panda")
 SIMULATOR, CLIENT, DRIVER = "arm_simulator", "mql_client", "controller_manager"
@@ -132,7 +132,7 @@ def test_the_limits_are_those_of_the_policy_server() -> None:
 
 def refused_change(panda: RobotProfile, name: str, value: Any, sim: bool = False) -> str | None:
     present = {"sim": sim, "watchdog": 0.1, "stale_after": 0.5, "limit_scale": 1.0, "force_limit": 1000.0}
-    return refused_limit(TrialMachine(panda), present.__getitem__, name, value)
+    return tighten_limit(TrialMachine(panda), present.__getitem__, name, value)
 
 
 @pytest.mark.parametrize(("seconds", "sim", "allowed"), [(1.0, False, True), (1.1, False, False), (60.0, True, True)])

@@ -61,14 +61,8 @@ class AdaptationResult:
     """Euclidean distance of all trained parameters from where they were."""
     seconds: float
     """Wall-clock time of all of it."""
-    snapshot: dict[str, Any]
-    """The learner's state before."""
     symmetry_sessions: int = 0
     """Old sessions, moved to the new task, that stood in for the old data as they are."""
-
-    def rollback(self, learner: TD3Learner) -> None:
-        """Restore weights, targets, optimisers, counter and generator exactly as they were before adaptation."""
-        learner.load_state_dict(self.snapshot)
 
 
 def transition_features(
@@ -114,7 +108,7 @@ def adapt(
                 meta_replay, new_replay, config.symmetry_sessions, np.random.default_rng([config.seed, 53])
             )
             old = meta_replay if moved is None else moved
-        result = _Adaptation(learner, old, new_replay, config, snapshot).run()
+        result = _Adaptation(learner, old, new_replay, config).run()
         result.symmetry_sessions = 0 if old is meta_replay else sum(1 for _ in old.sessions())
         return result
     except BaseException:
@@ -127,11 +121,9 @@ def adapt(
 class _Adaptation:
     """One run of `adapt`; nothing of it outlives the call."""
 
-    def __init__(
-        self, learner: TD3Learner, meta: Replay, new: Replay, config: AdaptationConfig, snapshot: dict[str, Any]
-    ) -> None:
+    def __init__(self, learner: TD3Learner, meta: Replay, new: Replay, config: AdaptationConfig) -> None:
         self.started = time.perf_counter()
-        self.learner, self.meta, self.new, self.config, self.snapshot = learner, meta, new, config, snapshot
+        self.learner, self.meta, self.new, self.config = learner, meta, new, config
         self.rng = np.random.default_rng(config.seed)
         self.new_indices = new.transition_indices()
         self.trained_on = self._with_resampled_histories() if config.resampled_histories else new
@@ -147,7 +139,7 @@ class _Adaptation:
             new_updates, weights = 0, None
         ess = propensity.effective_sample_size if propensity else float("nan")
         coefficient = self._proximal_coefficient(ess)
-        proximal = learner.reference(coefficient)
+        proximal = learner.proximal_term(coefficient)
         learner.config = self._settings()
         rates = [(learner.actor_optimizer, config.actor_learning_rate)]
         rates += [(learner.critic_optimizer, config.critic_learning_rate)]
@@ -181,7 +173,6 @@ class _Adaptation:
             losses=_rows(self.metrics),
             parameter_distance=distance,
             seconds=time.perf_counter() - self.started,
-            snapshot=self.snapshot,
         )
 
     def _recycling_weights(self) -> tuple[PropensityResult | None, NDArray | None, torch.Tensor | None]:

@@ -8,15 +8,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mql_ros.grasping.motion import joint_motion as motions
-from mql_ros.grasping.motion import spline
+from mql_ros.grasping.motion import joint_motion, spline
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.safety.clearance import ArmClearance, place_words
 from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
 
 LAG = 1.5
 """Largest step from the measured position, as a multiple of one at full speed: an arm follows with a lag."""
-MOVING = 0.05
+MOVING_SPEED = 0.05
 """Measured speed above which a joint counts as moving, rad/s; the controller compensates for less."""
 REACH_TOLERANCE = 0.005
 """Largest distance between the end of a motion and the tool's target, m."""
@@ -40,7 +39,7 @@ class SafetyFilter:
         self._clearance = ArmClearance(profile)
         self._finger_target: float | None = None
         self._finger_force = 0.0
-        self.lost = False
+        self.position_jumped = False
         """Whether the measured position has jumped in this trial; it is not trusted any more."""
         self._trusted: Measurement | None = None
         self._sent: Motion | None = None
@@ -62,7 +61,7 @@ class SafetyFilter:
 
     def begin(self, measurement: Measurement) -> None:
         """Begin a trial: trust the measured position, and forget what was sent before."""
-        self._trusted, self._sent, self.lost = measurement, None, False
+        self._trusted, self._sent, self.position_jumped = measurement, None, False
 
     def filter(self, command: Command, measurement: Measurement, plan_fault: str | None = None) -> Command:
         """Return the command if it is allowed, otherwise one that stops the arm where it is.
@@ -115,7 +114,7 @@ class SafetyFilter:
         return f"the arm cannot bring the tool to {place_words(target)}; {short * 1000:.0f} mm would be left"
 
     def _start_fault(self, motion: Motion, measurement: Measurement) -> str:
-        if self.lost:
+        if self.position_jumped:
             assert self._sent is not None, "the jump was answered"
             is_rest = np.array_equal(motion.points, self._sent.points[-len(motion.points) :])
             return "" if is_rest else "the measured position has jumped; only the stop that followed is allowed"
@@ -134,7 +133,7 @@ class SafetyFilter:
 
     def _jump(self, measurement: Measurement) -> str:
         """Return in one sentence how the measured position has jumped, faster than the arm can move, or ""."""
-        if self.lost:
+        if self.position_jumped:
             return ""
         before, self._trusted = self._trusted, measurement
         if before is None:
@@ -143,13 +142,13 @@ class SafetyFilter:
         steps, allowed = np.abs(measurement.joint_positions - before.joint_positions), self._step(periods)
         if (steps <= allowed).all():
             return ""
-        self.lost, self._trusted = True, before
+        self.position_jumped, self._trusted = True, before
         j = int(np.argmax(steps / allowed))
         return f"joint {self.profile.joint_names[j]} was measured to jump by {steps[j]:.3f} rad"
 
     def _state(self, measurement: Measurement) -> ArmState:
         """Return the measured state, or after a jump the one that the last command leads to."""
-        if not self.lost:
+        if not self.position_jumped:
             return measured_state(measurement)
         if self._sent is None:
             assert self._trusted is not None, "a jump is one from somewhere"
@@ -159,7 +158,7 @@ class SafetyFilter:
 
     def _step(self, periods: float) -> Array:
         """Return how far the joints may be from their last or planned positions after some control periods [n], rad."""
-        return way_in(self._original, periods)
+        return max_deviation(self._original, periods)
 
     def _finger_fault(self, target: float, force: float) -> str:
         if not (math.isfinite(target) and math.isfinite(force)):
@@ -175,7 +174,7 @@ class SafetyFilter:
         target = measurement.finger_width if self._finger_target is None else self._finger_target
         return Command(
             # With the arm's own limits: the tightened ones would let it run on for long.
-            motions.stop(self._original, self._state(measurement)),
+            joint_motion.stop(self._original, self._state(measurement)),
             min(max(target, 0.0), profile.max_width),
             min(self._finger_force, profile.max_force),
         )
@@ -217,12 +216,12 @@ def hold_motion(profile: RobotProfile, measured: ArmState | None, sent: ArmState
     """
     states = []
     if measured is not None and is_within(profile, measured).all():
-        follows = sent is None or (np.abs(measured.positions - sent.positions) <= way_in(profile, 2.0)).all()
+        follows = sent is None or (np.abs(measured.positions - sent.positions) <= max_deviation(profile, 2.0)).all()
         states = [measured] if follows else []
     if sent is not None:  # with its acceleration, as a rule: to go on with that may lead beyond the limit of speed
         states += [sent, replace(sent, accelerations=np.zeros_like(sent.accelerations))]
     for state in states:
-        motion = motions.stop(profile, state)
+        motion = joint_motion.stop(profile, state)
         if not joint_fault(profile, profile, motion, tolerance=1e-5):  # stops are planned up to the limits
             return motion
     return None
@@ -234,7 +233,7 @@ def is_within(profile: RobotProfile, state: ArmState) -> NDArray[np.bool_]:
     return np.asarray(inside & np.isfinite(state.velocities))
 
 
-def way_in(profile: RobotProfile, periods: float) -> Array:
+def max_deviation(profile: RobotProfile, periods: float) -> Array:
     """Return how far the joints may be from their last or planned positions after some control periods [n], rad."""
     return np.asarray(LAG * periods * profile.velocity * profile.control_period)
 
@@ -248,4 +247,4 @@ def what_moves(profile: RobotProfile, measurement: Measurement) -> str:
     """Return a phrase about the joint measured to move fastest, or "" if the arm stands still."""
     speeds = np.abs(measurement.joint_velocities)
     j = int(np.argmax(speeds))
-    return f"joint {profile.joint_names[j]} moves at {speeds[j]:.2f} rad/s" if speeds[j] > MOVING else ""
+    return f"joint {profile.joint_names[j]} moves at {speeds[j]:.2f} rad/s" if speeds[j] > MOVING_SPEED else ""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mql_ros.grasping.motion import joint_motion as motion
+from mql_ros.grasping.motion import joint_motion
 from mql_ros.grasping.motion.kinematics import quaternion_to_matrix, yaw_of
 from mql_ros.grasping.motion.spline import state_at
 from mql_ros.grasping.robot.profile import RobotProfile
@@ -46,7 +46,7 @@ class TrialMachine:
         self.phase = Phase.PLACE
         self.done = True
         self.executed: Array = np.zeros(spaces.ACTION_SIZE)
-        """The action [4] that the last decision came to: as decided, but for what a limit has changed of it."""
+        """The executed action [4] in [-1, 1] of the last decision; differs from the policy's if a limit changed it."""
         self._safety = SafetyFilter(profile)
         self._plan_fault = ""
         self._next = 0
@@ -76,9 +76,9 @@ class TrialMachine:
         return self._safety.last_refusal
 
     @property
-    def lost(self) -> bool:
+    def position_jumped(self) -> bool:
         """Whether the measured position has jumped in this trial: the arm was stopped, and the trial is over."""
-        return self._safety.lost
+        return self._safety.position_jumped
 
     def begin(self, measurement: Measurement) -> None:
         """Start a trial from where arm and object are now.
@@ -164,11 +164,12 @@ class TrialMachine:
         """Lines begin at rest: what brings a moving arm there first, no points where it stands still."""
         if what_moves(self.profile, measurement):
             # From the velocity that it has: where that is above a tightened limit, the plan becomes a hold.
-            return replace(motion.stop(self.profile, measured_state(measurement)), start=measured_state(measurement))
+            state = measured_state(measurement)
+            return replace(joint_motion.stop(self.profile, state), start=state)
         return self._motion
 
     def _line(self, joints: Array, target: Array, speed: float) -> Motion:
-        return motion.straight_line(self.profile, joints, target, self._yaw, speed)
+        return joint_motion.straight_line(self.profile, joints, target, self._yaw, speed)
 
     def _plan(self, plan: Motion, target: Array) -> None:
         """Check a motion that begins now; `target` [3] is where it should bring the tool, m, base frame."""
@@ -228,7 +229,7 @@ class TrialMachine:
                 self._finger_target = 0.0
             resting = self._motion.rest(len(self._motion.points))
             return self._allowed(Command(resting, self._finger_target, self._force), measurement)
-        self.done = self.phase is Phase.LIFT or self.lost
+        self.done = self.phase is Phase.LIFT or self.position_jumped
         if not self.done:
             self.phase = Phase(self.phase + 1)
         return None
@@ -270,7 +271,7 @@ class TrialMachine:
         joints, _ = self.profile.chain.inverse(target, turn, state.positions)
         self._braking = bool(state.velocities.any())
         limits = self._safety.braking if self._braking else self.profile
-        self._plan(motion.turn_back(limits, state, joints), target)
+        self._plan(joint_motion.turn_back(limits, state, joints), target)
 
     def observation(self, measurement: Measurement) -> Array:
         """What the policy sees before its next decision (names in `spaces.OBSERVATION_NAMES`) [15]."""

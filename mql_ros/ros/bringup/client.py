@@ -45,14 +45,14 @@ from mql_ros.ros.base.qos import LATCHED, LATCHED_FEW, RELIABLE
 from mql_ros.ros.base.service_calls import RepeatedCall
 from mql_ros.ros.bringup.node_table import SERVICES, endpoints, nodes_of
 from mql_ros.ros.bringup.processes import GraphProcesses
-from mql_ros.ros.driver.command_publisher import NOBODY, NOT_FRESH
+from mql_ros.ros.driver.command_publisher import NO_SUBSCRIBER, NOT_FRESH
 from mql_ros.ros.driver.permission import CLIENT, NO_SIMULATOR
 from mql_ros.ros.messages.encoding import nanoseconds
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES
 from mql_ros.ros.messages.transition import Transition, read_transition
 
 SPIN_SECONDS = 0.1
-MAY_PASS = (NOT_FRESH, NO_SIMULATOR, NOBODY)
+MAY_PASS = (NOT_FRESH, NO_SIMULATOR, NO_SUBSCRIBER)
 """Refusals of a start that pass by themselves: on a busy machine, or while DDS repeats a lost discovery message."""
 PASSED = 10.0
 """Longest time to wait until such a refusal has passed, s."""

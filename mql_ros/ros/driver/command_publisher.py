@@ -16,7 +16,7 @@ from mql_ros.ros.driver.permission import ControllerWatch
 from mql_ros.ros.driver.sent_commands import SentGripperCommand, SentMotion, SentPlan
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, arm_message
 
-NOBODY = "nobody subscribes to"
+NO_SUBSCRIBER = "nobody subscribes to"
 """Begins a refusal while the driver is absent or not discovered."""
 NOT_FRESH = f"there are no joint_states, or they are older than {FRESH} s, or they jump; is the driver well?"
 """Refusal of a start, which on a busy machine may pass by itself."""
@@ -45,7 +45,7 @@ class CommandPublisher:
         """Return why no motion may begin, in one sentence; otherwise send the arm where it stands and return None."""
         self.forget_plan()
         if self._arm.get_subscription_count() == 0:
-            return f"{NOBODY} {self._arm.topic_name}; start the driver"
+            return f"{NO_SUBSCRIBER} {self._arm.topic_name}; start the driver"
         if self._lockstep:
             return None
         if (refusal := self._controller.refusal()) is not None:

@@ -229,7 +229,7 @@ class HoldSwitch:
             self._held()
 
 
-def refused_limit(machine: TrialMachine, setting: Callable[[str], Any], name: str, value: Any) -> str | None:
+def tighten_limit(machine: TrialMachine, setting: Callable[[str], Any], name: str, value: Any) -> str | None:
     """Set the parameter `name` of the machine if it is a limit; return why it must not change, or None.
 
     Limits are only tightened while the policy server runs. `setting` returns present values by name.

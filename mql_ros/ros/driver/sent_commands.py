@@ -10,9 +10,9 @@ from mql_ros.grasping.motion.spline import state_at
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import ArmState, Array, Command, Motion
 
-KNOWN = 0.5
+MOTION_MEMORY = 0.5
 """Time after a motion's end for which the arm is assumed to stay there, s; later somebody may have moved it."""
-FREE = 0.5
+FREE_EFFORT = 0.5
 """Fingers with less effort than this hold nothing, N: a driver reports none for free fingers."""
 
 
@@ -56,8 +56,8 @@ class SentMotion:
         self.motion, self._at = motion, now
 
     def state(self, now: float) -> ArmState | None:
-        """Return the planned state at `now`, s; None if no motion is known or it ended more than KNOWN ago."""
-        if self.motion is None or now - self._at > len(self.motion.points) * self._period + KNOWN:
+        """Return the planned state at `now`, s; None if no motion is known or it ended more than MOTION_MEMORY ago."""
+        if self.motion is None or now - self._at > len(self.motion.points) * self._period + MOTION_MEMORY:
             return None
         return state_at(self.motion, now - self._at, self._period)
 
@@ -79,9 +79,9 @@ class SentGripperCommand:
     def stop(self, limits: RobotProfile, width: float, effort: float, now: float) -> Command | None:
         """Return a command that stops the fingers at the opening `width`, m, with the present force.
 
-        Return None if the motion has finished or the fingers hold an object (`effort` above FREE, N): commanding the
-        current width would release the grip.
+        Return None if the motion has finished or the fingers hold an object (`effort` above FREE_EFFORT, N):
+        commanding the current width would release the grip.
         """
-        if self._command is None or now > self._arrives or effort > FREE:
+        if self._command is None or now > self._arrives or effort > FREE_EFFORT:
             return None
         return replace(self._command, finger_target=min(max(width, 0.0), limits.max_width))

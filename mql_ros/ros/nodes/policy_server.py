@@ -20,7 +20,7 @@ from mql_ros.ros.base.qos import KEPT, LATCHED
 from mql_ros.ros.base.service_calls import TriggerCalls
 from mql_ros.ros.driver.command_publisher import CommandPublisher
 from mql_ros.ros.driver.driver_inputs import DriverInputs
-from mql_ros.ros.driver.permission import HoldSwitch, check_refusal, refused_limit
+from mql_ros.ros.driver.permission import HoldSwitch, check_refusal, tighten_limit
 from mql_ros.ros.messages.encoding import MessageError, to_nanoseconds
 from mql_ros.ros.messages.transition import Transition, transition_message
 from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy, load_policy
@@ -47,20 +47,20 @@ class PolicyServer(GraspingNode):
         self._inbox = Inbox()
         self._machine = TrialMachine(self._profile)
         self._machine.tighten(self.setting("limit_scale"), self.setting("force_limit"))
-        self._trials = TrialRunner(self._machine, self._inbox, self, self.seconds)
-        self._runner = CoroutineRunner(self.seconds, self._ended)
+        self._trial_runner = TrialRunner(self._machine, self._inbox, self, self.seconds)
+        self._coroutines = CoroutineRunner(self.seconds, self._ended)
         self._refusals = 0
         self._counts = {"starts": 0, "trials": 0, "aborted": 0}
 
         self._commands = CommandPublisher(self, self._profile)
         self._transitions = self.create_publisher(Float64MultiArray, "transition", KEPT)
-        self._state = SessionState(self, self._trials, self._inbox)
-        TrialSubscriptions(self, self._inbox, lambda: self._runner.running, self._runner.poll)
+        self._state = SessionState(self, self._trial_runner, self._inbox)
+        TrialSubscriptions(self, self._inbox, lambda: self._coroutines.running, self._coroutines.poll)
         self._inputs = DriverInputs(self, self._profile, self._on_measurement, self._commands.settle)
         # After all topics: a server that responds has discovered the topics that were created before its client.
         services = {name: f"grasp_monitor/{name}" for name in ("begin_trial", "end_trial")}
         services["reset"] = self.setting("reset_service")
-        self._calls = TriggerCalls(self, services, self._runner.poll)
+        self._calls = TriggerCalls(self, services, self._coroutines.poll)
         self.create_service(Trigger, "~/start_session", self._on_start_session)
         self.create_service(Trigger, "~/start_trials", self._on_start_trials)
         self.create_service(Trigger, "~/stop", self._on_stop)
@@ -74,17 +74,17 @@ class PolicyServer(GraspingNode):
 
     def _poll(self) -> None:
         """Continue, or stop if the driver or perception has been silent in a trial for longer than the watchdog."""
-        watched = self._runner.running and not (self._lockstep or self._machine.done)
+        watched = self._coroutines.running and not (self._lockstep or self._machine.done)
         if watched and (silence := self.silence()):
-            self._runner.stop()
+            self._coroutines.stop()
             self._ended(f"the watchdog stopped the arm: {silence}")
-        self._runner.poll()
+        self._coroutines.poll()
 
     # Subscriptions.
 
     def _on_measurement(self, measurement: Measurement) -> None:
         self._inbox.put_measurement(measurement)
-        self._runner.poll()
+        self._coroutines.poll()
 
     def _on_policy(self, message: String) -> None:
         try:
@@ -92,30 +92,30 @@ class PolicyServer(GraspingNode):
         except MessageError as error:
             self.fail(str(error))
             return
-        if self._trials.policy is None and not self._runner.running:
-            self._trials.load_first_policy()
-            self._publish_state("error" if self._trials.policy is None else self._hold_switch.state, self.problem)
+        if self._trial_runner.policy is None and not self._coroutines.running:
+            self._trial_runner.load_first_policy()
+            self._publish_state("error" if self._trial_runner.policy is None else self._hold_switch.state, self.problem)
         else:
             self._publish_state()
 
     # Services.
 
     def _on_start_session(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return answer(response, self._start(new_session=True), f"session {self._trials.session}")
+        return answer(response, self._start(new_session=True), f"session {self._trial_runner.session}")
 
     def _on_start_trials(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return answer(response, self._start(new_session=False), f"session {self._trials.session}")
+        return answer(response, self._start(new_session=False), f"session {self._trial_runner.session}")
 
     def _start(self, new_session: bool) -> str | None:
         if (refusal := self.refusal()) is not None:
             return refusal
         if self._hold_switch.on:
             return "the arm is held; call policy_server/hold with data: false first"
-        if self._runner.running:
+        if self._coroutines.running:
             return "trials are under way; wait for them, or call policy_server/stop"
         if (refusal := check_refusal(self, self._profile)) is not None:
             return refusal
-        if not new_session and self._trials.session == 0:
+        if not new_session and self._trial_runner.session == 0:
             return "no session has begun; call policy_server/start_session"
         if self._inbox.announced is None:
             return "no policy was announced yet; is the adaptation_manager running?"
@@ -133,15 +133,15 @@ class PolicyServer(GraspingNode):
             exploration_seed=self.setting("exploration_seed"),
         )
         if new_session:
-            self._trials.new_session()
+            self._trial_runner.new_session()
         self.problem = ""
         self._counts["starts"] += 1
         self._publish_state("running")
-        self._runner.start(self._trials.run(self.setting("trials") if settings.has_reset else 1, settings))
+        self._coroutines.start(self._trial_runner.run(self.setting("trials") if settings.has_reset else 1, settings))
         return None
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        was_running = self._runner.running
+        was_running = self._coroutines.running
         self._abort("stopped")
         return answer(response, None, "stopped" if was_running else "nothing was under way")
 
@@ -151,8 +151,8 @@ class PolicyServer(GraspingNode):
         self._commands.forget_plan()  # and forget a hold that still waits for joint states
 
     def _abort(self, reason: str, always_hold: bool = False) -> None:
-        running = self._runner.running
-        self._runner.stop()
+        running = self._coroutines.running
+        self._coroutines.stop()
         if running or always_hold:
             self._counts["aborted"] += running
             if self.active:  # an inactive policy_server sends nothing, but remembers the hold
@@ -167,7 +167,7 @@ class PolicyServer(GraspingNode):
         self._publish_state("idle" if problem is None else "error", problem or "")
 
     def _hold(self) -> None:
-        self._commands.hold(None if self._machine.lost else self._inputs.joints(), self._inputs.fingers())
+        self._commands.hold(None if self._machine.position_jumped else self._inputs.joints(), self._inputs.fingers())
 
     # What TrialRunner requires (its TrialNode).
 
@@ -214,7 +214,7 @@ class PolicyServer(GraspingNode):
 
     def figures(self) -> dict[str, Any]:
         """Return the figures for /diagnostics."""
-        trials = self._trials
+        trials = self._trial_runner
         return {
             "policy_version": trials.policy.version if trials.policy else "none",
             "session": trials.session,
@@ -229,13 +229,13 @@ class PolicyServer(GraspingNode):
 
     def close(self) -> None:
         """Hold the arm if trials are under way, and wait until the driver has the command."""
-        if self._runner.running:
+        if self._coroutines.running:
             self._abort("stopped because policy_server ended")
             self._commands.flush()
 
     def change(self, name: str, value: Any) -> str | None:
         """Act on a new value of a parameter."""
-        if (refusal := refused_limit(self._machine, self.setting, name, value)) is None and name == "stale_after":
+        if (refusal := tighten_limit(self._machine, self.setting, name, value)) is None and name == "stale_after":
             self._inputs.assembler.stale_after = value
         return refusal
 

@@ -1,7 +1,7 @@
 """Sessions of trials, step by step: reset, decisions, transitions, policy changes (needs no rclpy).
 
 A trial is an episode of three decisions. After each decision TrialRunner publishes one transition, waits for the
-context that answers it (`contexts.DecisionContext`) and decides again.
+context that answers it (`decision_context.DecisionContext`) and decides again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mql_ros.ros.base.coroutine import Coroutine, CoroutineError, Wait
 from mql_ros.ros.messages.encoding import read_stamps
 from mql_ros.ros.messages.transition import Transition
 from mql_ros.ros.policies.policy_loading import LoadedPolicy
-from mql_ros.ros.trials.contexts import DecisionContext
+from mql_ros.ros.trials.decision_context import DecisionContext
 from mql_ros.ros.trials.interface import Inbox, TrialNode, TrialSettings
 from mql_ros.ros.trials.rewards import TrialRewards
 
@@ -201,7 +201,7 @@ class TrialRunner:
                 measurement = yield from self._measurement_after(answered, seconds)
         except ValueError as error:
             raise CoroutineError(str(error)) from error
-        if machine.lost:  # the measurement is wrong and must not be learned from
+        if machine.position_jumped:  # the measurement is wrong and must not be learned from
             raise CoroutineError(f"the arm was stopped: {machine.last_refusal}")
         return measurement
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Measurement:
+class BenchResult:
     """One number beside its baseline."""
 
     name: str
