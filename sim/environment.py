@@ -85,7 +85,10 @@ class GraspEnv(gymnasium.Env[Array, Array]):
         self._spec = spec or find_object("mug")
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Start a trial; a new seed or object starts a new session."""
+        """Begin a session with one trial, the object placed at random; return the first observation [15] and {}.
+
+        `seed` restarts the random placements. `options["object"]`, an ObjectSpec, replaces the object.
+        """
         super().reset(seed=seed)
         self._spec = (options or {}).get("object", self._spec)
         self.task.set_object(self._spec, int(self.np_random.integers(2**31)))

@@ -3,7 +3,7 @@
 To add a method, write a function that takes a `CaseRun` and returns a `PolicyUnderTest`, and add one entry to
 `METHODS`. An ablation of adaptation needs no function: add its settings to `ablations` (algorithm/adaptation/config.py)
 and the entry `Method(ablation(NAME), ...)` here. The command line, the report and the figures take names, colours and
-markers from `METHODS`; the pair of colour and marker is unique.
+markers from `METHODS`; every marker is unique, so that a figure is readable without colours.
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ METHODS = {
     "repeat": Method(repeat, "#009e73", "p"),
     "fine-tune": Method(ablation("fine-tune"), "#e69f00", "s"),
     "uniform-replay": Method(ablation("uniform-replay"), "#56b4e9", "^"),
-    "replay-only": Method(ablation("replay-only"), "#cc79a7", "P"),
-    "no-symmetry": Method(ablation("no-symmetry"), "#f0a884", "D"),
-    "unweighted": Method(ablation("unweighted"), "#f0e442", "^"),
+    "replay-only": Method(ablation("replay-only"), "#cc79a7", "*"),
+    "no-symmetry": Method(ablation("no-symmetry"), "#f0a884", "h"),
+    "unweighted": Method(ablation("unweighted"), "#f0e442", "<"),
     "mql": Method(ablation("mql"), "#d55e00", "D"),
     "from-scratch": Method(from_scratch, "#000000", "X"),
 }

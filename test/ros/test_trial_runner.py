@@ -15,7 +15,17 @@ from mql_sim.driver.simulated_driver import SimulatedDriver
 from mql_sim.environment import GraspTask
 from mql_sim.objects.catalogue import find_object
 
-LOCKSTEP = TrialSettings(lockstep=True, has_reset=True, use_monitor=True, stale_after=0.5, context_deadline=0.2)
+LOCKSTEP = TrialSettings(
+    lockstep=True,
+    has_reset=True,
+    use_monitor=True,
+    stale_after=0.5,
+    context_deadline=0.2,
+    reward_wait=0.0,
+    exploration="noise",
+    exploration_noise=0.0,
+    exploration_seed=0,
+)
 REAL_TIME = replace(LOCKSTEP, lockstep=False)
 
 

@@ -50,12 +50,12 @@ class AdaptationConfig:
     actor_learning_rate: float | None = setting(None, low=0.0, high=1.0)
     """Adam's step size for the actor during adaptation; None keeps the learner's."""
     critic_learning_rate: float | None = setting(None, low=0.0, high=1.0)
-    """The same for critics and encoder."""
+    """Adam's step size for critics and encoder during adaptation; None keeps the learner's."""
     critic_first_updates: int = setting(0, low=0, high=100000)
     """The first so many updates leave the actor alone."""
     clone_weight: float = setting(0.0, low=0.0, high=1000.0)
-    """Beyond the paper: coefficient of cloning the labels (`Session.teacher_action`) of the new data. Without any
-    nothing has succeeded, and the policy stays as it is: failures alone show no better action."""
+    """Beyond the paper: coefficient of cloning the labels (`Session.teacher_action`) of the new data. New data without
+    labels hold no success, and then the policy stays as it is: failures alone show no better action."""
     resampled_histories: int = setting(0, low=0, high=1000)
     """Beyond the paper: so many copies of each new session, its blocks drawn anew with replacement, join the new data.
     Trials with one object are exchangeable, so what succeeded once is right after every history: after that of the new
@@ -102,9 +102,9 @@ class ExplorationConfig:
     persistence: float = setting(0.0, low=0.0, high=1.0)
     """Correlation of the noise between two steps of a block: 0 independent, 1 the same noise throughout."""
     recall: float = setting(0.0, low=0.0, high=1.0)
-    """Probability of beginning a block with a recalled history while nothing has succeeded ..."""
+    """Probability of beginning a block with a recalled history, after `recall_after` blocks without any success."""
     recall_after: int = setting(5, low=1)
-    """... once so many blocks have failed."""
+    """Number of failed blocks before a history may be recalled."""
     recall_by: str = setting("even", choices=("even", "propensity"))
     """"even": old tasks are drawn evenly; "propensity": by the mean importance ratio of their data."""
     candidates: int = setting(8, low=1)
@@ -112,7 +112,7 @@ class ExplorationConfig:
     success_return: float = 0.5
     """Reward of a whole block from which on it counts as successful."""
     search: bool = False
-    """Whether a guide that knows the task leads, where there is one (for grasping, `grasping.grasp_search`)."""
+    """Whether a guide that knows the task leads, if there is one (in grasping `grasping.learning.grasp_search`)."""
 
     def __post_init__(self) -> None:
         check_values(self)

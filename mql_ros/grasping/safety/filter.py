@@ -1,4 +1,13 @@
-"""Safety filter: the last check before a command is published; a command that breaks a limit becomes a stop."""
+"""Safety filter: the last check before a command is published; a command that breaks a limit becomes a stop.
+
+`SafetyFilter` checks every command of a trial and every motion of `mql check-robot`. Stops and holds only brake an arm
+that moves already, so refusing one for workspace or clearance would let it run on. They are planned within the arm's
+own limits of acceleration and jerk: a refused command's stop by `joint_motion.stop`, a hold and the first command by
+`hold_motion`, which also checks joint limits (`joint_fault`). A hold of `mql check-robot` is `joint_motion.stop` alone.
+
+The limits come from the robot profile (config/robots/NAME.yaml). `RobotProfile.slowed` scales them by `limit_scale`.
+Constants of this module are tolerances of the checks.
+"""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from mql_ros.grasping.types import Measurement
 
 HELD_EFFORT = 0.3
-"""Both pads press with at least this force when something is held, N."""
+"""Least force of each pad on a held object, N."""
 HELD_WIDTH = 0.003
-"""and are at least this far apart, m."""
+"""Least distance between the pads on a held object, m."""
 SUCCESS_RETURN = 0.5
 """A trial whose rewards sum to this has lifted its object and kept it."""
 

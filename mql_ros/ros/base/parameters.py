@@ -22,7 +22,7 @@ _PARAMETER_KEYS = {"default", "description", "range", "choices", "fixed"}
 ADAPTATION = "adaptation."
 """Prefix of the parameters that mirror AdaptationConfig."""
 LONGEST_DEADLINE = 1.0
-"""Of the context, and of the rewards before it, where the arm is real, s."""
+"""Largest `context_deadline` on a real arm, s; it bounds the wait for rewards and the one for the context."""
 _EVERY_NODE = ("use_sim_time", "start_type_description_service")
 """Parameters that rclpy declares itself."""
 

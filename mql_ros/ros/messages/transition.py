@@ -35,7 +35,7 @@ class Transition:
     done: bool
     """Whether the trial ended here."""
     terminal: bool
-    """Whether no value follows: false at a time limit."""
+    """Whether no value follows. Grasping has no time limit, at which it would be false, so it equals `done`."""
     observation: Array
     """[15] what the policy saw before it (names in `grasping.task.spaces`)."""
     action: Array

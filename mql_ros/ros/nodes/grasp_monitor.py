@@ -44,8 +44,8 @@ class GraspMonitor(GraspingNode):
     def _on_begin(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Begin a trial at the newest measurement; a repeated call, after a lost reply, begins again.
 
-        The reply's message holds two stamps in ns. The first is that of this measurement. Each measurement after the
-        second one has earned a reward: it is that of the first call since the last trial ended.
+        The reply's message holds two stamps in ns: that of the newest measurement, and that of the measurement at the
+        first call since the last trial ended. Every measurement later than the second stamp earns a reward.
         """
         # As text, because no standard service type returns a time, and packages of our own interfaces need a compiler.
         if (refusal := self.refusal()) is not None:

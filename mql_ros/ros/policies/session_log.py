@@ -74,6 +74,7 @@ class SessionLog:
         """
         before = list(self._earlier)[max(0, len(self._earlier) - earlier) :]
         parts = [*map(_finished_trials, before), _finished_trials(self._transitions)[:trials]]
+        # An adaptation takes all these sessions as one new task, so they share its name: that of the present session.
         return [_as_session(f"session-{self.session}", part) for part in parts if part]
 
 

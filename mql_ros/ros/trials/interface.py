@@ -16,7 +16,7 @@ from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """Parameters of policy_server at the start of the trials."""
+    """Parameters of policy_server at the start of the trials; config/nodes.yaml has their defaults."""
 
     lockstep: bool
     """The simulator advances one control period for each command, so waiting costs no time."""
@@ -28,12 +28,13 @@ class TrialSettings:
     """Longest time between two measurements, s."""
     context_deadline: float
     """Longest wait for a context or for rewards in real time, s."""
-    reward_wait: float = 0.0
+    reward_wait: float
     """Longest wait for a reward from elsewhere after the lift, s."""
-    exploration: str = "noise"
+    exploration: str
     """"noise" alone, or "search" besides (see mql_ros.grasping.learning.grasp_search)."""
-    exploration_noise: float = 0.0
-    exploration_seed: int = 0
+    exploration_noise: float
+    """Standard deviation of the Gaussian noise on actions."""
+    exploration_seed: int
 
 
 @dataclass
