@@ -45,7 +45,7 @@ test-fast: setup ## run the fast tests: without ROS and without what takes long
 	$(BIN)/python -m pytest test -m "not ros and not slow"
 
 test-safety: setup ## look at a million points of published trajectories
-	MQL_SAFETY_SAMPLES=1e6 $(BIN)/python -m pytest test/grasping/test_safety.py -k published
+	MQL_SAFETY_SAMPLES=1e6 $(BIN)/python -m pytest test/ros/test_published_trajectories.py
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

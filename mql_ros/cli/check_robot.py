@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         from mql_ros.cli.main import main as run_mql
 
         return run_mql(["check-robot", *sys.argv[1:]])
-    from mql_ros.grasping.driver_check.report import UNFINISHED, default_path, has_simulator, make_report
+    from mql_ros.grasping.driver_check.report import UNFINISHED, default_path, make_report
     from mql_ros.grasping.robot.profile import load_profile
     from mql_ros.ros.bringup.processes import check_ros
 
@@ -44,6 +44,7 @@ def main(arguments: argparse.Namespace | None = None) -> int:
     _prepare(default_path(profile.name).parent)
     check_ros()
     from mql_ros.ros.bringup.robot_checker import RobotChecker
+    from mql_ros.ros.driver.permission import has_simulator
 
     with RobotChecker(
         profile, arguments.namespace, announce=lambda text: print(f"      {text}", flush=True)
@@ -51,7 +52,8 @@ def main(arguments: argparse.Namespace | None = None) -> int:
         driver = checker.wait_for_driver()
         for topic, nodes in driver.items():
             print(f"{topic}: {', '.join(nodes) or 'nobody'}")
-        place = default_path(profile.name, arguments.namespace, has_simulator(driver))
+        simulator = has_simulator(driver)
+        place = default_path(profile.name, arguments.namespace, simulator)
         _must_ask(checker, arguments)  # before a minute is spent in vain
         verdicts = [_shown(verdict) for verdict in checker.listen()]
         complete = not arguments.passive and all(verdict.passed for verdict in verdicts)
@@ -61,9 +63,10 @@ def main(arguments: argparse.Namespace | None = None) -> int:
             if asks and input("The arm will now move a little. Is its way clear? [y/N] ").lower() != "y":
                 raise UserError("stopped before anything moved")
             # From the first motion on no earlier report counts, however this ends.
-            write_json(place, make_report(profile, arguments.namespace, driver, [*verdicts, UNFINISHED], False))
+            started = [*verdicts, UNFINISHED]
+            write_json(place, make_report(profile, arguments.namespace, driver, started, False, simulator))
             verdicts += [_shown(verdict) for verdict in checker.move()]
-    report = make_report(profile, arguments.namespace, driver, verdicts, complete)
+    report = make_report(profile, arguments.namespace, driver, verdicts, complete, simulator)
     # What only listened and found nothing wrong is no reason to give up an earlier report of the whole.
     kept = place if complete or not report["passed"] else None
     for file in (kept, arguments.json):

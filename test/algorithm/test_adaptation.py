@@ -118,10 +118,13 @@ def test_the_critics_may_go_first():
 
 
 def test_a_failed_adaptation_leaves_the_learner_as_it_was():
-    learner, meta, new = case()
+    learner, meta, _ = case()
     before = learner.state_dict()
-    with pytest.raises(ValueError, match="not finite"):
-        adapt(learner, meta, new, replace(SMALL, critic_learning_rate=float("inf")))
+    session = trials(np.random.default_rng(5), "bottle", count=6)
+    new = Replay(O, A, 2, 1000)
+    new.add(replace(session, reward=np.full_like(session.reward, 1e38)))  # its square overflows
+    with pytest.raises(ValueError, match="ended in numbers that are not finite"):
+        adapt(learner, meta, new, SMALL)
     assert_same_state(before, learner.state_dict())
 
 

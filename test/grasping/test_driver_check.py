@@ -229,9 +229,10 @@ def test_the_driver_check_fails_on_a_gripper_that_does_not_move(panda: RobotProf
 
 
 def report_of(
-    profile: RobotProfile, complete: bool = True, passed: bool = True, driver: str = "driver"
+    profile: RobotProfile, complete: bool = True, passed: bool = True, simulator: bool = False
 ) -> dict[str, Any]:
-    return make_report(profile, "/left/", {"joint_states": [driver]}, [Verdict("rate", passed, "20 Hz")], complete)
+    driver = {"joint_states": ["driver"]}
+    return make_report(profile, "/left/", driver, [Verdict("rate", passed, "20 Hz")], complete, simulator)
 
 
 def write(path: Path, report: dict[str, Any], sign: bool = False, **changes: Any) -> Path:
@@ -260,7 +261,7 @@ FUTURE = (datetime.now(timezone.utc) + timedelta(days=400)).isoformat()
         ({"complete": False}, {}, False, "without moving the arm"),
         ({}, {"time": OLD}, True, "is 31 days old; at most 30 count"),
         ({}, {"time": FUTURE}, True, "is dated in the future"),
-        ({"driver": "arm_simulator"}, {}, False, "was made with the simulator"),
+        ({"simulator": True}, {}, False, "was made with the simulator"),
         ({}, {"namespace": "right"}, True, "is about an arm in namespace 'right', and this one is in namespace 'left'"),
         ({}, {"namespace": ""}, True, "is about an arm in no namespace"),
     ],

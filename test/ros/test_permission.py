@@ -17,7 +17,7 @@ from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.ros.base.parameters import parameter_table
 from mql_ros.ros.bringup.node_table import implied_parameters, usual_watchdog
 from mql_ros.ros.driver import permission
-from mql_ros.ros.driver.permission import check_refusal, tighten_limit
+from mql_ros.ros.driver.permission import check_refusal, has_simulator, tighten_limit
 
 PROFILE = load_profile("panda")
 SIMULATOR, CLIENT, DRIVER = "arm_simulator", "mql_client", "controller_manager"
@@ -69,6 +69,11 @@ def test_the_simulator_alone_is_moved_as_a_simulation() -> None:
     assert refusal(f"{SIMULATOR} {CLIENT}", SIMULATOR) is None
 
 
+def test_the_simulator_is_found_by_the_name_of_its_node() -> None:
+    assert has_simulator({"joint_states": [DRIVER], "wrench": [SIMULATOR]})
+    assert not has_simulator({"joint_states": [DRIVER], "wrench": []})
+
+
 @pytest.mark.parametrize(
     ("subscribers", "publishers", "words"),
     [
@@ -108,7 +113,7 @@ def test_parameters_must_go_with_what_the_check_found(
 ) -> None:
     found = {"wrench": {"published": False}, "latency": {"limit_scale": 0.87}, "gaps and jitter": {"longest": 0.06}}
     verdicts = [Verdict(check, True, "", figures) for check, figures in found.items()]
-    report = make_report(PROFILE, "", {"joint_states": [DRIVER]}, verdicts, complete=True)
+    report = make_report(PROFILE, "", {"joint_states": [DRIVER]}, verdicts, complete=True, simulator=False)
     path = tmp_path / "check.json"
     path.write_text(json.dumps(report))
     given = {"sim": False, "require_check": True, "check_report": str(path), "robot": "panda", "use_wrench": False}

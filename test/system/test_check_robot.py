@@ -19,7 +19,7 @@ from mql_ros.cli import check_robot
 from mql_ros.core.errors import UserError
 from mql_ros.core.files import write_json
 from mql_ros.grasping.driver_check.checks import Verdict
-from mql_ros.grasping.driver_check.report import SIMULATOR, content_hash, default_path, load_report, make_report
+from mql_ros.grasping.driver_check.report import content_hash, default_path, load_report, make_report
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.client import GraphClient, GraphError
@@ -213,8 +213,10 @@ def test_the_policy_server_asks_for_the_report(beside_a_driver: GraphClient, tmp
             beside_a_driver.start(new_session=True)
         return str(refused.value)
 
-    def write(verdict: Verdict, node: str = "driver", namespace: str = "gate", **changes: object) -> None:
-        report = make_report(PROFILE, namespace, {"joint_states": [node]}, [verdict], complete=True)
+    def write(verdict: Verdict, simulator: bool = False, namespace: str = "gate", **changes: object) -> None:
+        report = make_report(
+            PROFILE, namespace, {"joint_states": ["driver"]}, [verdict], complete=True, simulator=simulator
+        )
         write_json(path, {**report, **changes})
 
     with subprocess.Popen(command) as server:
@@ -228,7 +230,7 @@ def test_the_policy_server_asks_for_the_report(beside_a_driver: GraphClient, tmp
             assert "use_wrench:=false" in refusal()
             write(sound, namespace="other")
             assert "is about an arm in namespace 'other'" in refusal()
-            write(sound, node=SIMULATOR)
+            write(sound, simulator=True)
             assert "was made with the simulator" in refusal()
             write(sound)
             assert "no policy was announced" in refusal()  # that comes after the gate

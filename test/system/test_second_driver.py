@@ -23,6 +23,7 @@ from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.client import GraphClient
 from mql_ros.ros.bringup.processes import GraphProcesses
 from mql_ros.ros.bringup.robot_checker import CheckTimes, RobotChecker
+from mql_ros.ros.driver.permission import has_simulator
 
 NAMESPACE = "second_driver"
 DRIVER = Path(first_order_driver.__file__)
@@ -46,7 +47,7 @@ def client(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[GraphClie
     report = tmp_path / "check.json"
     verdict = Verdict("wrench", True, "100 Hz", {"published": True})
     driver = {"joint_states": ["first_order_driver"]}
-    write_json(report, make_report(load_profile("panda"), NAMESPACE, driver, [verdict], complete=True))
+    write_json(report, make_report(load_profile("panda"), NAMESPACE, driver, [verdict], complete=True, simulator=False))
     settings = {
         "bundle": str(share_path("models", "grasp")),
         "check_report": str(report),
@@ -90,7 +91,7 @@ def test_its_check_passes_and_makes_a_report_for_a_real_arm(tmp_path: Path) -> N
             verdicts = [*checker.listen(), *checker.move(joints=(6,))]
         if all(verdict.passed for verdict in verdicts):
             break
-    write_json(path, make_report(profile, NAMESPACE, found, verdicts, complete=True))
+    write_json(path, make_report(profile, NAMESPACE, found, verdicts, complete=True, simulator=has_simulator(found)))
     assert [verdict for verdict in verdicts if not verdict.passed] == []
     assert not load_report(path, profile, NAMESPACE)["simulator"]
 

@@ -19,8 +19,6 @@ SCHEMA = 2
 MAX_AGE_DAYS = 30.0
 CLOCKS_APART = timedelta(minutes=5)
 """How far in the future a report may be dated: the clocks of two machines differ."""
-SIMULATOR = "arm_simulator"
-"""Name of the simulator's node; a check that it passes proves nothing about hardware."""
 
 UNFINISHED = Verdict("motions to their end", False, "the check was broken off after the arm had begun to move")
 """The verdict in the report from the first motion until the last."""
@@ -42,26 +40,26 @@ def make_report(
     driver: Mapping[str, Sequence[str]],
     verdicts: Sequence[Verdict],
     complete: bool,
+    simulator: bool,
 ) -> dict[str, Any]:
-    """Return the report. `driver` has the names of nodes by topic; `complete` means that the arm was moved too."""
+    """Return the report.
+
+    `driver` has the names of nodes by topic; `complete` means that the arm was moved too; `simulator` means that the
+    driver is the simulator, whose check proves nothing about hardware.
+    """
     content = {
         "schema": SCHEMA,
         "robot": profile.name,
         "profile_sha256": profile.sha256,
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "namespace": namespace.strip("/"),
-        "simulator": has_simulator(driver),
+        "simulator": simulator,
         "driver": {topic: list(nodes) for topic, nodes in driver.items()},
         "complete": complete,
         "passed": all(verdict.passed for verdict in verdicts),
         "checks": [asdict(verdict) for verdict in verdicts],
     }
     return {**content, "sha256": content_hash(content)}
-
-
-def has_simulator(driver: Mapping[str, Sequence[str]]) -> bool:
-    """Return whether a node of this driver, the names of nodes by topic, is the simulator."""
-    return any(SIMULATOR in nodes for nodes in driver.values())
 
 
 def content_hash(report: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from trajectory_msgs.msg import JointTrajectory
 
 from mql_ros.grasping.driver_check import motion_checks as motions
 from mql_ros.grasping.driver_check.checks import Verdict
-from mql_ros.grasping.driver_check.report import has_simulator
 from mql_ros.grasping.motion.joint_motion import stop
 from mql_ros.grasping.motion.spline import extent
 from mql_ros.grasping.robot.profile import RobotProfile
@@ -21,6 +20,7 @@ from mql_ros.grasping.types import Array, Command, Measurement, Motion
 from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.node_table import usual_watchdog
 from mql_ros.ros.bringup.robot_recorder import RobotRecorder
+from mql_ros.ros.driver.permission import has_simulator
 from mql_ros.ros.driver.sent_commands import SentMotion
 from mql_ros.ros.messages.sensors import PoseSample, measurement_from
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, arm_message

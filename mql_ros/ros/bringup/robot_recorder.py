@@ -20,11 +20,10 @@ from sensor_msgs.msg import JointState as JointStateMessage
 from mql_ros.core.errors import UserError
 from mql_ros.grasping.driver_check import checks
 from mql_ros.grasping.driver_check.checks import Verdict
-from mql_ros.grasping.driver_check.report import has_simulator
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.ros.bringup.node_table import OWN_GRAPH, usual_watchdog
 from mql_ros.ros.driver.measurements import NewestJoints
-from mql_ros.ros.driver.permission import UNKNOWN_NODE, arm_endpoints
+from mql_ros.ros.driver.permission import UNKNOWN_NODE, arm_endpoints, has_simulator
 from mql_ros.ros.messages.encoding import SECOND, MessageError, nanoseconds
 from mql_ros.ros.messages.sensors import JointReader, JointSample, read_pose, read_wrench
 

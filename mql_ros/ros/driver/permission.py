@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +14,7 @@ from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 
 from mql_ros.core.errors import UserError
-from mql_ros.grasping.driver_check.report import SIMULATOR, default_path, load_report
+from mql_ros.grasping.driver_check.report import default_path, load_report
 from mql_ros.grasping.robot.profile import RobotProfile, Topics
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.ros.base.node import GraspingNode, answer
@@ -22,6 +22,8 @@ from mql_ros.ros.base.parameters import contradiction
 from mql_ros.ros.base.qos import RELIABLE, SENSOR
 from mql_ros.ros.driver.driver_inputs import Unwatched
 
+SIMULATOR = "arm_simulator"
+"""Name of the simulator's node."""
 UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 """Name that rclpy gives a node that is not fully discovered."""
 NO_SIMULATOR = f"no {SIMULATOR}"
@@ -79,6 +81,11 @@ class ArmEndpoints:
         return (
             f"{self.command_topic} is published by {_named(self.command_publishers)} too; stop that before trials begin"
         )
+
+
+def has_simulator(driver: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether a node of this driver, the names of nodes by topic, is the simulator."""
+    return any(SIMULATOR in nodes for nodes in driver.values())
 
 
 def _named(nodes: Iterable[str]) -> str:
