@@ -21,6 +21,7 @@ def run_without_rclpy(*arguments: str, **environment: str) -> subprocess.Complet
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "code", "summary"),
     [({}, 0, "2 skipped in"), ({"CI": "true"}, 1, "2 errors in")],
@@ -34,6 +35,7 @@ def test_a_missing_rclpy_is_a_reported_skip_and_an_error_in_ci(
     assert summary in result.stdout and "rclpy is missing: install the extra `ros`" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_fast_tier_does_not_need_rclpy_in_ci() -> None:
     only = str(TESTS / "test_tiers.py"), "--deselect", "test/test_tiers.py"
     result = run_without_rclpy(str(TESTS / "ros"), *only, "-m", "not ros and not slow", CI="true")

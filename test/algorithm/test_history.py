@@ -29,6 +29,7 @@ def replay_contexts(batch):
     return outputs[batch.row, batch.position].numpy(), outputs[batch.next_row, batch.next_position].numpy()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),

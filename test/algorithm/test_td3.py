@@ -26,6 +26,7 @@ def train(learner, replay, updates, seed=0, blocks=16):
     return rng
 
 
+@pytest.mark.slow
 def test_solves_a_task_whose_optimum_is_hidden_and_only_with_context():
     replay = toy_replay()
     scores = {}
@@ -161,6 +162,7 @@ def test_the_critics_alone_can_be_updated():
     assert not torch.equal(before["critic_target"]["head.weight"], learner.critic_target.head.weight)
 
 
+@pytest.mark.slow
 def test_cloning_learns_what_a_teacher_knows_of_the_hidden_task():
     rng, replay, learner = np.random.default_rng(0), toy_replay(teacher=True), toy_learner()
     for _ in range(300):

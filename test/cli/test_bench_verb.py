@@ -15,6 +15,7 @@ from mql_ros.bench.naive import NaiveConfig, NaiveLearner, NaiveReplay
 from mql_ros.cli import main as cli
 
 
+@pytest.mark.slow
 def test_the_numbers_stand_beside_their_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "bench.json"
     assert cli.main(["bench", "--only", "simulator", "action", "adaptation", "--json", str(file)]) == 0
@@ -117,6 +118,7 @@ def test_what_is_written_by_hand_is_measured_beside_plain_torch() -> None:
     assert all(min(row.value, row.baseline) > 0.0 for row in bench_learning.plain_torch(None, pairs=1))
 
 
+@pytest.mark.slow
 def test_the_figure_shows_how_the_cost_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_learning, "SCALING_TASKS", (2, 4))
     monkeypatch.setattr(bench_learning, "SCALING_HISTORIES", (8, 16))

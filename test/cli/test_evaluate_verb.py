@@ -21,6 +21,8 @@ from mql_ros.evaluation.methods import METHODS
 from mql_ros.evaluation.runner import PartialResults, Progress, duration
 from mql_ros.evaluation.suites import SUITES
 
+pytestmark = pytest.mark.slow
+
 COMMAND = ["evaluate", "--objects", "mug", "bottle", "procedural-3", "beyond-1000", "can", "procedural-20000",
            "--methods", "context,mql", "--trials", "5,0,20", "--test-trials", "6", "--seeds", "2"]  # fmt: skip
 SESSIONS = 6 * 3 * 2

@@ -18,6 +18,7 @@ def test_the_list_names_every_object_and_its_use(capsys: pytest.CaptureFixture[s
     assert any("procedural-0399 for training" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_check_of_some_objects(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "check.json"
     words = ["objects", "--check", "--objects", "bottle", "procedural-0005", "--trials", "6", "--json", str(file)]

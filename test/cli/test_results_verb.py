@@ -161,6 +161,7 @@ def refused(folder: Path, template: str, capsys: pytest.CaptureFixture[str]) -> 
     return error
 
 
+@pytest.mark.slow
 def test_every_function_of_the_templates_renders(folder: Path) -> None:
     assert all("{{ " + name + "(" in EVERYTHING for name in FUNCTIONS)
     text = render(folder, EVERYTHING)
@@ -196,6 +197,7 @@ def test_every_function_of_the_templates_renders(folder: Path) -> None:
         assert (images / name).stat().st_size < MOST_BYTES
 
 
+@pytest.mark.slow
 def test_the_same_files_make_the_same_page(folder: Path) -> None:
     def everything() -> list[bytes]:
         return [file.read_bytes() for file in sorted((folder.parent / "images").iterdir())]
@@ -298,6 +300,7 @@ def test_the_reference_points_are_those_of_the_published_code() -> None:
     assert points["walker-params"] == {100_000: 125}
 
 
+@pytest.mark.slow
 def test_the_committed_pages_are_what_the_verb_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docs = ROOT / "docs"
     shutil.copytree(docs, tmp_path / "docs")

@@ -83,6 +83,7 @@ def test_without_new_trials_the_networks_stay_untrained() -> None:
     assert same(*(train_from_scratch(SMALL, TD3Config(), empty, updates, 1) for updates in (0, 5)))
 
 
+@pytest.mark.slow
 def test_every_method_runs_and_fewer_new_trials_are_a_prefix_of_more(
     task: GraspTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,7 @@ def test_every_method_runs_and_fewer_new_trials_are_a_prefix_of_more(
     assert more["new"][:2] == few["new"] and len(more["new"]) == 4
 
 
+@pytest.mark.slow
 def test_of_a_kind_some_are_tried_and_others_tested(task: GraspTask, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[str, int]] = []
     remembered: list[str] = []

@@ -37,6 +37,7 @@ def run_trial(search: GraspSearch, wanted: np.ndarray, reach: float = 0.17) -> t
     return np.array([x, z, lift[FORCE]]), lifted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_a_grasp_that_the_policy_misses_is_found_and_kept(seed: int) -> None:
     wanted = np.array([-0.75, 0.2, 0.5])  # beyond every old grasp in x

@@ -10,6 +10,7 @@ from mql_ros.grasping.task.spaces import Phase
 from mql_ros.grasping.task.trial import TrialMachine
 
 
+@pytest.mark.slow
 def test_safety_limits_can_only_be_tightened(panda: RobotProfile) -> None:
     machine = TrialMachine(panda)
     machine.tighten(0.5, 10.0)
@@ -73,6 +74,7 @@ def test_a_force_that_a_limit_has_lowered_is_what_is_recorded(panda: RobotProfil
     assert command is not None and command.finger_force == 5.0 and machine.refusals == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.3, 0.1, 0.05])
 @pytest.mark.parametrize("robot", ["panda", "iiwa", "ur5e"])
 def test_a_small_limit_scale_only_stretches_motions_in_time(robot: str, scale: float) -> None:

@@ -12,6 +12,8 @@ from mql_ros.rollouts.rollout import Demonstrator, run_session, successes
 from mql_sim.environment import GraspTask
 from mql_sim.objects.catalogue import find_object, training_names
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def session(panda: RobotProfile) -> Session:

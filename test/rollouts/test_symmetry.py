@@ -15,6 +15,8 @@ from mql_sim.environment import GraspTask
 from mql_sim.objects.catalogue import find_object
 from mql_sim.objects.spec import ObjectSpec, make_object
 
+pytestmark = pytest.mark.slow
+
 HIGHER, HEAVIER = 0.03, 1.5
 WAY = np.array([0.0, HIGHER / spaces.Z_RANGE, 2 * np.log(HEAVIER) / np.log(40.0), np.log(HEAVIER)])
 

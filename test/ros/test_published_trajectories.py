@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from helpers.grasping import broken_limits, carry_out, measured, spline_of, turned
 
 from mql_ros.grasping.motion.kinematics import tool_down
@@ -107,6 +108,7 @@ SAMPLES = int(float(os.environ.get("MQL_SAFETY_SAMPLES", "2e4")))
 """Points of splines to look at; `make test-safety` asks for a million."""
 
 
+@pytest.mark.slow
 def test_no_trajectory_that_is_published_ever_breaks_a_limit(panda: RobotProfile) -> None:
     looked_at = trial = 0
     while looked_at < SAMPLES:

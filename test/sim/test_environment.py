@@ -65,6 +65,7 @@ def test_the_scripted_expert_fails_with_an_object_that_it_takes_for_another(
         assert not success and sum(rewards) < 0.5
 
 
+@pytest.mark.slow
 def test_no_trial_of_the_teacher_is_refused(panda: RobotProfile, task: GraspTask) -> None:
     rng = np.random.default_rng(0)
     before = task.machine.refusals

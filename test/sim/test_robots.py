@@ -25,6 +25,8 @@ from mql_sim.objects.catalogue import find_object
 from mql_sim.world.robot_description import describe
 from mql_sim.world.world import World
 
+pytestmark = pytest.mark.slow
+
 ROBOTS = sorted(path.stem for path in share_path("config", "robots").glob("*.yaml"))
 
 

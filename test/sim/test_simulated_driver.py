@@ -29,6 +29,7 @@ def placements(panda: RobotProfile, name: str, seed: int, count: int) -> list[np
     return rows
 
 
+@pytest.mark.slow
 def test_placements_count_from_zero_for_each_object_and_seed(driver: SimulatedDriver, panda: RobotProfile) -> None:
     def resets(count: int) -> list[np.ndarray]:
         return [numbers(driver.reset()) for _ in range(count)]

@@ -20,6 +20,7 @@ def recorded(panda: RobotProfile) -> Iterator[Recorded]:
     made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mug", "bottle"])
 def test_a_simulation_with_the_same_seed_repeats_byte_for_byte(
     panda: RobotProfile, recorded: Recorded, name: str
@@ -38,6 +39,7 @@ def test_a_simulation_with_the_same_seed_repeats_byte_for_byte(
     second.close()
 
 
+@pytest.mark.slow
 def test_a_simulation_with_the_same_seed_repeats_byte_for_byte_in_another_process(recorded: Recorded) -> None:
     import hashlib
     from pathlib import Path
@@ -57,6 +59,7 @@ def test_a_simulation_with_the_same_seed_repeats_byte_for_byte_in_another_proces
     assert result.stdout.split() == [hashlib.sha256(trajectory(recorded, find_object("can"), 4)).hexdigest()]
 
 
+@pytest.mark.slow
 def test_two_worlds_in_turns_do_not_disturb_each_other(panda: RobotProfile) -> None:
     def moves(seed: int) -> np.ndarray:
         return panda.home + np.random.default_rng(seed).uniform(-0.2, 0.2, size=(40, 7)).cumsum(axis=0) * 0.2

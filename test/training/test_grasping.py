@@ -35,6 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Training(TINY, tmp_path_factory.mktemp("run") / "a", processes=1).run()
 
 
+@pytest.mark.slow
 def test_a_resumed_grasp_training_equals_an_uninterrupted_one_bit_for_bit(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def without_times(line):
     return {name: value for name, value in line.items() if not name.endswith("seconds")}
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, capsys):
     config = tmp_path / "tiny.yaml"
     config.write_text(TINY)
