@@ -22,6 +22,7 @@ PROGRAMS = {
     "context_encoder": "mql_ros.ros.nodes.context_encoder",
     "grasp_monitor": "mql_ros.ros.nodes.grasp_monitor",
     "adaptation_manager": "mql_ros.ros.nodes.adaptation_manager",
+    "perception": "mql_ros.ros.nodes.perception",
     "scene_markers": "mql_ros.ros.nodes.scene_markers",
 }
 

@@ -1,7 +1,6 @@
 """A simulated depth camera: triangles and a table through an own z-buffer, and what a real camera adds to that.
 
-Triangles are drawn exactly, one row of pixels after the other, all at once in numpy. A training trial draws only the
-window about its object; the node draws the whole image.
+Triangles are drawn exactly, one row of pixels after the other, all at once in numpy.
 """
 
 from __future__ import annotations
@@ -78,8 +77,8 @@ class Miscalibration:
     turn: float = 0.0
     """rad, about a point in view: a calibration against targets on the table is best there."""
 
-    def calibrated(self, camera: CameraModel, about: Array, rng: np.random.Generator) -> CameraModel:
-        """The camera at a pose with such an error; the turn is about a point [3], m, base frame."""
+    def misplaced(self, camera: CameraModel, about: Array, rng: np.random.Generator) -> CameraModel:
+        """The camera where it truly is, if it is believed to be here; the turn is about a point [3], m."""
         numbers = rng.standard_normal(6)
         error = np.eye(4)
         error[:3, :3] = euler2mat(*(self.turn * numbers[3:]))

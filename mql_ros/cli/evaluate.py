@@ -8,15 +8,14 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mql_ros.algorithm.adaptation.config import AdaptationConfig, ExplorationConfig
+    from mql_ros.algorithm.adaptation.config import AdaptationConfig
     from mql_ros.evaluation.cases import Case
 
-HELP = "measure a policy on objects: without context, with context, and after adaptation, on matched seeds"
+HELP = "measure a policy on objects beside ways to grasp without learning, and after adaptation, on matched seeds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objects",
         nargs="+",
-        default=["training"],
+        default=["development"],
         metavar="NAME",
-        help="catalogue names, procedural-NNNN, a .urdf or a folder of them; kinds, of which some objects are tried "
-        f"and others tested: kind-NNNN or A+B+C (C is tested); or {', '.join(SUITES)} (default: training)",
+        help="objects: names such as bottle or random-900, a .urdf, .obj, .stl or .dae, or a folder of them; "
+        f"or suites: {', '.join(SUITES)} (default: development)",
     )
     parser.add_argument("--limit", type=int, default=0, help="use only the first so many of the objects (default: all)")
     parser.add_argument(
@@ -48,16 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_new_trials,
         default="0",
         metavar="N[,N...]",
-        help="new trials to adapt on; several numbers, such as 0,5,10,20, are compared (default: %(default)s)",
+        help="trials before the test, to adapt on; several, as in 0,5,20, are compared (default: %(default)s)",
     )
     parser.add_argument("--against", metavar="BUNDLE", help="another policy, for the method `reference`: not adapted")
-    parser.add_argument(
-        "--adaptations",
-        type=int,
-        default=1,
-        metavar="M",
-        help="adapt M times, each after its share of the new trials (default: 1; kinds: once, after all)",
-    )
     parser.add_argument("--test-trials", type=int, default=5, help="trials that are counted (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds an object (default: 1)")
     parser.add_argument(
@@ -87,7 +79,7 @@ def main(arguments: argparse.Namespace) -> int:
     from mql_ros.core.files import check_writable, write_json
     from mql_ros.core.resources import share_path
     from mql_ros.evaluation.runner import PartialResults, run_cases
-    from mql_ros.evaluation.suites import check_alike, find_names, trained_on
+    from mql_ros.evaluation.suites import find_names, trained_on
     from mql_ros.grasping.robot.profile import load_profile
     from mql_ros.reporting.evaluation import print_report, summarize
     from mql_ros.reporting.figures import check_figure, evaluation_figure, save_figure
@@ -96,7 +88,6 @@ def main(arguments: argparse.Namespace) -> int:
 
     methods = _methods(arguments)
     names = find_names(arguments.objects)[: arguments.limit or None]
-    check_alike(names, arguments.adaptations)
     policy = Path(arguments.policy or share_path("models", "grasp"))
     profile = load_profile(arguments.robot)
     bundle_hash = check_bundle(policy, profile.name, *profile.policies_from).hash
@@ -106,8 +97,7 @@ def main(arguments: argparse.Namespace) -> int:
     known = trained_on(policy, names)
     if known:
         print(f"warning: {known} of these {len(names)} objects were trained on", file=sys.stderr)
-    adaptation, exploration = load_adaptation(arguments.set)
-    cases = _cases(arguments, str(policy), names, methods, adaptation, exploration)
+    cases = _cases(arguments, str(policy), names, methods, load_adaptation(arguments.set))
     started = time.monotonic()
     partial = PartialResults(arguments.json)
     try:
@@ -117,7 +107,7 @@ def main(arguments: argparse.Namespace) -> int:
             print(f"\nfinished sessions are in {partial.path}; the same command goes on from there", file=sys.stderr)
         raise
     report = summarize(cases, results, methods)
-    report["settings"] = _settings(arguments, exploration) | {
+    report["settings"] = _settings(arguments) | {
         "robot": profile.name, "policy": policy.name, "bundle_hash": bundle_hash, "trained_on": known,
         "sessions": len(cases), "sessions_resumed": resumed, "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
@@ -144,11 +134,9 @@ def _methods(arguments: argparse.Namespace) -> tuple[str, ...]:
     for name in methods:
         if name not in METHODS:
             raise UserError(f"unknown method '{name}'; known methods are {', '.join(METHODS)}")
-    counts = (arguments.seeds, arguments.adaptations, arguments.test_trials, arguments.workers)
+    counts = (arguments.seeds, arguments.test_trials, arguments.workers)
     if min(counts) < 1 or arguments.limit < 0:
-        raise UserError(
-            "--seeds, --adaptations, --test-trials and --workers must be at least 1, and --limit not negative"
-        )
+        raise UserError("--seeds, --test-trials and --workers must be at least 1, and --limit not negative")
     if ("reference" in methods) != bool(arguments.against):
         raise UserError("the method 'reference' and --against BUNDLE belong together; give both or neither")
     return methods
@@ -160,7 +148,6 @@ def _cases(
     names: Sequence[str],
     methods: tuple[str, ...],
     adaptation: AdaptationConfig,
-    exploration: ExplorationConfig,
 ) -> list[Case]:
     from mql_ros.evaluation.cases import Case
 
@@ -172,9 +159,7 @@ def _cases(
             seed=seed,
             methods=methods,
             new_trials=new_trials,
-            adaptations=arguments.adaptations,
             test_trials=arguments.test_trials,
-            exploration=exploration,
             adaptation=adaptation,
             reference=arguments.against,
             robot=arguments.robot,
@@ -185,15 +170,15 @@ def _cases(
     ]
 
 
-def _settings(arguments: argparse.Namespace, exploration: ExplorationConfig) -> dict[str, Any]:
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that the report keeps, as far as the command line says them."""
     from mql_ros.core.hardware import hardware
 
     return {
         "command": command_line(arguments), "objects": arguments.objects, "limit": arguments.limit,
         "new_trials": max(arguments.trials), "by_new_trials": list(arguments.trials),
-        "adaptations": arguments.adaptations, "test_trials": arguments.test_trials, "seeds": arguments.seeds,
-        "exploration": asdict(exploration), "overrides": arguments.set, "hardware": hardware(),
+        "test_trials": arguments.test_trials, "seeds": arguments.seeds, "overrides": arguments.set,
+        "hardware": hardware(),
         "workers": arguments.workers, "against": arguments.against and Path(arguments.against).name,
     }  # fmt: skip
 

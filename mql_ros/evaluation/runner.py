@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mql_ros import __version__
 from mql_ros.core.errors import UserError
-from mql_ros.evaluation.suites import find_task
+from mql_ros.evaluation.suites import identity
 from mql_ros.grasping.robot.profile import load_profile
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def case_key(case: Case, bundle_hash: str) -> str:
     """What a result depends on, as one hash: the case's settings, the contents of bundle and object, the version."""
     facts = dataclasses.asdict(case) | {
         "bundle": bundle_hash,  # not where it lies
-        "object": repr(find_task(case.object_name)),
+        "object": identity(case.object_name),
         "robot": load_profile(case.robot).sha256,
         "program": __version__,
     }

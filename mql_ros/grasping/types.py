@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Measurement:
-    """Report of driver and perception at one instant; poses are in the robot's base frame."""
+    """Report of a driver at one instant; poses are in the robot's base frame."""
 
     stamp: float
     """Driver time, s."""
@@ -24,10 +24,6 @@ class Measurement:
     """Opening between the finger pads, m."""
     finger_effort: float
     """Force of the fingers on the object that they hold, N: their mean on a robot, the smaller one in simulation."""
-    object_position: Array
-    """Origin of the object frame [3], m (at the object's base, where it stands on the table)."""
-    object_orientation: Array
-    """Object frame, quaternion x, y, z, w [4]."""
     contact_force: Array
     """Force of the surroundings on the tool, tared and compensated for gravity, along the tool's axes [3], N."""
     contact_torque: Array
@@ -37,8 +33,6 @@ class Measurement:
         for name in (
             "joint_positions",
             "joint_velocities",
-            "object_position",
-            "object_orientation",
             "contact_force",
             "contact_torque",
         ):

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mql_ros.core.errors import UserError
 from mql_ros.core.files import new_directory
 
@@ -52,13 +54,13 @@ class Demo:
         self, names: list[str], trials: int, seed: int, policy: Path, robot: str, folder: Path, started: float
     ) -> None:
         from mql_ros.algorithm.policy_bundle import load_bundle
-        from mql_sim.objects.catalogue import find_object, training_names
+        from mql_ros.grasping.learning.grasp_policy import grasp_learner_of
 
         self._names, self._trials, self._seed = names, trials, seed
         self._policy, self._robot, self._folder, self._started = policy, robot, folder, started
-        self._manifest = load_bundle(policy).manifest
-        known = set(self._manifest["training_objects"]) & set(training_names())
-        self._classes = {name: find_object(name).category for name in known}
+        self._bundle = load_bundle(policy)
+        self._learner = grasp_learner_of(self._bundle)
+        self._manifest = self._bundle.manifest
         self._runs: list[Any] = []
 
     def run(self) -> None:
@@ -91,25 +93,25 @@ class Demo:
 
     def _try_object(self, graph: Any, name: str) -> None:
         from mql_ros.reporting.demo_report import ObjectRun
-        from mql_sim.objects.catalogue import find_object
+        from mql_sim.objects.catalogue import thing_of_session
 
-        spec = find_object(name)
-        held_out = spec.name not in self._manifest["training_objects"]
+        thing = thing_of_session(name, self._seed)
+        held_out = thing.name not in self._manifest["training_objects"]
+        sides = " x ".join(f"{100 * side:.0f}" for side in thing.size)
         description = (
-            f"{spec.category} object, {spec.mass:.2f} kg, friction {spec.friction:.2f}, gives way at "
-            f"{spec.crush_force:.1f} N; {'never' if held_out else 'WAS'} in the training set. "
-            "The policy knows none of this."
+            f"{sides} cm, {thing.mass:.2f} kg, friction {thing.friction:.2f}, gives way at {thing.crush_force:.1f} N; "
+            f"{'never' if held_out else 'WAS'} in the training set. The policy knows none of this: it sees and feels."
         )
-        run = ObjectRun(spec.name, held_out, description)
+        run = ObjectRun(thing.name, held_out, description)
         self._runs.append(run)
-        print(f"\n{spec.name}: {description}", flush=True)
+        print(f"\n{thing.name}: {description}", flush=True)
         graph.restore_initial()
-        self._phase(graph, run, "zero-shot", name, new_session=True)
-        graph.set_parameters("policy_server", **self._exploration(), exploration_seed=self._seed)
+        before = self._phase(graph, run, "zero-shot", name, new_session=True)
+        run.looks.append(self.look("first trial", [], before[0]))
         # The session that the rest belongs to: from here on the robot keeps everything it has felt.
-        self._phase(graph, run, "exploration", name, new_session=True)
-        graph.set_parameters("policy_server", exploration="noise", exploration_noise=0.0)
-        self._phase(graph, run, "context", name)
+        new = self._phase(graph, run, "exploration", name, new_session=True)
+        control = self._phase(graph, run, "context", name)
+        run.looks.append(self.look("after the new trials", new, control[0]))
         graph.set_parameters("adaptation_manager", first_trials=self._length("exploration"))
         run.adaptation = outcome = graph.adapt()
         print(
@@ -129,20 +131,32 @@ class Demo:
         """Trials of a phase: adaptation is given twice as many as it is judged by."""
         return 2 * self._trials if phase == "exploration" else self._trials
 
-    def _exploration(self) -> dict[str, Any]:
-        """Parameters of the policy_server for the trials before an adaptation."""
-        from mql_ros.algorithm.adaptation.config import load_adaptation
+    def look(self, when: str, history: list[Any], transition: Any) -> Any:
+        """What the policy of the bundle chose between as a trial began, after a history of transitions."""
+        from mql_ros.algorithm.context import ContextTracker
+        from mql_ros.grasping.learning.proposals import proposals
+        from mql_ros.grasping.task import spaces
+        from mql_ros.reporting.demo_report import Look
 
-        config = load_adaptation()[1]
-        return {"exploration": "search" if config.search else "noise", "exploration_noise": config.noise}
+        sizes = self._bundle.history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE
+        tracker = ContextTracker(self._learner.encoder, *sizes)
+        for past in history:
+            tracker.append(past.action, past.reward, past.next_observation, past.done)
+        rivals = proposals(transition.observation, np.random.default_rng(self._seed))
+        actions = np.concatenate([rivals, transition.action[None]])
+        _, values = self._learner.choose(transition.observation, tracker.context, actions)
+        return Look(when, spaces.heights_of(transition.observation), spaces.grasps_of(actions), values)
 
-    def _phase(self, graph: Any, run: Any, phase: str, name: str, new_session: bool = False) -> None:
-        """Run the trials of one phase; all but exploration stand the object at the same places."""
-        from mql_ros.grasping.task.spaces import is_success
+    def _phase(self, graph: Any, run: Any, phase: str, name: str, new_session: bool = False) -> list[Any]:
+        """Run the trials of one phase and return their transitions.
+
+        All but exploration stand the object at the same places; exploration goes on where the phase before ended.
+        """
+        from mql_ros.grasping.task.reward import SUCCESS_RETURN
         from mql_ros.reporting.demo_report import PHASE_TITLES, PhaseRun
 
-        seed = self._seed + (1_000_000 if phase == "exploration" else 0)
-        graph.set_parameters("arm_simulator", object=name, seed=seed)
+        if phase != "exploration":  # the seed draws hidden properties too: there is one for all phases
+            graph.set_parameters("arm_simulator", object=name, seed=self._seed)
         record = run.phases[phase] = PhaseRun(phase)
         trials = self._length(phase)
         total = 0.0
@@ -152,7 +166,7 @@ class Demo:
             total = transition.reward + (0.0 if transition.step == 0 else total)
             if not transition.done:
                 return
-            record.successes.append(is_success(transition.next_observation))
+            record.successes.append(total >= SUCCESS_RETURN)
             record.returns.append(total)
             print(
                 f"  {PHASE_TITLES[phase]}: trial {len(record.successes)}/{trials}  reward {total:+.2f}  "
@@ -160,6 +174,7 @@ class Demo:
                 flush=True,
             )
 
+        transitions: list[Any] = []
         pictured = 1 if phase in PICTURED else 0
         if pictured:
             graph.set_camera(CAMERA_PERIODS)
@@ -168,7 +183,9 @@ class Demo:
             graph.set_camera(0)
             self._keep_pictures(graph.pictures, transitions, run, PICTURED[phase], record.successes[-1])
         if trials > pictured:
-            graph.run_trials(trials - pictured, new_session=new_session and not pictured, on_transition=on_transition)
+            begins = new_session and not pictured
+            transitions += graph.run_trials(trials - pictured, new_session=begins, on_transition=on_transition)
+        return transitions
 
     def _keep_pictures(self, taken: Any, transitions: list[Any], run: Any, when: str, lifted: bool) -> None:
         """The decisive moments of a trial: where the fingers closed, and what came of the lift."""
@@ -186,7 +203,7 @@ class Demo:
             info = run.adaptation
             names = (
                 "new_trials", "new_transitions", "effective_sample_size", "proximal_coefficient", "classifier_accuracy",
-                "seconds", "mean_importance_ratio", "symmetry_sessions",
+                "seconds", "mean_importance_ratio",
             )  # fmt: skip
             objects.append(
                 {
@@ -208,13 +225,12 @@ class Demo:
         messages = ", ".join(f"{topic} {count}" for topic, count in transport["messages"].items())
         facts = {
             "robot": self._robot,
-            "policy": f"{self._policy.name}, {self._manifest['training'].get('shipped_policy', 'stage unknown')}; "
-            f"{len(self._manifest['training_objects'])} training objects",
+            "policy": f"{self._policy.name}; {len(self._manifest['training_objects'])} training objects",
             "transport": f"{transport['rmw']}, {transport['processes']} processes; messages: {messages}",
             "placements": f"seed {self._seed}, the same for all three rows of a curve",
             "duration": f"{seconds:.0f} s",
         }
-        (self._folder / "report.html").write_text(build_report(self._runs, facts, self._classes))
+        (self._folder / "report.html").write_text(build_report(self._runs, facts))
         for run in self._runs:
             before, after = run.phases["zero-shot"], run.phases["adapted"]
             print(

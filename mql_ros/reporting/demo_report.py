@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from mql_ros.grasping.learning.candidates import OPENING
+from mql_ros.grasping.task.spaces import CELL, VIEW_CELLS
 
 PHASE_COLORS = {"zero-shot": "#8a8f98", "context": "#3b74b8", "adapted": "#d9662b", "exploration": "#b9a44c"}
 PHASE_TITLES = {
@@ -17,6 +21,10 @@ PHASE_TITLES = {
     "context": "control: context alone, not adapted",
     "adapted": "after adaptation",
 }
+MOST, LEAST = 12, 4
+"""Training objects that are shown, of those drawn on most and of those drawn on least."""
+RIVAL = 0.014
+"""Length of the line of a grasp that was not executed, m."""
 
 
 @dataclass
@@ -26,6 +34,19 @@ class PhaseRun:
     name: str
     successes: list[bool] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Look:
+    """What a policy saw as a trial began, and what it chose between."""
+
+    when: str
+    heights: NDArray[np.float32]
+    """The height map [32, 32], m above the table."""
+    grasps: NDArray[np.float64]
+    """Grasps [K, 4]: x, y, z (m, about the map's centre) and heading (rad). The last one was executed."""
+    values: NDArray[np.float32]
+    """Their values [K]."""
 
 
 @dataclass
@@ -39,10 +60,11 @@ class ObjectRun:
     adaptation: dict[str, Any] = field(default_factory=dict)
     pictures: list[tuple[str, bytes]] = field(default_factory=list)
     """Caption and PNG."""
+    looks: list[Look] = field(default_factory=list)
 
 
-def build_report(runs: list[ObjectRun], facts: dict[str, str], classes: dict[str, str]) -> str:
-    """Return the page. `facts` stand in the heading; `classes` maps a training object's name to its class."""
+def build_report(runs: list[ObjectRun], facts: dict[str, str]) -> str:
+    """Return the page. `facts` stand in the heading."""
     environment = Environment(
         loader=PackageLoader("mql_ros.reporting"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -53,7 +75,8 @@ def build_report(runs: list[ObjectRun], facts: dict[str, str], classes: dict[str
         runs=runs,
         facts=facts,
         curves=lambda run: _svg(_curves(run)),
-        bars=lambda ratios: _svg(_bars(ratios, classes)),
+        bars=lambda ratios: _svg(_bars(ratios)),
+        looks=lambda run: _svg(_looks(run.looks)),
     )
 
 
@@ -88,30 +111,58 @@ def _curves(run: ObjectRun) -> Any:
     return figure
 
 
-def _bars(ratios: dict[str, float], classes: dict[str, str]) -> Any:
-    """Named objects and class means first, then the training objects that are drawn on most and least."""
+def _looks(looks: list[Look]) -> Any:
+    """Height maps with grasps as lines along which fingers close: rivals by value, the executed one in red."""
+    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
-    rows: list[tuple[str, float, str]] = []
-    named = [name for name in ratios if not name.startswith("procedural-")]
-    rows += [(name, ratios[name], "#d9662b") for name in sorted(named, key=lambda n: -ratios[n])]
-    by_class: dict[str, list[float]] = {}
-    for name, value in ratios.items():
-        by_class.setdefault(classes.get(name, "other"), []).append(value)
-    for kind, values in sorted(by_class.items(), key=lambda item: -float(np.mean(item[1]))):
-        rows.append((f"all '{kind}' objects ({len(values)})", float(np.mean(values)), "#3b74b8"))
-    rest = sorted((name for name in ratios if name not in named), key=lambda n: -ratios[n])
-    shown = rest if len(rest) <= 10 else rest[:6] + rest[-4:]
-    rows += [(f"{name} ({classes.get(name, '?')})", ratios[name], "#8a8f98") for name in shown]
-    figure = Figure(figsize=(8.2, 0.24 * len(rows) + 0.7), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(looks), 3.5), layout="constrained")
+    half = 100.0 * 0.5 * CELL * VIEW_CELLS
+    for place, look in enumerate(looks):
+        axes = figure.add_subplot(1, len(looks), place + 1)
+        # Rows of the map run along x, which points up in the picture; y points left.
+        axes.imshow(100.0 * look.heights, cmap="Greys", origin="lower", extent=(-half, half, -half, half))
+        order = np.argsort(look.values[:-1], kind="stable")
+        lines = LineCollection(_finger_lines(look.grasps[order], RIVAL), cmap="viridis", linewidths=1.2, alpha=0.8)
+        lines.set_array(look.values[order])
+        axes.add_collection(lines)
+        axes.add_collection(LineCollection(_finger_lines(look.grasps[-1:], OPENING), colors="#d62728", linewidths=3.0))
+        x, y = 100.0 * look.grasps[-1, :2]
+        axes.plot(y, x, "o", color="#d62728", markersize=5)
+        axes.set_xlim(half, -half)
+        axes.set_ylim(-half, half)
+        axes.set_title(
+            f"{look.when}: value {look.values[-1]:.2f}, rivals' best {look.values[:-1].max():.2f}", fontsize=9
+        )
+        axes.set_xlabel("y, cm")
+        axes.set_ylabel("x, cm")
+        figure.colorbar(lines, ax=axes, label="value of a rival", shrink=0.85)
+    return figure
+
+
+def _finger_lines(grasps: NDArray[np.float64], length: float) -> list[NDArray[np.float64]]:
+    """Ends [K, 2, 2] (y, x in cm) of lines of a length (m) along which the fingers close."""
+    across = np.stack([-np.cos(grasps[:, 3]), np.sin(grasps[:, 3])], axis=1)  # (y, x) of the closing direction
+    middle = grasps[:, [1, 0]]
+    reach = 0.5 * length * across
+    return list(100.0 * np.stack([middle - reach, middle + reach], axis=1))
+
+
+def _bars(ratios: dict[str, float]) -> Any:
+    """The training objects that are drawn on most and least."""
+    from matplotlib.figure import Figure
+
+    order = sorted(ratios, key=lambda name: -ratios[name])
+    shown = order if len(order) <= MOST + LEAST else order[:MOST] + order[-LEAST:]
+    figure = Figure(figsize=(8.2, 0.24 * len(shown) + 0.7), layout="constrained")
     axes = figure.add_subplot()
-    position = np.arange(len(rows))[::-1]
-    axes.barh(position, [value for _, value, _ in rows], color=[color for _, _, color in rows], height=0.72)
-    for place, (_, value, _) in zip(position, rows, strict=True):
-        axes.text(value, place, f" {value:.2f}", va="center", fontsize=7)
-    axes.set_yticks(position, [label for label, _, _ in rows], fontsize=8)
+    position = np.arange(len(shown))[::-1]
+    axes.barh(position, [ratios[name] for name in shown], color="#3b74b8", height=0.72)
+    for place, name in zip(position, shown, strict=True):
+        axes.text(ratios[name], place, f" {ratios[name]:.2f}", va="center", fontsize=7)
+    axes.set_yticks(position, shown, fontsize=8)
     axes.axvline(1.0, color="#444", linewidth=0.8, linestyle="--")
-    axes.set_xlabel("mean importance ratio")
+    axes.set_xlabel(f"mean importance ratio, {len(shown)} of {len(order)} training objects")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure

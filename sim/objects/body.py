@@ -53,6 +53,11 @@ def create_body(client: BulletClient, thing: Thing, *, visible: bool = True) -> 
     return int(body)
 
 
+def create_look(client: BulletClient, thing: Thing) -> int:
+    """Add what is seen of a thing to a client, for pictures: it touches nothing and stays where it is put."""
+    return int(client.createMultiBody(0, -1, _look(client, thing)))
+
+
 def _look(client: BulletClient, thing: Thing) -> int:
     """Visual shape of a thing's surface, or of its parts if the surface is too fine."""
     solid = thing.solid

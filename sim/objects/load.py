@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def make_thing(
     crush_force: float | None = None,
     size: float | None = None,
 ) -> Thing:
-    """Read an object from a URDF or a bare mesh; what is given replaces what the file says.
+    """Read an object from a URDF or a bare mesh, which stands as modelled; what is given replaces what the file says.
 
     Mass in kg, crush force in N, size (the largest extent) in m. A mesh of 10 or more is taken to be in mm.
 
@@ -53,7 +54,7 @@ def make_thing(
             f"object {file}: it measures {largest:.3g} m; expected {SMALLEST} to {LARGEST} m, so name the size "
             "in m that it should have"
         )
-    return thing
+    return replace(thing, upright=True)
 
 
 def _bare_mesh(file: Path, mass: float | None, size: float | None) -> Thing:

@@ -42,6 +42,8 @@ class Thing:
     """About the centre of mass, along the axes of the object frame [3, 3], kg m^2."""
     color: tuple[float, float, float, float] = GREY
     """Red, green, blue, alpha; 0 to 1."""
+    upright: bool = False
+    """Whether it stands as modelled, not however it falls."""
     notes: tuple[str, ...] = ()
     """Sentences for the user about what was assumed."""
 

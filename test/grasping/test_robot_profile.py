@@ -158,14 +158,14 @@ def write(file: Path, says: dict) -> str:
 
 def test_a_profile_says_only_what_differs_from_its_base(tmp_path: Path) -> None:
     joints = [joint | {"velocity": 1.0} for joint in UR5E["joints"]]
-    write(tmp_path / "base.yaml", {"based_on": "ur5e", "topics": {"wrench": "a", "object_pose": "b"}})
+    write(tmp_path / "base.yaml", {"based_on": "ur5e", "topics": {"wrench": "a", "camera_info": "b"}})
     changes = {
         "based_on": "base.yaml", "topics": {"wrench": "c"}, "gripper": {"mount": {"xyz": [0, 0, 0.01]}, "max_force": 5},
         "clearance": {"table": 0.05}, "joints": joints, "home": UR5E["home"][:-1] + [0.5],
     }  # fmt: skip
     profile, ur5e = load_profile(write(tmp_path / "arm.yaml", changes)), load_profile("ur5e")
     assert profile.name == "ur5e" and profile.policies_from == ("panda",)
-    assert (profile.topics.wrench, profile.topics.object_pose, profile.topics.joint_states) == (
+    assert (profile.topics.wrench, profile.topics.camera_info, profile.topics.joint_states) == (
         "c",
         "b",
         "joint_states",

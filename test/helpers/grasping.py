@@ -22,15 +22,13 @@ def turned(yaw: float) -> Array:
 
 
 def measured(joints: Array, **changes: object) -> Measurement:
-    """An arm at rest at `joints` with open fingers, and an object in front of it."""
+    """An arm at rest at `joints` with open fingers."""
     values: dict = {
         "stamp": 0.0,
         "joint_positions": np.array(joints, dtype=float),
         "joint_velocities": np.zeros(len(joints)),
         "finger_width": 0.08,
         "finger_effort": 0.0,
-        "object_position": np.array([0.5, 0.0, 0.0]),
-        "object_orientation": UPRIGHT,
         "contact_force": np.zeros(3),
         "contact_torque": np.zeros(3),
     }
@@ -55,8 +53,6 @@ def carry_out(
         joints = measurement.joint_positions + follow * (command.motion.points[0] - measurement.joint_positions)
         kept = {
             "joint_velocities": (joints - measurement.joint_positions) / machine.profile.control_period,
-            "object_position": measurement.object_position,
-            "object_orientation": measurement.object_orientation,
             "finger_width": command.finger_target,
         }
         stamp = measurement.stamp + machine.profile.control_period

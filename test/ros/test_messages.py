@@ -26,7 +26,6 @@ def same(first: Measurement, second: Measurement) -> bool:
 def read(panda: RobotProfile, joints: JointState, measurement: Measurement, stamp: int) -> Measurement:
     return sensors.measurement_from(
         JointReader(panda).read(joints),
-        sensors.read_pose(sensors.pose_message(panda, measurement, stamp), panda.base_frame),
         sensors.read_wrench(sensors.wrench_message(panda, measurement, stamp), panda.tool_frame),
     )
 
@@ -90,22 +89,13 @@ def test_missing_velocities_are_zero(panda: RobotProfile) -> None:
     assert not JointReader(panda).read(spoiled(panda, velocity=[])).velocities.any()
 
 
-def test_poses_and_wrenches_in_other_frames_are_refused(panda: RobotProfile) -> None:
-    measurement = some_measurement(panda, np.random.default_rng(1))
-    pose, wrench = (
-        sensors.pose_message(panda, measurement, 1),
-        sensors.wrench_message(panda, measurement, 1),
-    )
-    with pytest.raises(MessageError, match="expected 'camera'"):
-        sensors.read_pose(pose, "camera")
+def test_wrenches_in_another_frame_are_refused(panda: RobotProfile) -> None:
+    wrench = sensors.wrench_message(panda, some_measurement(panda, np.random.default_rng(1)), 1)
     with pytest.raises(MessageError, match="expected 'wrist'"):
         sensors.read_wrench(wrench, "wrist")
-    pose.pose.orientation.w += 0.5
-    with pytest.raises(MessageError, match="no unit quaternion"):
-        sensors.read_pose(pose, panda.base_frame)
-    pose.pose.position.x = float("nan")
+    wrench.wrench.force.x = float("nan")
     with pytest.raises(MessageError, match="not finite"):
-        sensors.read_pose(pose, panda.base_frame)
+        sensors.read_wrench(wrench, panda.tool_frame)
 
 
 def standing(joints: np.ndarray) -> Motion:

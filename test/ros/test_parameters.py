@@ -71,7 +71,6 @@ def test_config_adaptation_yaml_gives_the_defaults() -> None:
     import yaml
 
     tuned = yaml.safe_load(share_path("config", "adaptation.yaml").read_text())
-    tuned = {key: value for key, value in tuned.items() if not key.startswith("exploration_")}
     manager = parameter_table()["adaptation_manager"]
     settings = {n.removeprefix(ADAPTATION): s.default for n, s in manager.items() if n.startswith(ADAPTATION)}
     assert AdaptationConfig(**config_values(settings)) == AdaptationConfig(**tuned)
@@ -79,7 +78,7 @@ def test_config_adaptation_yaml_gives_the_defaults() -> None:
 
 def test_adaptation_settings_as_words() -> None:
     assert config_values({"proximal": "0.5"})["proximal"] == 0.5
-    assert config_values({"proximal": "ess", "actor_learning_rate": 0.0})["actor_learning_rate"] is None
+    assert config_values({"proximal": "ess", "step_size": 0.0})["step_size"] is None
     with pytest.raises(UserError, match="'ess' or a number"):
         config_values({"proximal": "much"})
 
@@ -124,4 +123,4 @@ def test_launch_arguments_become_typed_values() -> None:
     }  # fmt: skip
     with pytest.raises(UserError, match="'seed' is 'abc'; expected an integer"):
         parameters_from_words("arm_simulator", {"seed": "abc"})
-    assert parameters_of("grasp_monitor", {"stale_after": 1, "seed": 3}) == {"stale_after": 1.0}
+    assert parameters_of("grasp_monitor", {"view_wait": 1, "seed": 3}) == {"view_wait": 1.0}

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from transforms3d.euler import euler2mat
 
 from mql_ros.core.errors import UserError
 from mql_ros.core.settings import build, setting
 from mql_ros.grasping.motion.kinematics import Chain, tool_down
+from mql_ros.grasping.perception.camera import CameraModel
 from mql_ros.grasping.robot.profile_file import find_profile, read_profile
 from mql_ros.grasping.types import Array
 
@@ -23,11 +25,12 @@ GRIPPER_COMMANDS = ("joint_trajectory", "position_trajectory", "width_force")
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of the driver's topics, relative to the namespace of the nodes."""
+    """Names of the topics of the arm's driver and the camera's, relative to the namespace of the nodes."""
 
     joint_states: str = "joint_states"
-    object_pose: str = "object_pose"
     wrench: str = "wrench"
+    depth_image: str = "camera/depth/image_rect_raw"
+    camera_info: str = "camera/depth/camera_info"
     arm_command: str = "arm_controller/joint_trajectory"
     gripper_command: str = "gripper_controller/joint_trajectory"
 
@@ -52,6 +55,16 @@ class Mount:
     """Origin of the gripper's root link in that link's frame [3], m."""
     rpy: Array
     """Its fixed-axis roll, pitch, yaw [3], rad."""
+
+
+@dataclass(frozen=True)
+class CameraPlace:
+    """Where the depth camera stands, for those to whom TF does not tell it."""
+
+    frame: str
+    """Its optical frame, as its images name it."""
+    pose: Array
+    """Optical frame (z forward, x right, y down) in the base frame [4, 4], m."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,7 @@ class RobotProfile:
     guard_force: float
     """Force on the tool that stops a descent, N."""
     clearance: Clearance
+    camera: CameraPlace
     topics: Topics
     gripper_command: str
     """One of GRIPPER_COMMANDS."""
@@ -207,6 +221,32 @@ class _Workspace:
 
 
 @dataclass(frozen=True)
+class _Camera:
+    """Position and target, or xyz and rpy, which go before those of a profile that this is based on."""
+
+    frame: str
+    position: Vector | None = None
+    target: Vector | None = None
+    xyz: Vector | None = None
+    rpy: Vector | None = None
+
+    def __post_init__(self) -> None:
+        if (self.xyz is None) != (self.rpy is None) or (self.position is None) != (self.target is None):
+            raise ValueError("'camera' gives half a pose; expected position and target, or xyz and rpy")
+        if self.xyz is None and self.position is None:
+            raise ValueError("'camera' gives no pose; expected position and target, or xyz and rpy")
+        if self.position is not None and self.position == self.target:
+            raise ValueError("'camera.target' is where the camera is; give another target")
+
+    def pose(self) -> Array:
+        if self.xyz is None or self.rpy is None:
+            return CameraModel.looking_at(np.array(self.position), np.array(self.target), 1, 1, 1.0).pose
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = euler2mat(*self.rpy), self.xyz
+        return pose
+
+
+@dataclass(frozen=True)
 class _File:
     """A profile as its file gives it, together with those that it is based on."""
 
@@ -220,6 +260,7 @@ class _File:
     home: tuple[float, ...]
     home_tool: _Home
     workspace: _Workspace
+    camera: _Camera
     clearance: Clearance
     control_mode: str = setting(choices=CONTROL_MODES)
     control_period: float = setting(above=0)
@@ -268,6 +309,7 @@ def _profile(file: _File) -> RobotProfile:
         control_period=file.control_period,
         guard_force=file.guard_force,
         clearance=file.clearance,
+        camera=CameraPlace(file.camera.frame, file.camera.pose()),
         topics=file.topics,
         gripper_command=gripper.command,
         control_mode=file.control_mode,

@@ -9,7 +9,7 @@ import numpy as np
 
 from mql_ros.core.errors import UserError
 from mql_ros.evaluation.intervals import bootstrap_mean
-from mql_ros.reporting.evaluation import ADAPTATION_FIGURES
+from mql_ros.reporting.evaluation import ADAPTATION_FIGURES, WINDOWS
 from mql_ros.reporting.results.page import (
     Files,
     Page,
@@ -158,36 +158,34 @@ def _objects(name: str, report: Mapping[str, Any]) -> str:
     return paragraphs(text, markdown_table(rows))
 
 
-def exploration(page: Page, words: Sequence[str]) -> str:
-    """How often the new trials themselves succeed, for each way to explore."""
-    files, missing = page.read(words)
-    rows = [["file", "exploration", "new trials", "successes, mean", "sessions", "without any success"]]
+def windows(page: Page, words: Sequence[str]) -> str:
+    """Success in the third and fifth trial and in the fifth to eighth, and how far each method is from the first named.
+
+    The words are a file and methods of it, none for all of them.
+    """
+    files, missing = page.read(words[:1])
+    rows: list[list[str]] = [["method", *WINDOWS, "difference to {}, trials 5 to 8", "95 % interval"]]
     for name, report in files:
         with form_of(name, EVALUATION):
-            found, settings = report["exploration"], report["settings"]
-            counts = [count for of_object in found["successes_by_object"].values() for count in of_object]
-            none, sessions = found["sessions_without_success"], found["sessions"]
-            rows.append(
-                [name.removesuffix(".json"), exploration_label(settings), str(settings["new_trials"]),
-                 f"{sum(counts) / len(counts):.2f}", str(sessions), f"{none} ({none / sessions:.0%})"]
-            )  # fmt: skip
+            methods = list(words[1:] or report["methods"])
+            rows[0][-2] = rows[0][-2].format(methods[0])
+            for method in methods:
+                found = report["methods"][method]["windows"]
+                cells = [
+                    f"{found[key]['success_rate']:.3f} {interval(found[key]['interval'])}" if key in found else ""
+                    for key in WINDOWS
+                ]
+                rows.append([method, *cells, *_late_difference(report["paired"], method, methods[0])])
     return paragraphs(markdown_table(rows), missing) if files else missing
 
 
-def exploration_label(settings: Mapping[str, Any]) -> str:
-    """The settings of exploration that differ from plain noise."""
-    from dataclasses import asdict
-
-    from mql_ros.algorithm.adaptation.config import ExplorationConfig
-
-    usual = asdict(ExplorationConfig())
-    chosen = settings.get("exploration") or {"noise": settings["noise"]}
-    words = [f"noise {chosen['noise']:g}"]
-    words += [
-        f"{key.replace('_', ' ')} {value}" for key, value in chosen.items()
-        if key != "noise" and value != usual.get(key)
-    ]  # fmt: skip
-    return ", ".join(words)
+def _late_difference(pairs: Mapping[str, Any], method: str, first: str) -> list[str]:
+    """A method minus the first one in trials 5 to 8, whichever way the report has it."""
+    for pair, sign in ((f"{method} - {first}", 1.0), (f"{first} - {method}", -1.0)):
+        if found := pairs.get(pair, {}).get("windows", {}).get("trials 5 to 8"):
+            low, high = sorted(sign * end for end in found["interval"])
+            return _marked(sign * found["difference"], low, high)
+    return ["", ""]
 
 
 def bench(page: Page, words: Sequence[str]) -> str:

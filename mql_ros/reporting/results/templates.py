@@ -21,7 +21,7 @@ FUNCTIONS: dict[str, Callable[[Page, Sequence[str]], str]] = {
     "evaluation": tables.evaluation,
     "paired": tables.paired,
     "objects": tables.objects,
-    "exploration": tables.exploration,
+    "windows": tables.windows,
     "provenance": provenance_of,
     "bench": tables.bench,
     "goals": tables.goals,

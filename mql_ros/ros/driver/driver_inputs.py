@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from geometry_msgs.msg import PoseStamped, WrenchStamped
+from geometry_msgs.msg import WrenchStamped
 from rclpy.callback_groups import CallbackGroup
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
@@ -17,7 +17,7 @@ from mql_ros.ros.base.node import GraspingNode
 from mql_ros.ros.base.qos import RELIABLE, SENSOR
 from mql_ros.ros.driver.measurements import MeasurementAssembler, NewestJoints
 from mql_ros.ros.messages.encoding import MessageError, nanoseconds
-from mql_ros.ros.messages.sensors import JointReader, read_pose, read_wrench
+from mql_ros.ros.messages.sensors import JointReader, read_wrench
 
 JOINTS_POLL = 0.0125
 """Time between two polls of joint_states, s: a small part of the control period and of the watchdog."""
@@ -63,10 +63,8 @@ class DriverInputs:
             exact=node.setting("lockstep"),
             use_wrench=use_wrench,
             control_period=profile.control_period,
-            stale_after=node.setting("stale_after"),
         )
         quality = RELIABLE if node.setting("lockstep") else SENSOR
-        node.create_subscription(PoseStamped, profile.topics.object_pose, self._on_pose, quality)
         if use_wrench:
             node.create_subscription(WrenchStamped, profile.topics.wrench, self._on_wrench, quality)
         topic = profile.topics.joint_states
@@ -99,7 +97,7 @@ class DriverInputs:
         if joints <= longest and whole <= max(longest, two_periods):
             return ""
         if whole > joints + two_periods:
-            return f"no object_pose or no wrench that is fresh enough beside the joint_states for {whole:.2f} s"
+            return f"no wrench that is fresh enough beside the joint_states for {whole:.2f} s"
         return f"no joint_states for {joints:.2f} s"
 
     def figures(self) -> dict[str, Any]:
@@ -123,9 +121,6 @@ class DriverInputs:
             return self.assembler.joints(sample)
 
         self._take(message, read)
-
-    def _on_pose(self, message: PoseStamped) -> None:
-        self._take(message, lambda: self.assembler.pose(read_pose(message, self._profile.base_frame)))
 
     def _on_wrench(self, message: WrenchStamped) -> None:
         self._take(message, lambda: self.assembler.wrench(read_wrench(message, self._profile.tool_frame)))

@@ -1,17 +1,16 @@
-"""Joint states, object pose, wrench and camera image as ROS messages and as plain data.
+"""Joint states and wrench as ROS messages and as plain data.
 
 Stamps are integer nanoseconds, numbers stay float64.
 """
 
 from __future__ import annotations
 
-import array
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, WrenchStamped
-from sensor_msgs.msg import Image, JointState
+from geometry_msgs.msg import WrenchStamped
+from sensor_msgs.msg import JointState
 
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.safety.filter import LAG
@@ -36,18 +35,6 @@ class JointSample:
     """Sum of the fingers' positions, m."""
     finger_effort: float
     """Mean force of the fingers, N."""
-
-
-@dataclass(frozen=True)
-class PoseSample:
-    """One `object_pose` message, in the base frame."""
-
-    stamp: int
-    """ns."""
-    position: Array
-    """[3] m."""
-    orientation: Array
-    """[4] quaternion x, y, z, w."""
 
 
 @dataclass(frozen=True)
@@ -144,29 +131,6 @@ def joint_state_message(profile: RobotProfile, measurement: Measurement, stamp: 
     return message
 
 
-def pose_message(profile: RobotProfile, measurement: Measurement, stamp: int) -> PoseStamped:
-    """Return the object pose in the base frame."""
-    message = PoseStamped()
-    message.header.stamp = time_message(stamp)
-    message.header.frame_id = profile.base_frame
-    point, turn = message.pose.position, message.pose.orientation
-    point.x, point.y, point.z = (float(v) for v in measurement.object_position)
-    turn.x, turn.y, turn.z, turn.w = (float(v) for v in measurement.object_orientation)
-    return message
-
-
-def read_pose(message: PoseStamped, base_frame: str) -> PoseSample:
-    """Return the object pose; MessageError if it is in another frame, not finite or no rotation."""
-    if message.header.frame_id != base_frame:
-        raise MessageError(f"object_pose is in frame '{message.header.frame_id}'; expected '{base_frame}'")
-    point, turn = message.pose.position, message.pose.orientation
-    position = finite("object_pose", np.array([point.x, point.y, point.z]))
-    orientation = finite("object_pose", np.array([turn.x, turn.y, turn.z, turn.w]))
-    if abs(float(orientation @ orientation) - 1.0) > 1e-3:
-        raise MessageError("object_pose has an orientation that is no unit quaternion")
-    return PoseSample(nanoseconds(message.header.stamp), position, orientation)
-
-
 def wrench_message(profile: RobotProfile, measurement: Measurement, stamp: int) -> WrenchStamped:
     """Return the force and torque on the tool, in the tool frame."""
     message = WrenchStamped()
@@ -190,7 +154,7 @@ def read_wrench(message: WrenchStamped, tool_frame: str) -> WrenchSample:
     )
 
 
-def measurement_from(joints: JointSample, pose: PoseSample, wrench: WrenchSample | None) -> Measurement:
+def measurement_from(joints: JointSample, wrench: WrenchSample | None) -> Measurement:
     """Join samples to one measurement; without a wrench the contact force is zero."""
     return Measurement(
         stamp=joints.stamp / SECOND,
@@ -198,18 +162,6 @@ def measurement_from(joints: JointSample, pose: PoseSample, wrench: WrenchSample
         joint_velocities=joints.velocities,
         finger_width=joints.finger_width,
         finger_effort=joints.finger_effort,
-        object_position=pose.position,
-        object_orientation=pose.orientation,
         contact_force=wrench.force if wrench else np.zeros(3),
         contact_torque=wrench.torque if wrench else np.zeros(3),
     )
-
-
-def image_message(pixels: np.ndarray, stamp: int) -> Image:
-    """Return an RGB image [height, width, 3] as a message."""
-    height, width, _ = pixels.shape
-    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-    message.header.stamp = time_message(stamp)
-    message.header.frame_id = "camera"
-    message.data = array.array("B", pixels.astype(np.uint8).tobytes())
-    return message
