@@ -207,7 +207,7 @@ def update_time(subject: Subject, updates: int = 40) -> list[BenchResult]:
         learner.update(subject.replay.sample(subject.batch_blocks, rng))
         times.append(1000.0 * (time.process_time() - start))
     learner.load_state_dict(state)
-    return [BenchResult("update", float(np.mean(times[4:])), "CPU ms, mean", PROTOTYPE_UPDATE, "prototype elsewhere")]
+    return [BenchResult("update", float(np.mean(times[4:])), "CPU ms, mean", PROTOTYPE_UPDATE, "earlier prototype")]
 
 
 def adaptation_time(subject: Subject) -> list[BenchResult] | str:

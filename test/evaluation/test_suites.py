@@ -15,7 +15,7 @@ from mql_sim.objects.spec import ObjectSpec
 
 
 def suites() -> dict[str, list[str]]:
-    """All suites by name; the seed article's bottle is in the first held-out suite, so not counted among the named."""
+    """All suites by name; the bottle is in the first held-out suite, so not counted among the named."""
     return {suite: [n for n in names if suite != "held-out" or n != "bottle"] for suite, names in SUITES.items()}
 
 
