@@ -63,7 +63,7 @@ bench: setup ## measure speed, latency and memory: out/bench.json
 	mkdir -p out
 	$(BIN)/mql bench --json out/bench.json
 
-evaluate: setup ## measure success on training and held-out objects: out/evaluate.json
+evaluate: setup ## measure success on the development objects: out/evaluate.json
 	mkdir -p out
 	$(BIN)/mql evaluate --json out/evaluate.json
 

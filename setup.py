@@ -22,6 +22,7 @@ PROGRAMS = {
     "context_encoder": "mql_ros.ros.nodes.context_encoder",
     "grasp_monitor": "mql_ros.ros.nodes.grasp_monitor",
     "adaptation_manager": "mql_ros.ros.nodes.adaptation_manager",
+    "perception": "mql_ros.ros.nodes.perception",
     "scene_markers": "mql_ros.ros.nodes.scene_markers",
 }
 
@@ -82,7 +83,7 @@ def command_classes():
 setup(
     name=NAME,
     version="0.1.0",
-    description="A robot arm learns to grasp a new object in a handful of trials, by Meta-Q-Learning over ROS 2 topics",
+    description="A robot arm sees a new object and learns to grasp it in few trials, by Meta-Q-Learning over ROS 2",
     license="Apache-2.0",
     maintainer="mql_ros developers",
     maintainer_email="mql_ros@example.com",

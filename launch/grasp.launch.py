@@ -43,7 +43,7 @@ def generate_launch_description() -> LaunchDescription:
     known = ", ".join(sorted(path.stem for path in share_path("config", "robots").glob("*.yaml")))
     return LaunchDescription(
         [
-            _switch("sim", "true", "Start the simulator; false where a real arm's driver and perception run."),
+            _switch("sim", "true", "Start the simulator; false where the drivers of a real arm and camera run."),
             DeclareLaunchArgument(
                 "robot", default_value=defaults["robot"], description=f"{described['robot']} Known are: {known}."
             ),
@@ -52,7 +52,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "namespace", default_value="", description="Namespace of all nodes, for a second arm in the same graph."
             ),
-            _switch("rviz", "false", "Start RViz with the arm, the object, its grasps and the workspace."),
+            _switch("rviz", "false", "Start RViz with the arm, what is seen, the grasp and the workspace."),
             _switch("lockstep", defaults["lockstep"].lower(), described["lockstep"]),
             DeclareLaunchArgument(
                 "params_file",

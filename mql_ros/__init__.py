@@ -1,3 +1,3 @@
-"""Meta-Q-Learning for robot grasping over ROS 2."""
+"""Meta-Q-Learning for robot grasping with a depth camera, over ROS 2."""
 
 __version__ = "0.1.0"

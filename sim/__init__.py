@@ -1,1 +1,1 @@
-"""The PyBullet world, its objects, the Gymnasium environment and the simulator node (import name: mql_sim)."""
+"""The PyBullet world: objects, depth camera, Gymnasium environment, simulator node (import name: mql_sim)."""

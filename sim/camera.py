@@ -1,19 +1,20 @@
 """A simulated depth camera: triangles and a table through an own z-buffer, and what a real camera adds to that.
 
-Triangles are drawn exactly, one row of pixels after the other, all at once in numpy. A training trial draws only the
-window about its object; the node draws the whole image.
+Triangles are drawn exactly, one row of pixels after the other, all at once in numpy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from transforms3d.euler import euler2mat
 
+from mql_ros.grasping.motion.kinematics import cross
 from mql_ros.grasping.perception.camera import CameraModel, Depth
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Array
@@ -78,8 +79,8 @@ class Miscalibration:
     turn: float = 0.0
     """rad, about a point in view: a calibration against targets on the table is best there."""
 
-    def calibrated(self, camera: CameraModel, about: Array, rng: np.random.Generator) -> CameraModel:
-        """The camera at a pose with such an error; the turn is about a point [3], m, base frame."""
+    def misplaced(self, camera: CameraModel, about: Array, rng: np.random.Generator) -> CameraModel:
+        """The camera where it truly is, if it is believed to be here; the turn is about a point [3], m."""
         numbers = rng.standard_normal(6)
         error = np.eye(4)
         error[:3, :3] = euler2mat(*(self.turn * numbers[3:]))
@@ -124,8 +125,7 @@ def measured(depth: Depth, camera: CameraModel, noise: DepthNoise, rng: np.rando
     lost = np.empty(depth.shape, dtype=bool)
     for top in range(0, camera.height, _STRIP):  # strips stay in the processor's cache: twice as fast
         rows = slice(max(top - 1, 0), min(top + _STRIP + 1, camera.height))
-        strip = camera.cropped(0, rows.start, camera.width, rows.stop - rows.start)
-        found = _lost(depth[rows], strip, noise, chance[rows])
+        found = _lost(depth[rows], camera, rows.start, noise, chance[rows])
         lost[top : top + _STRIP] = found[top - rows.start :][:_STRIP]
     seen = rng.standard_normal(depth.shape, dtype=np.float32)
     seen *= np.float32(noise.deviation)
@@ -147,18 +147,23 @@ def box_surface(lower: Array, upper: Array) -> Surface:
     return Surface(np.where(corners, upper, lower), np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]))
 
 
-def rod_surface(start: Array, end: Array, radius: float, sides: int = 8) -> Surface:
-    """A prism of `sides` sides about the line between two points [3], longer by the radius at both ends, m."""
-    axis = (end - start) / np.linalg.norm(end - start)
-    across = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
-    across /= np.linalg.norm(across)
-    angles = np.arange(sides) * (2 * np.pi / sides)
-    ring = radius * (np.outer(np.cos(angles), across) + np.outer(np.sin(angles), np.cross(axis, across)))
-    vertices = np.concatenate([ring + start - radius * axis, ring + end + radius * axis])
+@lru_cache
+def _rod_faces(sides: int) -> NDArray[np.intp]:
+    """Faces of a prism with the vertices of one end after those of the other."""
     here, there = np.arange(sides), (np.arange(sides) + 1) % sides
     walls = [[here, there, here + sides], [there, there + sides, here + sides]]
     ends = [[np.zeros(sides, int) + base, here + base, there + base] for base in (0, sides)]
-    return Surface(vertices, np.concatenate([np.stack(corners, axis=1) for corners in (*walls, *ends)]))
+    return np.concatenate([np.stack(corners, axis=1) for corners in (*walls, *ends)])
+
+
+def rod_surface(start: Array, end: Array, radius: float, sides: int = 8) -> Surface:
+    """A prism of `sides` sides about the line between two points [3], longer by the radius at both ends, m."""
+    axis = (end - start) / np.linalg.norm(end - start)
+    across = cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
+    across /= np.linalg.norm(across)
+    angles = np.arange(sides) * (2 * np.pi / sides)
+    ring = radius * (np.outer(np.cos(angles), across) + np.outer(np.sin(angles), cross(axis, across)))
+    return Surface(np.concatenate([ring + start - radius * axis, ring + end + radius * axis]), _rod_faces(sides))
 
 
 def arm_surface(profile: RobotProfile, joints: Array) -> Surface:
@@ -217,12 +222,15 @@ def _expanded(starts: NDArray[np.intp], counts: NDArray[np.intp]) -> tuple[NDArr
     return which, np.arange(len(which)) + (starts - ahead)[which]
 
 
-def _lost(depth: Depth, camera: CameraModel, noise: DepthNoise, chance: Depth) -> NDArray[np.bool_]:
-    """Pixels without a measurement, given a number in [0, 1) for each: at edges, at grazing angles, and anywhere."""
+def _lost(depth: Depth, camera: CameraModel, top: int, noise: DepthNoise, chance: Depth) -> NDArray[np.bool_]:
+    """Pixels of a strip from row `top` on without a measurement, given a number in [0, 1) for each.
+
+    These lie at edges, at grazing angles, and anywhere.
+    """
     inverse = 1.0 / depth
     height, width = depth.shape
     x = ((np.arange(width) - camera.cx) / camera.fx).astype(np.float32)
-    y = ((np.arange(height) - camera.cy) / camera.fy).astype(np.float32)[:, None]
+    y = ((np.arange(height) - (camera.cy - top)) / camera.fy).astype(np.float32)[:, None]
     # Through a pixel and its neighbours goes the plane n . p = d: n / d follows from 1 / depth = n / d . ray.
     normal_x, largest_x = _differences(inverse, 1)
     normal_y, largest_y = _differences(inverse, 0)

@@ -1,1 +1,1 @@
-"""Meta-Q-Learning (Fakoor et al., ICLR 2020). Knows no ROS, no simulator and no grasping."""
+"""Meta-Q-Learning (Fakoor et al., ICLR 2020): it knows no ROS, no simulator and no grasping."""

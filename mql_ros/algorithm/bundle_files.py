@@ -1,7 +1,7 @@
 """A policy bundle as files: its manifest with the hash of every file, checked when read, written all or nothing.
 
     manifest.json           schema, specifications, configurations, seeds, measurements, SHA-256 of every other file
-    weights.safetensors     actor, critics, encoder and targets
+    weights.safetensors     the networks of the learner, targets included
     optimizer.safetensors   moments of the optimisers and the generator; their settings in optimizer.json
     replay.safetensors      compact meta-training transitions
 
@@ -29,8 +29,8 @@ OPTIMIZER_SETTINGS = "optimizer.json"
 REPLAY = "replay.safetensors"
 
 _REQUIRED: dict[str, type] = {
-    "network": dict, "td3": dict, "files": dict, "history_blocks": int, "robot": dict, "task": dict, "version": int,
-    "training_objects": list,
+    "learner": str, "network": dict, "learning": dict, "files": dict, "history_blocks": int, "robot": dict,
+    "task": dict, "version": int, "training_objects": list,
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from mql_ros.algorithm.networks import ContextEncoder
+from mql_ros.algorithm.networks import Encoder
 
 
 class ContextTracker:
@@ -19,7 +19,7 @@ class ContextTracker:
 
     def __init__(
         self,
-        encoder: ContextEncoder,
+        encoder: Encoder,
         history_blocks: int,
         action_size: int,
         observation_size: int,

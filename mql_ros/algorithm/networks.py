@@ -32,9 +32,7 @@ class NetworkConfig:
     use_context: bool = True
     """Whether actor and critics use the context; False is the published ablation without context."""
     critic_layer_norm: bool = True
-    """Whether the critics have LayerNorm before each hidden activation. It bounds their values off the data."""
-    critic_dropout: float = 0.0
-    """Probability of dropping a hidden unit of the critics in the critics' loss."""
+    """LayerNorm before each hidden activation of the critics, which keeps their values bounded off the data."""
     embedding_size: int = 64
     """Width of the tanh embedding of an item before the GRU; 0 feeds the item itself to the GRU."""
 
@@ -45,8 +43,6 @@ class NetworkConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}; expected at least one width of at least 1.")
-        if not 0.0 <= self.critic_dropout < 1.0:
-            raise ValueError(f"critic_dropout is {self.critic_dropout}; expected a probability in [0, 1).")
         if self.embedding_size < 0:
             raise ValueError(f"embedding_size is {self.embedding_size}; expected 0 (none) or more.")
 
@@ -119,8 +115,27 @@ class _PackedGRU(torch.autograd.Function):
         return of_inputs, slope.t() @ inputs, of_w_hidden, slope.sum(dim=0), of_b_hidden, None
 
 
-class ContextEncoder(nn.Module):
-    """One-layer GRU over history items. The context is its last hidden state, zero before the first item."""
+class Encoder(nn.Module):
+    """A recurrent encoder of histories: the context is its state after the items so far, zero before the first."""
+
+    config: Any
+    """Dataclass; its `context_size` is the length C of a context."""
+
+    def forward(self, items: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Contexts along every window: items [W, L, D] -> [W, L + 1, C], where [:, k] is the context after k items.
+
+        Windows are padded on the right, which no context depends on. Of window w only the first `lengths[w]` items
+        count where that [W] is given; later outputs have no meaning.
+        """
+        raise NotImplementedError
+
+    def step(self, item: Tensor, hidden: Tensor) -> Tensor:
+        """One more item for each of n histories: item [D], hidden [n, C] -> [n, C]; `forward` but for the last bits."""
+        raise NotImplementedError
+
+
+class ContextEncoder(Encoder):
+    """One-layer GRU over history items; the context is its last hidden state, zero before the first item."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -129,11 +144,6 @@ class ContextEncoder(nn.Module):
         self.gru = nn.GRU(config.embedding_size or config.item_size, config.context_size, batch_first=True)
 
     def forward(self, items: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return contexts [W, L + 1, C] for windows of items [W, L, D]; [:, k] is the context after k items.
-
-        Windows are padded on the right. The GRU is causal, so padding never changes the output after k items.
-        With `lengths` [W], only the first `lengths[w]` items of window w are encoded; later outputs are meaningless.
-        """
         outputs = items.new_zeros(items.shape[0], items.shape[1] + 1, self.config.context_size)
         if not self.config.use_context or items.numel() == 0:
             return outputs
@@ -153,7 +163,6 @@ class ContextEncoder(nn.Module):
         return outputs.index_put_((at[0], at[1] + 1), hidden)
 
     def step(self, item: Tensor, hidden: Tensor) -> Tensor:
-        """Return the hidden states [n, C] after one more item [D]; equals `forward` up to rounding."""
         if not self.config.use_context:
             return torch.zeros_like(hidden)
         embedded = self._embed(item[None]).expand(len(hidden), -1)
@@ -216,7 +225,6 @@ class TwinCritic(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.use_context = config.use_context
-        self.dropout = config.critic_dropout
         widths = (config.observation_size + config.context_size + config.action_size, *config.hidden_sizes)
         self.layers = nn.ModuleList(_PairLinear(width, next_width) for width, next_width in pairwise(widths))
         self.norms = nn.ModuleList(
@@ -224,44 +232,21 @@ class TwinCritic(nn.Module):
         )
         self.head = _PairLinear(widths[-1], 1)
 
-    def forward(
-        self, observation: Tensor, context: Tensor, action: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return q1 and q2. Only a (CPU) generator activates dropout; without one the values are deterministic."""
-        first, second = self._values(observation, context, action, 2, generator)
+    def forward(self, observation: Tensor, context: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = self._values(observation, context, action, 2)
         return first, second
 
     def first(self, observation: Tensor, context: Tensor, action: Tensor) -> Tensor:
-        """Return q1 [..] alone, which the actor maximises."""
-        return self._values(observation, context, action, 1, None)[0]
+        """q1 [..] alone, which is what the actor climbs."""
+        return self._values(observation, context, action, 1)[0]
 
-    def _values(
-        self, observation: Tensor, context: Tensor, action: Tensor, count: int, generator: torch.Generator | None
-    ) -> Tensor:
+    def _values(self, observation: Tensor, context: Tensor, action: Tensor, count: int) -> Tensor:
         context = context if self.use_context else torch.zeros_like(context)
         values = torch.cat([observation, context, action], dim=-1)
         shape = values.shape[:-1]
         values = values.reshape(1, -1, values.shape[-1]).expand(count, -1, -1)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             values = F.relu(norm(layer(values)), inplace=True)
-            if generator is not None and self.dropout > 0.0:
-                values = values * dropout_scale(values.shape, self.dropout, generator).to(values.device)
-        # For one output a weighted sum is several times faster than a matrix product.
+        # One output each: a weighted sum is several times faster than a product with a single column.
         column = _first(self.head.weight, count).transpose(1, 2)
         return ((values * column).sum(dim=-1) + _first(self.head.bias, count)[..., 0]).reshape(count, *shape)
-
-
-def dropout_scale(shape: torch.Size, probability: float, generator: torch.Generator) -> Tensor:
-    """Return 0 for a dropped unit, else 1 / (1 - probability); all units are independent.
-
-    The gaps between dropped units are geometric: few dropped units need few random numbers. With a probability of 0.02
-    an update at the published sizes takes 8 to 11 % less time than with `bernoulli_` (`mql bench --only plain_torch`).
-    Another way to draw would change what a seed trains.
-    """
-    total = math.prod(shape)
-    expected = probability * total
-    gaps = torch.empty(int(expected + 10.0 * math.sqrt(expected)) + 10, dtype=torch.float64)
-    dropped = gaps.geometric_(probability, generator=generator).cumsum(dim=0).sub_(1.0).clamp_(max=total)
-    scale = torch.full((total + 1,), 1.0 / (1.0 - probability))
-    scale[dropped.long()] = 0.0
-    return scale[:total].view(shape)

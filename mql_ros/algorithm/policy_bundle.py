@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,27 +30,37 @@ from mql_ros.algorithm.bundle_files import (
     write_bundle,
 )
 from mql_ros.algorithm.experience.replay import Replay
+from mql_ros.algorithm.learner import Learner
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.core.errors import UserError
 
-_OPTIMIZERS = ("actor_optimizer", "critic_optimizer")
-_REMOVED_SETTINGS = ("self_imitation_weight",)
-"""Settings of TD3Config that bundles of earlier versions hold, 0 in all that were shipped; they are ignored."""
 _Config = TypeVar("_Config")
+
+
+_Learner = TypeVar("_Learner", bound=Learner)
 
 
 @dataclass(frozen=True)
 class PolicyBundle(BundleFiles):
-    """A checked bundle whose configurations can be used."""
+    """A checked bundle."""
 
-    network_config: NetworkConfig
-    td3_config: TD3Config
     history_blocks: int
 
-    def make_learner(self, device: torch.device | str = "cpu") -> TD3Learner:
-        """The learner as it was saved; with fresh optimisers where the bundle has none. Raises UserError."""
-        learner = TD3Learner(self.network_config, self.td3_config, device=device)
+    def configuration(self, part: str, kind: type[_Config]) -> _Config:
+        """The part `network` or `learning` of the manifest as the dataclass `kind`. Raises UserError."""
+        try:
+            return kind(**self.manifest[part])
+        except (TypeError, ValueError) as error:
+            raise broken(self.path, f"its {kind.__name__} cannot be used ({_first_line(error)})") from error
+
+    def restore(self, learner: _Learner) -> _Learner:
+        """Give a learner of the bundle's configurations the state that was saved, and return it.
+
+        Optimisers stay fresh where the bundle has none. Raises UserError where the weights do not fit.
+        """
+        if type(learner).__name__ != self.manifest["learner"]:
+            raise broken(self.path, f"it holds a {self.manifest['learner']}, not a {type(learner).__name__}")
         state = learner.state_dict()
         try:
             tensors = safetensors.torch.load(self.files[WEIGHTS])
@@ -58,7 +68,8 @@ class PolicyBundle(BundleFiles):
                 prefix = network + "."
                 state[network] = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
             if OPTIMIZER in self.files:
-                state |= _unflatten_optimizers(self.files[OPTIMIZER], json.loads(self.files[OPTIMIZER_SETTINGS]))
+                settings = json.loads(self.files[OPTIMIZER_SETTINGS])
+                state |= _optimizer_state(self.files[OPTIMIZER], settings, learner.optimizers)
             learner.load_state_dict(state)
         except (RuntimeError, KeyError, ValueError, safetensors.SafetensorError) as error:
             raise UserError(
@@ -84,7 +95,7 @@ class PolicyBundle(BundleFiles):
 
 def save_bundle(
     path: str | os.PathLike[str],
-    learner: TD3Learner,
+    learner: Learner,
     *,
     robot: Mapping[str, Any],
     task: Mapping[str, Any],
@@ -126,8 +137,9 @@ def save_bundle(
         "robot": dict(robot),
         "task": dict(task),
         "history_blocks": int(history_blocks),
+        "learner": type(learner).__name__,
         "network": dataclasses.asdict(learner.network_config),
-        "td3": dataclasses.asdict(learner.config),
+        "learning": dataclasses.asdict(learner.config),
         "training": dict(training or {}),
         "seeds": dict(seeds or {}),
         "measured": dict(measured or {}),
@@ -141,27 +153,27 @@ def save_bundle(
 def load_bundle(path: str | os.PathLike[str]) -> PolicyBundle:
     """Read a bundle; check manifest, hashes and configurations. Raises UserError with one sentence on what is wrong."""
     found = read_bundle(path)
-    td3 = {name: value for name, value in found.manifest["td3"].items() if name not in _REMOVED_SETTINGS}
-    return PolicyBundle(
-        **vars(found),
-        network_config=_config(NetworkConfig, found.manifest["network"], found.path),
-        td3_config=_config(TD3Config, td3, found.path),
-        history_blocks=int(found.manifest["history_blocks"]),
-    )
+    return PolicyBundle(**vars(found), history_blocks=int(found.manifest["history_blocks"]))
 
 
-def _learner_files(learner: TD3Learner, optimizer: bool) -> dict[str, bytes]:
+def td3_of(bundle: PolicyBundle, device: torch.device | str = "cpu") -> TD3Learner:
+    """The TD3 learner that was saved. Raises UserError where the bundle holds none, or is damaged."""
+    network, learning = bundle.configuration("network", NetworkConfig), bundle.configuration("learning", TD3Config)
+    return bundle.restore(TD3Learner(network, learning, device=device))
+
+
+def _learner_files(learner: Learner, optimizer: bool) -> dict[str, bytes]:
     state = learner.state_dict()
     weights = {f"{network}.{name}": t for network in learner.networks for name, t in state[network].items()}
     files = {WEIGHTS: _tensor_bytes(weights)}
     if optimizer:
         tensors = {
             f"{name}.{index}.{key}": value
-            for name in _OPTIMIZERS
+            for name in learner.optimizers
             for index, entry in state[name]["state"].items()
             for key, value in entry.items()
         }
-        settings = {name: state[name]["param_groups"] for name in _OPTIMIZERS} | {"updates": state["updates"]}
+        settings = {name: state[name]["param_groups"] for name in learner.optimizers} | {"updates": state["updates"]}
         files[OPTIMIZER] = _tensor_bytes(tensors | {"generator": state["generator"]})
         files[OPTIMIZER_SETTINGS] = (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
     return files
@@ -171,23 +183,17 @@ def _tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
     return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
-def _unflatten_optimizers(content: bytes, settings: dict[str, Any]) -> dict[str, Any]:
+def _optimizer_state(content: bytes, settings: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return what `_learner_files` saved of the optimisers `names`, the counter and the generator."""
     tensors = safetensors.torch.load(content)
     state: dict[str, Any] = {"updates": settings["updates"], "generator": tensors.pop("generator")}
-    for name in _OPTIMIZERS:
+    for name in names:
         groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in settings[name]]
         state[name] = {"state": {}, "param_groups": groups}
     for name, tensor in tensors.items():
         optimizer, index, key = name.split(".")
         state[optimizer]["state"].setdefault(int(index), {})[key] = tensor
     return state
-
-
-def _config(kind: type[_Config], values: Any, folder: Path) -> _Config:
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise broken(folder, f"its {kind.__name__} cannot be used ({_first_line(error)})") from error
 
 
 def _first_line(error: BaseException) -> str:

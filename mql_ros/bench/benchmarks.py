@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,20 +20,25 @@ from mql_ros.core.resources import share_path
 
 if TYPE_CHECKING:
     from mql_ros.algorithm.experience.replay import Replay
+    from mql_ros.algorithm.experience.session import Session
     from mql_ros.algorithm.policy_bundle import PolicyBundle
-    from mql_ros.algorithm.td3 import TD3Learner
+    from mql_ros.algorithm.q_learning import QLearner
+    from mql_ros.rollouts.rollout import Agent, PolicyAgent
+    from mql_ros.training.grasping.config import TrainingConfig
     from mql_sim.environment import GraspTask
 
-SIMULATOR_GOAL = 40.0
-"""Simulated seconds per CPU second with contacts."""
-ACTION_GOAL = 0.3
+TRIAL_GOAL = 60.0
+"""CPU milliseconds of a trial in the simulator, with perception and policy."""
+PERCEPTION_GOAL = 20.0
+"""Milliseconds from a depth image of 640 x 480 to the height map."""
+DECISION_GOAL = 30.0
 """Milliseconds."""
+UPDATE_GOAL = 250.0
+"""CPU milliseconds of an update, with drawing its batch: 4,100 of them in 20 min leave time to collect."""
 ADAPTATION_GOAL = 10.0
-"""Seconds."""
-PROTOTYPE_UPDATE = 1000.0 / 135.0
-"""Milliseconds of an update in the prototype that came before this project, on another machine."""
-OBJECTS = ("mug", "bottle", "can")
-NEW_TRIALS = 20
+"""CPU seconds."""
+OBJECTS = ("random-800", "random-820", "random-840", "random-860")
+"""Development objects."""
 
 
 class Subject:
@@ -66,19 +71,35 @@ class Subject:
     @cached_property
     def history_blocks(self) -> int:
         """Trials that the context sees."""
-        return self.bundle.history_blocks if self.bundle else self._training.history_blocks
+        return self.bundle.history_blocks if self.bundle else self.training.history_blocks
 
     @cached_property
-    def learner(self) -> TD3Learner:
+    def learner(self) -> QLearner:
         """The bundle's learner, or an untrained one of the size that training configures."""
-        from mql_ros.algorithm.networks import NetworkConfig
-        from mql_ros.algorithm.td3 import TD3Config, TD3Learner
-        from mql_ros.grasping.task import spaces
+        from mql_ros.algorithm.q_learning import QLearningConfig
+        from mql_ros.grasping.learning.grasp_policy import grasp_learner, grasp_learner_of
+        from mql_ros.grasping.learning.networks import GraspNetworkConfig
 
         if self.bundle:
-            return self.bundle.make_learner()
-        network = NetworkConfig(spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, **self._training.network)
-        return TD3Learner(network, TD3Config(**self._training.td3))
+            return grasp_learner_of(self.bundle)
+        training = self.training
+        return grasp_learner(GraspNetworkConfig(**training.network), QLearningConfig(**training.learning))
+
+    def session(self, agent: Agent, number: int) -> Session:
+        """A session of `trials_per_session` trials on the development object of a number."""
+        from mql_ros.rollouts.rollout import run_session
+        from mql_sim.objects.catalogue import thing_of_session
+
+        thing = thing_of_session(OBJECTS[number], number)
+        session = run_session(self.task, thing, number, self.training.trials_per_session, agent)
+        assert session is not None
+        return session
+
+    def policy(self) -> PolicyAgent:
+        """The policy in a new session."""
+        from mql_ros.rollouts.rollout import PolicyAgent
+
+        return PolicyAgent(self.learner, self.history_blocks)
 
     @property
     def has_replay(self) -> bool:
@@ -89,154 +110,132 @@ class Subject:
 
     @cached_property
     def replay(self) -> Replay:
-        """The bundle's replay, or one of the same kind with made-up numbers: the time does not depend on them."""
-        from mql_ros.algorithm.experience.replay import Replay
-        from mql_ros.algorithm.experience.session import Session
-        from mql_ros.grasping.task import spaces
+        """The bundle's replay, or one of the scripted explorer's sessions, each stored many times."""
+        from mql_ros.grasping.learning.baselines import Scripted
+        from mql_ros.training.grasping.meta_training import replay_of
 
         if self.has_replay and self.bundle:
             return self.bundle.make_replay()
-        rng = np.random.default_rng(0)
-        length = self._training.trials_per_session * spaces.DECISIONS_PER_TRIAL
-        done = np.arange(length) % spaces.DECISIONS_PER_TRIAL == spaces.DECISIONS_PER_TRIAL - 1
-        sessions = [
-            Session(
-                task=f"object-{number % 100}",
-                observation=rng.normal(size=(length, spaces.OBSERVATION_SIZE)).astype(np.float32),
-                action=rng.uniform(-1, 1, size=(length, spaces.ACTION_SIZE)).astype(np.float32),
-                reward=rng.normal(size=length).astype(np.float32),
-                next_observation=rng.normal(size=(length, spaces.OBSERVATION_SIZE)).astype(np.float32),
-                done=done,
-                terminal=done,
-                block=np.arange(length) // spaces.DECISIONS_PER_TRIAL,
-            )
-            for number in range(200)
-        ]
-        return Replay.of(sessions, spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, self.history_blocks)
+        sessions = [self.session(Scripted(seed), seed) for seed in range(len(OBJECTS))]
+        return replay_of(sessions * 10, self.history_blocks)
 
     @cached_property
-    def batch_blocks(self) -> int:
-        """Trials in a batch."""
-        return self._training.batch_blocks
-
-    @cached_property
-    def _training(self) -> Any:
+    def training(self) -> TrainingConfig:
+        """The settings of the shipped policy's training."""
         from mql_ros.training.grasping.config import load_training_config
 
         return load_training_config(str(share_path("config", "training", "grasp.yaml")))
 
 
-def simulator_speed(subject: Subject, trials: int = 12) -> list[BenchResult]:
-    """Scripted grasps, so that the fingers hold something for much of the time."""
-    from mql_sim.expert import expert_action
-    from mql_sim.objects.catalogue import find_object
+def trial_time(subject: Subject) -> list[BenchResult]:
+    """CPU time of a trial with the policy, and what perception and decisions take of it."""
+    from mql_sim.objects.catalogue import thing_of_session
 
-    task, specs = subject.task, [find_object(name) for name in OBJECTS]
-    with _counted(task.world) as steps:
+    for number, name in enumerate(OBJECTS):
+        thing_of_session(name, number)  # reading a mesh is no part of a trial
+    trials = len(OBJECTS) * subject.training.trials_per_session
+    task, agents = subject.task, [subject.policy() for _ in OBJECTS]
+    with counted(task, "look") as looks, counted(task.world, "advance") as periods, ExitStack() as stack:
+        decisions = [stack.enter_context(counted(agent, "act")) for agent in agents]
         cpu = time.process_time()
-        count = 0
-        for seed, spec in enumerate(specs):
-            task.set_object(spec, seed)
-            for _ in range(max(1, trials // len(specs))):
-                observation, done = task.begin_trial(), False
-                while not done:
-                    observation, _, done = task.decide(expert_action(spec, observation))
-                count += 1
-        cpu = time.process_time() - cpu
-    period = task.world.profile.control_period
-    simulated = len(steps) * period
-    speed = simulated / sum(steps)
-    at_goal = 1000.0 * simulated / count / SIMULATOR_GOAL
+        for number, agent in enumerate(agents):
+            subject.session(agent, number)
+        cpu = 1000.0 * (time.process_time() - cpu) / trials
+    simulated = 1000.0 * len(periods) * task.world.profile.control_period / trials
+    parts = {"physics": sum(periods), "camera_and_perception": sum(looks), "decisions": sum(map(sum, decisions))}
     return [
-        BenchResult("simulator_speed", speed, "simulated s / CPU s", SIMULATOR_GOAL, "goal", higher_is_better=True),
-        BenchResult("trial", 1000.0 * cpu / count, "CPU ms", at_goal, "its simulated time at the simulator's goal"),
+        BenchResult("trial", cpu, "CPU ms", TRIAL_GOAL, "goal"),
+        BenchResult("trial_speed", simulated / cpu, "simulated s / CPU s", 1.0, "real time", higher_is_better=True),
+        *(
+            BenchResult(f"trial_{name}", part / trials, "CPU ms", cpu, "the whole trial")
+            for name, part in parts.items()
+        ),
     ]
 
 
 @contextmanager
-def _counted(world: Any) -> Iterator[list[float]]:
-    """CPU seconds of each control period that the world simulates in the meantime."""
-    steps: list[float] = []
-    advance = world.advance
+def counted(owner: Any, method: str) -> Iterator[list[float]]:
+    """CPU milliseconds of each call of an object's method in the meantime."""
+    taken: list[float] = []
+    call = getattr(owner, method)
 
-    def counted(*arguments: Any) -> Any:
+    def timed(*arguments: Any) -> Any:
         start = time.process_time()
-        result = advance(*arguments)
-        steps.append(time.process_time() - start)
+        result = call(*arguments)
+        taken.append(1000.0 * (time.process_time() - start))
         return result
 
-    world.advance = counted
+    setattr(owner, method, timed)
     try:
-        yield steps
+        yield taken
     finally:
-        del world.advance
+        delattr(owner, method)
 
 
-def action_time(subject: Subject, actions: int = 1500) -> list[BenchResult]:
-    """One decision as on the robot: the step that ended goes into the context, the actor acts on it."""
-    from mql_ros.algorithm.context import ContextTracker
-    from mql_ros.grasping.task import spaces
+def perception_time(subject: Subject, images: int = 40) -> list[BenchResult]:
+    """From a depth image of 640 x 480 pixels that shows one object to its height map."""
+    from mql_ros.grasping.perception.camera import CameraModel
+    from mql_ros.grasping.perception.height_map import see
+    from mql_sim.camera import DepthNoise, measured, render
+    from mql_sim.objects.catalogue import thing_of_session
 
-    learner = subject.learner
-    tracker = ContextTracker(learner.encoder, subject.history_blocks, spaces.ACTION_SIZE, spaces.OBSERVATION_SIZE)
-    rng = np.random.default_rng(0)
-    observation = rng.uniform(-1, 1, size=spaces.OBSERVATION_SIZE).astype(np.float32)
-    action = learner.act(observation, tracker.context)
+    scene = subject.task.scene
+    scene.set_thing(thing_of_session(OBJECTS[0], 0), 0)
+    scene.reset()
+    camera = CameraModel(640, 480, 600.0, 600.0, 319.5, 239.5, scene.world.profile.camera.pose)
+    depth = measured(render(camera, [scene.world.surface()]), camera, DepthNoise(), np.random.default_rng(0))
     times = []
-    for k in range(actions):
-        done = k % spaces.DECISIONS_PER_TRIAL == spaces.DECISIONS_PER_TRIAL - 1
+    for _ in range(images):
         start = time.perf_counter()
-        context = tracker.append(action, 0.1, observation, done)
-        action = learner.act(observation, context)
+        see(depth, camera, scene.workspace, 0.0)
         times.append(1000.0 * (time.perf_counter() - start))
-    first = times[spaces.DECISIONS_PER_TRIAL * subject.history_blocks :]
-    # The window rolls on at the end of a trial: then its trials are encoded anew.
-    rolling = [t for k, t in enumerate(first) if k % spaces.DECISIONS_PER_TRIAL == spaces.DECISIONS_PER_TRIAL - 1]
+    return [BenchResult("perception_640x480", float(np.median(times)), "ms, median", PERCEPTION_GOAL, "goal")]
+
+
+def decision_time(subject: Subject) -> list[BenchResult]:
+    """One decision: proposals, their values, and taking what came of it into the context; PLACE is the longest."""
+    agent = subject.policy()
+    with counted(agent, "act") as acting, counted(agent, "learn") as learning:
+        subject.session(agent, 0)
+    whole = np.array(acting) + np.array(learning)
     return [
-        BenchResult("action", float(np.median(first)), "ms, median", ACTION_GOAL, "goal"),
-        BenchResult("action_after_trial", float(np.median(rolling)), "ms, median", ACTION_GOAL, "goal of the median"),
+        BenchResult("decision", float(np.median(whole)), "CPU ms, median", DECISION_GOAL, "goal"),
+        BenchResult("decision_place", float(np.median(whole[::3])), "CPU ms, median", DECISION_GOAL, "goal"),
+        BenchResult("decision_longest", float(whole.max()), "CPU ms", DECISION_GOAL, "goal of the median"),
     ]
 
 
-def update_time(subject: Subject, updates: int = 40) -> list[BenchResult]:
-    """A TD3 update with drawing its batch; every second one updates the actor too."""
+def update_time(subject: Subject, updates: int = 6) -> list[BenchResult]:
+    """An update of training with drawing its batch of whole sessions."""
     learner, rng, times = subject.learner, np.random.default_rng(0), []
-    state = learner.state_dict()
-    for _ in range(updates + 4):
+    training, state = subject.training, learner.state_dict()
+    for _ in range(updates + 1):
         start = time.process_time()
-        learner.update(subject.replay.sample(subject.batch_blocks, rng))
+        learner.update(subject.replay.sample_sessions(training.batch_sessions, rng, training.shuffled))
         times.append(1000.0 * (time.process_time() - start))
     learner.load_state_dict(state)
-    return [BenchResult("update", float(np.mean(times[4:])), "CPU ms, mean", PROTOTYPE_UPDATE, "earlier prototype")]
+    return [BenchResult("update", float(np.mean(times[1:])), "CPU ms, mean", UPDATE_GOAL, "goal")]
 
 
 def adaptation_time(subject: Subject) -> list[BenchResult] | str:
-    """One whole adaptation to the bottle, with the settings of the demo."""
+    """One whole adaptation to the trials of one session, with the settings of the demo."""
     if subject.bundle is None:
         return "no bundle: train one, or name one with --bundle"
     if not subject.has_replay:
         return f"the bundle {subject.bundle.path} carries no replay, which adaptation needs"
     from mql_ros.algorithm.adaptation.adapt import adapt
     from mql_ros.algorithm.adaptation.config import load_adaptation
-    from mql_ros.algorithm.experience.replay import Replay
-    from mql_ros.grasping.learning.grasp_search import GraspSearch, successful_grasps
-    from mql_ros.grasping.learning.hindsight import labelled
-    from mql_ros.grasping.learning.symmetry import shifted_sessions
-    from mql_ros.rollouts.rollout import PolicyAgent, run_session
-    from mql_sim.objects.catalogue import find_object
+    from mql_ros.training.grasping.meta_training import replay_of
 
-    settings, exploration = load_adaptation()
-    learner = subject.bundle.make_learner()
-    meta = subject.replay
-    guide = GraspSearch(successful_grasps(meta.sessions()), 0)
-    agent = PolicyAgent(learner, subject.history_blocks, replace(exploration, recall=0.0), guide=guide)
-    session = labelled(run_session(subject.task, find_object("bottle"), 0, NEW_TRIALS, agent))
-    new = Replay.of([session], *meta.sizes)
+    learner, state = subject.learner, subject.learner.state_dict()
+    new = replay_of([subject.session(subject.policy(), 0)], subject.history_blocks)
     # Without overlap most of the work would be skipped: measure all of it.
-    settings = replace(settings, overlap_threshold=1.0)
+    settings = replace(load_adaptation(), overlap_threshold=1.0)
     start = time.process_time()
-    adapt(learner, meta, new, settings, shifted_sessions)
-    return [BenchResult("adaptation", time.process_time() - start, "CPU s", ADAPTATION_GOAL, "goal")]
+    adapt(learner, subject.replay, new, settings)
+    taken = time.process_time() - start
+    learner.load_state_dict(state)
+    return [BenchResult("adaptation", taken, "CPU s", ADAPTATION_GOAL, "goal")]
 
 
 def graph(subject: Subject) -> list[BenchResult] | str:
@@ -246,10 +245,10 @@ def graph(subject: Subject) -> list[BenchResult] | str:
     from mql_ros.bench.graph import MEMORY_GOAL, READY_GOAL, graph_figures
 
     figures = graph_figures(str(subject.bundle.path.absolute()))
-    in_process = simulator_speed(subject, trials=6)[1].value
+    in_process = trial_time(subject)[0].value
     return [
         BenchResult("graph_ready", figures["ready"], "s", READY_GOAL, "goal"),
-        BenchResult("graph_trial", figures["trial"], "ms", in_process, "CPU time of a scripted trial in one process"),
+        BenchResult("graph_trial", figures["trial"], "ms", in_process, "CPU time of a trial in one process"),
         BenchResult("graph_memory", figures["memory"], "GB, peak", MEMORY_GOAL, "goal"),
     ]
 
@@ -287,8 +286,9 @@ def learning(name: str) -> Callable[[Subject], list[BenchResult]]:
 LEARNING = ("update_published_sizes", "adaptation_published_sizes", "replay_memory", "scaling", "plain_torch")
 
 BENCHMARKS: dict[str, Callable[[Subject], list[BenchResult] | str]] = {
-    "simulator": simulator_speed,
-    "action": action_time,
+    "trial": trial_time,
+    "perception": perception_time,
+    "decision": decision_time,
     "update": update_time,
     "adaptation": adaptation_time,
     **{name: learning(name) for name in LEARNING},

@@ -20,7 +20,7 @@ from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, adapt
 from mql_ros.algorithm.experience.batch import Batch
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session, block_numbers
-from mql_ros.algorithm.networks import ContextEncoder, NetworkConfig, dropout_scale
+from mql_ros.algorithm.networks import ContextEncoder, NetworkConfig
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.bench.naive import NaiveConfig, NaiveLearner, NaiveReplay, naive_adaptation
 from mql_ros.bench.result import BenchResult
@@ -31,8 +31,6 @@ BLOCK, PAST_BLOCKS = 10, 2
 ADAPTATION_BATCH, NEW_UPDATES, RECYCLING_UPDATES = 1280, 10, 100
 NAIVE_NEW_UPDATES, NAIVE_RECYCLING_UPDATES = 1, 5
 PRODUCTS = "same maths done naively; here only the products of actor and critics, a bound of the ratio"
-DROPOUT = 0.02
-"""Of the shipped policy's critics."""
 MEMORY_GOAL = 1.2
 """Times the bytes of the raw transitions."""
 Layers = list[tuple[int, int]]
@@ -71,7 +69,7 @@ def adaptation_published_sizes(_subject: object) -> list[BenchResult]:
     settings = AdaptationConfig(
         new_updates=NEW_UPDATES,
         recycling_updates=RECYCLING_UPDATES,
-        batch_blocks=ADAPTATION_BATCH // BLOCK,
+        batch_size=ADAPTATION_BATCH // BLOCK,
         new_fraction=0.0,
         overlap_threshold=1.0,  # nothing is skipped
     )
@@ -174,7 +172,7 @@ def scaling(_subject: object, pairs: int = 10) -> list[BenchResult]:
 
 
 def plain_torch(_subject: object, pairs: int = 40) -> list[BenchResult]:
-    """What is written out by hand for the CPU, beside what torch has for it: the GRU and the critics' dropout."""
+    """What is written out by hand for the CPU, beside what torch has for it: the GRU."""
     rng, blocks = np.random.default_rng(0), -(-BATCH // BLOCK)
     sessions = [_session(rng, f"task {k}", 200, BLOCK) for k in range(50)]
     replay = Replay.of(sessions, OBSERVATION, ACTION, PAST_BLOCKS)
@@ -184,17 +182,10 @@ def plain_torch(_subject: object, pairs: int = 40) -> list[BenchResult]:
     learners["padded"].encoder.forward = partial(_padded_gru, learners["padded"].encoder)  # type: ignore[method-assign]
     learners["packed"].encoder.forward = partial(_packed_gru, learners["packed"].encoder)  # type: ignore[method-assign]
     updates = _alternate({name: partial(_update, learners[name], draw) for name, draw in draws.items()}, pairs)
-    shape, generator = torch.Size((2, BATCH, NaiveConfig().hidden_sizes[0])), torch.Generator()
-    masks: dict[str, Callable[[], object]] = {
-        "geometric": partial(dropout_scale, shape, DROPOUT, generator),
-        "bernoulli": lambda: torch.empty(shape).bernoulli_(1.0 - DROPOUT, generator=generator).div_(1.0 - DROPOUT),
-    }
-    dropout = {name: 2 * time for name, time in _alternate(masks, pairs).items()}  # two hidden layers
     unit = "CPU ms, median"
     return [
         BenchResult("gru_by_hand", updates["ours"], unit, updates["padded"], "an update with nn.GRU, windows padded"),
         BenchResult("gru_by_hand_packed", updates["ours"], unit, updates["packed"], "with nn.GRU, sequences packed"),
-        BenchResult("dropout_by_gaps", dropout["geometric"], unit, dropout["bernoulli"], "an update's with bernoulli_"),
     ]
 
 

@@ -14,7 +14,7 @@ from mql_ros.core.hardware import hardware
 from mql_ros.reporting.figures import check_figure, save_figure, scaling_figure
 from mql_ros.reporting.text_table import table
 
-HELP = "measure the simulator, the policy and adaptation on one core, and print each beside its goal"
+HELP = "measure simulator, perception, policy and adaptation on one core, and the graph; print each beside its goal"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

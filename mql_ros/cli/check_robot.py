@@ -1,4 +1,4 @@
-"""`mql check-robot`: what an arm's driver, simulated or real, does right and wrong, before trials trust it."""
+"""`mql check-robot`: what the drivers of an arm and its camera do right and wrong, before trials trust them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mql_ros.ros.bringup.robot_checker import RobotChecker
 
 HELP = (
-    "check the driver of an arm in about a minute: first what it publishes, then small motions of each joint and of "
-    "the gripper; the arm must stand at its home"
+    "check the drivers of an arm and its camera in about a minute: first what they publish and what is seen, then "
+    "small motions of each joint and of the gripper; the arm must stand at its home"
 )
 
 

@@ -8,33 +8,36 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mql_ros.algorithm.adaptation.config import AdaptationConfig, ExplorationConfig
+    from mql_ros.algorithm.adaptation.config import AdaptationConfig
     from mql_ros.evaluation.cases import Case
 
-HELP = "measure a policy on objects: without context, with context, and after adaptation, on matched seeds"
+HELP = "measure a policy on objects beside ways to grasp without learning, and after adaptation, on matched seeds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     from mql_ros.evaluation.methods import METHODS
     from mql_ros.evaluation.suites import SUITES
+    from mql_sim.benches import BENCHES
 
     parser.add_argument("--policy", metavar="BUNDLE", help="policy bundle (default: the shipped one)")
     parser.add_argument(
         "--robot", default="panda", metavar="NAME|FILE.yaml", help="robot profile of the arm (default: %(default)s)"
     )
     parser.add_argument(
+        "--bench", default="usual", choices=BENCHES, help="camera and pads of the bench (default: %(default)s)"
+    )
+    parser.add_argument(
         "--objects",
         nargs="+",
-        default=["training"],
+        default=["development"],
         metavar="NAME",
-        help="catalogue names, procedural-NNNN, a .urdf or a folder of them; kinds, of which some objects are tried "
-        f"and others tested: kind-NNNN or A+B+C (C is tested); or {', '.join(SUITES)} (default: training)",
+        help="objects: names such as bottle or random-900, a .urdf, .obj, .stl or .dae, or a folder of them; "
+        f"or suites: {', '.join(SUITES)} (default: development)",
     )
     parser.add_argument("--limit", type=int, default=0, help="use only the first so many of the objects (default: all)")
     parser.add_argument(
@@ -48,16 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_new_trials,
         default="0",
         metavar="N[,N...]",
-        help="new trials to adapt on; several numbers, such as 0,5,10,20, are compared (default: %(default)s)",
+        help="trials before the test, to adapt on; several, as in 0,5,20, are compared (default: %(default)s)",
     )
     parser.add_argument("--against", metavar="BUNDLE", help="another policy, for the method `reference`: not adapted")
-    parser.add_argument(
-        "--adaptations",
-        type=int,
-        default=1,
-        metavar="M",
-        help="adapt M times, each after its share of the new trials (default: 1; kinds: once, after all)",
-    )
     parser.add_argument("--test-trials", type=int, default=5, help="trials that are counted (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, metavar="K", help="seeds an object (default: 1)")
     parser.add_argument(
@@ -86,8 +82,8 @@ def main(arguments: argparse.Namespace) -> int:
     from mql_ros.algorithm.adaptation.config import load_adaptation
     from mql_ros.core.files import check_writable, write_json
     from mql_ros.core.resources import share_path
-    from mql_ros.evaluation.runner import PartialResults, run_cases
-    from mql_ros.evaluation.suites import check_alike, find_names, trained_on
+    from mql_ros.evaluation.runner import PartialResults, program_hash, run_cases
+    from mql_ros.evaluation.suites import find_names, trained_on
     from mql_ros.grasping.robot.profile import load_profile
     from mql_ros.reporting.evaluation import print_report, summarize
     from mql_ros.reporting.figures import check_figure, evaluation_figure, save_figure
@@ -96,29 +92,30 @@ def main(arguments: argparse.Namespace) -> int:
 
     methods = _methods(arguments)
     names = find_names(arguments.objects)[: arguments.limit or None]
-    check_alike(names, arguments.adaptations)
     policy = Path(arguments.policy or share_path("models", "grasp"))
     profile = load_profile(arguments.robot)
-    bundle_hash = check_bundle(policy, profile.name, *profile.policies_from).hash
+    robots = profile.name, *profile.policies_from
+    bundle_hash = check_bundle(policy, *robots).hash
+    reference_hash = check_bundle(Path(arguments.against), *robots).hash if arguments.against else None
     check_writable(arguments.json)
     check_figure(arguments.figure)
     check_figure(arguments.propensity)
     known = trained_on(policy, names)
     if known:
         print(f"warning: {known} of these {len(names)} objects were trained on", file=sys.stderr)
-    adaptation, exploration = load_adaptation(arguments.set)
-    cases = _cases(arguments, str(policy), names, methods, adaptation, exploration)
+    cases = _cases(arguments, str(policy), names, methods, load_adaptation(arguments.set))
     started = time.monotonic()
     partial = PartialResults(arguments.json)
     try:
-        results, resumed = run_cases(cases, bundle_hash, arguments.workers, partial)
+        results, resumed = run_cases(cases, bundle_hash, reference_hash, arguments.workers, partial)
     except KeyboardInterrupt:
         if arguments.json:
             print(f"\nfinished sessions are in {partial.path}; the same command goes on from there", file=sys.stderr)
         raise
     report = summarize(cases, results, methods)
-    report["settings"] = _settings(arguments, exploration) | {
+    report["settings"] = _settings(arguments) | {
         "robot": profile.name, "policy": policy.name, "bundle_hash": bundle_hash, "trained_on": known,
+        "reference_hash": reference_hash, "program_hash": program_hash(),
         "sessions": len(cases), "sessions_resumed": resumed, "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
     ratios = mean_ratios(cases, results)
@@ -144,11 +141,9 @@ def _methods(arguments: argparse.Namespace) -> tuple[str, ...]:
     for name in methods:
         if name not in METHODS:
             raise UserError(f"unknown method '{name}'; known methods are {', '.join(METHODS)}")
-    counts = (arguments.seeds, arguments.adaptations, arguments.test_trials, arguments.workers)
+    counts = (arguments.seeds, arguments.test_trials, arguments.workers)
     if min(counts) < 1 or arguments.limit < 0:
-        raise UserError(
-            "--seeds, --adaptations, --test-trials and --workers must be at least 1, and --limit not negative"
-        )
+        raise UserError("--seeds, --test-trials and --workers must be at least 1, and --limit not negative")
     if ("reference" in methods) != bool(arguments.against):
         raise UserError("the method 'reference' and --against BUNDLE belong together; give both or neither")
     return methods
@@ -160,7 +155,6 @@ def _cases(
     names: Sequence[str],
     methods: tuple[str, ...],
     adaptation: AdaptationConfig,
-    exploration: ExplorationConfig,
 ) -> list[Case]:
     from mql_ros.evaluation.cases import Case
 
@@ -172,12 +166,11 @@ def _cases(
             seed=seed,
             methods=methods,
             new_trials=new_trials,
-            adaptations=arguments.adaptations,
             test_trials=arguments.test_trials,
-            exploration=exploration,
             adaptation=adaptation,
             reference=arguments.against,
             robot=arguments.robot,
+            bench=arguments.bench,
         )
         for seed in range(arguments.seeds)
         for name in names
@@ -185,15 +178,16 @@ def _cases(
     ]
 
 
-def _settings(arguments: argparse.Namespace, exploration: ExplorationConfig) -> dict[str, Any]:
-    """Return the settings that the report keeps, as far as the command line sets them."""
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the report keeps, as far as the command line says them."""
     from mql_ros.core.hardware import hardware
 
     return {
         "command": command_line(arguments), "objects": arguments.objects, "limit": arguments.limit,
+        "bench": arguments.bench,
         "new_trials": max(arguments.trials), "by_new_trials": list(arguments.trials),
-        "adaptations": arguments.adaptations, "test_trials": arguments.test_trials, "seeds": arguments.seeds,
-        "exploration": asdict(exploration), "overrides": arguments.set, "hardware": hardware(),
+        "test_trials": arguments.test_trials, "seeds": arguments.seeds, "overrides": arguments.set,
+        "hardware": hardware(),
         "workers": arguments.workers, "against": arguments.against and Path(arguments.against).name,
     }  # fmt: skip
 

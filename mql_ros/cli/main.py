@@ -12,10 +12,10 @@ from mql_ros.core.errors import EXIT_USER_ERROR, UserError
 # Each verb is a module mql_ros/cli/<verb>.py, with `_` for `-`. The summaries stand here because a verb's module is
 # imported only when it is chosen: torch alone takes seconds.
 VERBS = {
-    "objects": "list the objects to grasp, and check that each can be grasped",
+    "objects": "list the objects to grasp; search for a grasp of each, and say why there is none",
     "train": "meta-train a policy and write it as a bundle",
-    "evaluate": "measure a policy's success on objects, with and without context and adaptation",
-    "check-robot": "check the driver of an arm, simulated or real, before it is trusted with trials",
+    "evaluate": "measure a policy's success on objects, beside ways to grasp without learning",
+    "check-robot": "check the drivers of arm and camera, simulated or real, before they are trusted with trials",
     "demo": "grasp objects never seen before over ROS 2, adapt, and write a report",
     "bench": "measure speed, latency and memory",
     "results": "write the page of results from the JSON files that were measured",

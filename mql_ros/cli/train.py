@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-HELP = "meta-train a policy on the training objects and write a policy bundle; an interrupted run goes on"
+HELP = "meta-train a policy in rounds of collecting and training, and write a bundle; an interrupted run goes on"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,14 +48,15 @@ def main(arguments: argparse.Namespace) -> int:
         return _train_on_benchmark(arguments)
     if arguments.steps is not None:
         raise UserError("--steps belongs to --family; for grasping, set rounds in the file given with --config")
+    from mql_ros.core.resources import share_path
     from mql_ros.training.grasping.config import load_training_config
     from mql_ros.training.grasping.meta_training import Training
 
-    config = load_training_config(arguments.config or "config/training/grasp.yaml")
+    config = load_training_config(arguments.config or str(share_path("config", "training", "grasp.yaml")))
     if arguments.seed is not None:
         config = replace(config, seed=arguments.seed)
     out = Path(arguments.out or "runs/grasp")
-    path = Training(config, out, arguments.workers, arguments.device).run()
+    path = Training(config, out, arguments.workers, arguments.device, ["mql", *sys.argv[1:]]).run()
     print(f"policy bundle: {path}")
     return 0
 

@@ -1,1 +1,1 @@
-"""How well a policy does: methods, their runs, statistics."""
+"""How well a policy does: suites of objects, methods, their runs, statistics."""

@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mql_ros import __version__
+import mql_ros
+import mql_sim
 from mql_ros.core.errors import UserError
-from mql_ros.evaluation.suites import find_task
+from mql_ros.evaluation.suites import identity
 from mql_ros.grasping.robot.profile import load_profile
 
 if TYPE_CHECKING:
@@ -26,15 +28,27 @@ LINE_EVERY = 30.0
 """Seconds between two lines of progress where they do not overwrite each other."""
 
 
-def case_key(case: Case, bundle_hash: str) -> str:
-    """What a result depends on, as one hash: the case's settings, the contents of bundle and object, the version."""
+def case_key(case: Case, bundle_hash: str, reference_hash: str | None = None) -> str:
+    """What a result depends on, as one hash: the case's settings, the contents of bundles and object, the program."""
     facts = dataclasses.asdict(case) | {
         "bundle": bundle_hash,  # not where it lies
-        "object": repr(find_task(case.object_name)),
+        "reference": reference_hash,
+        "object": identity(case.object_name),
         "robot": load_profile(case.robot).sha256,
-        "program": __version__,
+        "program": program_hash(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@cache
+def program_hash() -> str:
+    """SHA-256 of the program's sources: a result does not outlive a change of what made it."""
+    digest = hashlib.sha256()
+    for package in (mql_ros, mql_sim):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 class PartialResults:
@@ -128,13 +142,13 @@ def duration(seconds: float) -> str:
 
 
 def run_cases(
-    cases: Sequence[Case], bundle_hash: str, processes: int, partial: PartialResults
+    cases: Sequence[Case], bundle_hash: str, reference_hash: str | None, processes: int, partial: PartialResults
 ) -> tuple[list[dict[str, Any]], int]:
     """Results of all cases of a robot, in their order, however they were spread; and how many are of a run before."""
     from mql_ros.evaluation.cases import run_case
     from mql_ros.rollouts.workers import Workers
 
-    keys = [case_key(case, bundle_hash) for case in cases]
+    keys = [case_key(case, bundle_hash, reference_hash) for case in cases]
     results = {key: found for key in keys if (found := partial.get(key)) is not None}
     resumed = len(results)
     if resumed:

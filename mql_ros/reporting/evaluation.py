@@ -13,6 +13,8 @@ from mql_ros.reporting.text_table import table
 
 ADAPTATION_FIGURES = ("effective_sample_size", "proximal_coefficient", "classifier_accuracy", "seconds")
 """Means over a method's adaptations that stand beside its success."""
+WINDOWS = {"trial 3": (2, 3), "trial 5": (4, 5), "trials 5 to 8": (4, 8)}
+"""First and behind the last of the test trials that are told apart, where there are so many."""
 
 
 def summarize(cases: Sequence[Any], results: Sequence[dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:
@@ -20,7 +22,9 @@ def summarize(cases: Sequence[Any], results: Sequence[dict[str, Any]], methods: 
 
     `methods`, `paired` and `objects` are about the largest number of new trials. `by_new_trials`, which an object has
     too, and `paired_by_new_trials` are about each number. `success_rate` is that of the last third of the test trials,
-    `by_trial` has every one of them. Nothing depends on the order in which sessions were finished.
+    `windows` those that WINDOWS names. `by_trial` has every trial, of an object the successes over its seeds. `judged`
+    compares the reward with the simulator over the trials of all methods. Nothing depends on the order in which
+    sessions were finished.
     """
     names = list(dict.fromkeys(case.object_name for case in cases))
     steps = sorted({case.new_trials for case in cases})
@@ -34,7 +38,6 @@ def summarize(cases: Sequence[Any], results: Sequence[dict[str, Any]], methods: 
     objects: dict[str, Any] = {name: {method: {"by_new_trials": {}} for method in methods} for name in names}
     for step in steps:
         won = {
-            # Each object that a session tests is a row, as each seed is.
             method: np.array(
                 [[o for row in ordered[step, name] for o in row[method]["successes"]] for name in names], float
             )
@@ -51,6 +54,7 @@ def summarize(cases: Sequence[Any], results: Sequence[dict[str, Any]], methods: 
                 objects[name][method]["by_new_trials"][str(step)] = {
                     "successes": int(outcomes.sum()), "trials": int(outcomes.size),
                     "success_rate": float(_last_third(outcomes).mean()),
+                    "by_trial": [int(count) for count in outcomes.sum(axis=0)],
                 }  # fmt: skip
     largest = str(steps[-1])
     explored = {name: [int(sum(row["new"])) for row in ordered[steps[-1], name]] for name in names}
@@ -64,6 +68,10 @@ def summarize(cases: Sequence[Any], results: Sequence[dict[str, Any]], methods: 
             "successes_by_object": explored, "sessions": sum(len(counts) for counts in explored.values()),
             "sessions_without_success": sum(count == 0 for counts in explored.values() for count in counts),
         },
+        "sessions_unseen": sum(bool(result.get("unseen")) for result in results),
+        "judged": {
+            key: sum(result["judged"][key] for result in results) for key in ("trials", "false_lifts", "missed_lifts")
+        },
     }  # fmt: skip
 
 
@@ -72,7 +80,7 @@ def _last_third(won: NDArray) -> NDArray:
 
 
 def _of_method(won: NDArray) -> dict[str, Any]:
-    """Of outcomes [objects or kinds, tested sessions, test trials]."""
+    """Of outcomes [objects, sessions, test trials]."""
     tail = _last_third(won)
     interval = rate_interval(tail.reshape(len(tail), -1))
     each = [rate_interval(won[:, :, number]) for number in range(won.shape[-1])]
@@ -83,7 +91,17 @@ def _of_method(won: NDArray) -> dict[str, Any]:
         "by_trial": [float(value) for value in won.mean(axis=(0, 1))],
         "by_trial_interval": [[one.low, one.high] for one in each],
         "all_trials": float(won.mean()),
+        "windows": {name: _of_window(won[..., first:last]) for name, first, last in _windows(won)},
     }
+
+
+def _windows(won: NDArray) -> list[tuple[str, int, int]]:
+    return [(name, first, last) for name, (first, last) in WINDOWS.items() if last <= won.shape[-1]]
+
+
+def _of_window(won: NDArray) -> dict[str, Any]:
+    interval = rate_interval(won.reshape(len(won), -1))
+    return {"success_rate": float(won.mean()), "interval": [interval.low, interval.high]}
 
 
 def _of_adaptations(rows: list[dict[str, Any]]) -> dict[str, float | None]:
@@ -96,18 +114,26 @@ def _of_adaptations(rows: list[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def _differences(won: dict[str, NDArray]) -> dict[str, Any]:
-    """Of each method to those before it, over all test trials; the object is the unit: its seeds are dependent."""
+    """Of each method to those before it, over all test trials and over each window.
+
+    The object is the unit, because its seeds are dependent.
+    """
     paired: dict[str, Any] = {}
     methods = list(won)
     for place, method in enumerate(methods):
         for other in methods[:place]:
             if len(won[method]) > 1:
-                first, second = won[method].mean(axis=(1, 2)), won[other].mean(axis=(1, 2))
-                estimate = paired_difference(first, second, seed=0)
-                paired[f"{method} - {other}"] = {
-                    "difference": estimate.mean, "interval": [estimate.low, estimate.high],
-                }  # fmt: skip
+                windows = {
+                    name: _difference(won[method][..., first:last], won[other][..., first:last])
+                    for name, first, last in _windows(won[method])
+                }
+                paired[f"{method} - {other}"] = _difference(won[method], won[other]) | {"windows": windows}
     return paired
+
+
+def _difference(won: NDArray, other: NDArray) -> dict[str, Any]:
+    estimate = paired_difference(won.mean(axis=(1, 2)), other.mean(axis=(1, 2)), seed=0)
+    return {"difference": estimate.mean, "interval": [estimate.low, estimate.high]}
 
 
 def print_report(report: dict[str, Any]) -> None:
@@ -115,17 +141,19 @@ def print_report(report: dict[str, Any]) -> None:
     rows = [["new trials", "method", "last third", "95 % interval", "interval kind", "all", "by test trial"]]
     for step, methods in report["by_new_trials"].items():
         for method, row in methods.items():
-            low, high = row["interval"]
             by_trial = " ".join(f"{value:.2f}" for value in row["by_trial"])
             rows.append(
-                [step, method, f"{row['success_rate']:.3f}", f"[{low:.3f}, {high:.3f}]", row["interval_kind"],
+                [step, method, f"{row['success_rate']:.3f}", _interval(row, ""), row["interval_kind"],
                  f"{row['all_trials']:.3f}", by_trial]
             )  # fmt: skip
     print(table(rows))
-    for method, row in report["methods"].items():
-        if len(row["by_trial"]) >= 3:
-            low, high = row["by_trial_interval"][2]
-            print(f"{method}: third trial {row['by_trial'][2]:.3f}, 95 % interval [{low:.3f}, {high:.3f}]")
+    windows = list(next(iter(report["methods"].values()))["windows"])
+    if windows:
+        rows = [["method", *windows]]
+        for method, row in report["methods"].items():
+            found = [row["windows"][name] for name in windows]
+            rows.append([method, *(f"{one['success_rate']:.3f} {_interval(one, '')}" for one in found)])
+        print("\n" + table(rows))
     found = report["exploration"]
     if steps := max(map(int, report["by_new_trials"])):
         mean = np.mean([count for counts in found["successes_by_object"].values() for count in counts])
@@ -133,12 +161,24 @@ def print_report(report: dict[str, Any]) -> None:
             f"exploration: {mean:.1f} successes in {steps} new trials; none at all in "
             f"{found['sessions_without_success']} of {found['sessions']} sessions"
         )
-    rows = [["new trials", "difference, all test trials", "mean", "95 % interval (bootstrap over objects)"]]
+    if report["sessions_unseen"]:
+        print(f"{report['sessions_unseen']} sessions count as failures: the object did not come to rest in view")
+    judged = report["judged"]
+    print(
+        f"the reward saw {judged['false_lifts']} lifts that were none and missed {judged['missed_lifts']}, "
+        f"of {judged['trials']} trials"
+    )
+    rows = [["new trials", "difference", "all test trials", "95 % interval (bootstrap over objects)", *windows]]
     for step, differences in report["paired_by_new_trials"].items():
         for name, row in differences.items():
-            low, high = row["interval"]
-            rows.append([step, name, f"{row['difference']:+.3f}", f"[{low:+.3f}, {high:+.3f}]"])
+            within = [f"{one['difference']:+.3f} {_interval(one, '+')}" for one in row["windows"].values()]
+            rows.append([step, name, f"{row['difference']:+.3f}", _interval(row, "+"), *within])
     if len(rows) > 1:
         print("\n" + table(rows))
     else:
         print("\nno paired differences: they take two methods and two objects")
+
+
+def _interval(row: dict[str, Any], sign: str) -> str:
+    low, high = row["interval"]
+    return f"[{low:{sign}.3f}, {high:{sign}.3f}]"

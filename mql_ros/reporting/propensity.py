@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
 SHOWN = 6
 """New objects in a figure."""
-NAMED = ("mug", "soccer-ball", "can", "kettle")
-MARKERS = {"top": "o", "handle": "s", "narrow": "^"}
+MOST = 5
+"""Old objects that a summary names."""
 
 
 def mean_ratios(cases: Sequence[Any], results: Sequence[dict[str, Any]], method: str = "mql") -> dict[str, Any]:
@@ -32,34 +33,30 @@ def mean_ratios(cases: Sequence[Any], results: Sequence[dict[str, Any]], method:
 
 
 def propensity_summary(ratios: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """For each new object: mean ratio by class of old object, of the named ones, and near or far from its grasp."""
-    from mql_ros.evaluation.suites import find_task
-    from mql_sim.objects.catalogue import find_object
+    """For each new object: the old ones that are drawn on most, and the mean ratio of those of like and unlike size."""
+    from mql_sim.objects.catalogue import find_thing
 
     summary: dict[str, Any] = {}
     for name, by_old in ratios.items():
-        spec = find_task(name).tested[0]
-        specs = {other: find_object(other) for other in by_old}
-        distance = {o: float(np.hypot(s.grasp_x - spec.grasp_x, s.grasp_z - spec.grasp_z)) for o, s in specs.items()}
+        size = np.log(find_thing(name).size)
+        distance = {old: float(np.linalg.norm(np.log(find_thing(old).size) - size)) for old in by_old}
         middle = float(np.median(list(distance.values())))
         groups = {
-            **{kind: [o for o in by_old if specs[o].category == kind] for kind in MARKERS},
-            "grasped near": [o for o in by_old if distance[o] <= middle],
-            "grasped far": [o for o in by_old if distance[o] > middle],
-            **{o: [o] for o in NAMED if o in by_old},
+            "like size": [old for old in by_old if distance[old] <= middle],
+            "unlike size": [old for old in by_old if distance[old] > middle],
         }
         means = {group: round(float(np.mean([by_old[o] for o in old])), 4) for group, old in groups.items() if old}
-        summary[name] = {"category": spec.category} | means
+        most = sorted(by_old, key=lambda old: -by_old[old])[:MOST]
+        summary[name] = means | {"most": {old: round(by_old[old], 4) for old in most}}
     return summary
 
 
 def propensity_figure(ratios: dict[str, dict[str, float]]) -> Figure:
-    """Where each training object is grasped, larger and darker the more of its data is used; a star is the new one."""
+    """Size of each training object, larger and darker the more of its data is used; a star is the new one."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from mql_ros.evaluation.suites import find_task
-    from mql_sim.objects.catalogue import find_object
+    from mql_sim.objects.catalogue import find_thing
 
     names = list(ratios)[:SHOWN]
     columns = min(3, len(names))
@@ -67,28 +64,25 @@ def propensity_figure(ratios: dict[str, dict[str, float]]) -> Figure:
     figure = Figure(figsize=(3.4 * columns, 3.1 * rows + 0.6), layout="constrained")
     for place, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, place + 1)
-        spec = find_task(name).tested[0]
-        old = {other: find_object(other) for other in ratios[name]}
         largest = max(ratios[name].values()) or 1.0
-        for kind, marker in MARKERS.items():
-            members = [o for o in old if old[o].category == kind]
-            share = np.array([ratios[name][o] / largest for o in members])
-            axes.scatter(
-                [100 * old[o].grasp_x for o in members], [100 * old[o].grasp_z for o in members],
-                s=6 + 90 * share, c=share, cmap="Blues", vmin=-0.35, vmax=1.0, marker=marker, linewidths=0,
-            )  # fmt: skip
-        axes.plot(100 * spec.grasp_x, 100 * spec.grasp_z, "*", color="#d55e00", markersize=15, markeredgecolor="white")
-        axes.set_title(f"{name} ({spec.category}), largest {largest:.2g}", fontsize=9)
-        axes.set_xlabel("grasped at x, cm", fontsize=8)
-        axes.set_ylabel("and height, cm", fontsize=8)
+        share = np.array([ratio / largest for ratio in ratios[name].values()])
+        sizes = 100.0 * np.array([find_thing(old).size for old in ratios[name]])
+        axes.scatter(
+            sizes[:, :2].max(axis=1), sizes[:, 2],
+            s=6 + 90 * share, c=share, cmap="Blues", vmin=-0.35, vmax=1.0, linewidths=0,
+        )  # fmt: skip
+        new = 100.0 * find_thing(name).size
+        axes.plot(new[:2].max(), new[2], "*", color="#d55e00", markersize=15, markeredgecolor="white")
+        axes.set_title(f"{Path(name).name}, largest {largest:.2g}", fontsize=9)
+        axes.set_xlabel("wider side as modelled, cm", fontsize=8)
+        axes.set_ylabel("height as modelled, cm", fontsize=8)
         axes.tick_params(labelsize=8)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     handles = [
-        Line2D([], [], linestyle="", marker=marker, color="#2f6fab", label=f"training: {kind}")
-        for kind, marker in MARKERS.items()
+        Line2D([], [], linestyle="", marker="o", color="#2f6fab", label="training object"),
+        Line2D([], [], linestyle="", marker="*", color="#d55e00", markersize=12, label="the new object"),
     ]
-    handles.append(Line2D([], [], linestyle="", marker="*", color="#d55e00", markersize=12, label="the new object"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     figure.suptitle("Mean importance ratio of each training object's data", fontsize=10)
     return figure

@@ -1,4 +1,4 @@
-"""Sessions collected by worker processes; what is collected depends on the seeds alone, not on how many work."""
+"""Sessions run by worker processes; what they hold depends on the seeds alone, not on how many work."""
 
 from __future__ import annotations
 
@@ -10,66 +10,64 @@ from typing import Any
 
 import numpy as np
 
-from mql_ros.algorithm.adaptation.config import ExplorationConfig
 from mql_ros.algorithm.experience.session import Session
-from mql_ros.algorithm.networks import NetworkConfig
-from mql_ros.algorithm.td3 import TD3Learner
+from mql_ros.algorithm.q_learning import QLearner
 from mql_ros.core.errors import UserError
+from mql_ros.grasping.learning.baselines import Scripted
+from mql_ros.grasping.learning.grasp_policy import NO_EXPLORATION, Exploration, grasp_learner
+from mql_ros.grasping.learning.networks import GraspNetworkConfig
 from mql_ros.grasping.robot.profile import load_profile
-from mql_ros.rollouts.rollout import Demonstrator, PolicyAgent, run_session
+from mql_ros.rollouts.rollout import Agent, PolicyAgent, run_session
 from mql_sim.environment import GraspTask
-from mql_sim.objects.catalogue import find_object
+from mql_sim.objects.catalogue import thing_of_session
 
 
 @dataclass(frozen=True)
 class PolicyWeights:
     """What a worker needs to act: network weights as numpy arrays, so that nothing of torch crosses processes."""
 
-    network: NetworkConfig
+    network: GraspNetworkConfig
     weights: Mapping[str, np.ndarray]
     history_blocks: int
 
     @staticmethod
-    def of(learner: TD3Learner, history_blocks: int) -> PolicyWeights:
-        """A copy of the learner's actor and encoder."""
+    def of(learner: QLearner, history_blocks: int) -> PolicyWeights:
+        """A copy of the learner's critic and encoder."""
         weights = {
             f"{name}.{key}": value.detach().cpu().numpy().copy()
-            for name in ("actor", "encoder")
+            for name in ("critic", "encoder")
             for key, value in learner.networks[name].state_dict().items()
         }
         return PolicyWeights(learner.network_config, weights, history_blocks)
 
     def without_context(self) -> PolicyWeights:
-        """The same actor with its context zeroed."""
+        """The same critic with its context zeroed."""
         return replace(self, network=replace(self.network, use_context=False))
 
-    def make_learner(self) -> TD3Learner:
-        """A learner that acts with these weights (its critics are untrained)."""
+    def make_learner(self) -> QLearner:
+        """A learner that acts with these weights."""
         import torch
 
-        learner = TD3Learner(self.network)
-        for name in ("actor", "encoder"):
-            state = {
-                k.removeprefix(name + "."): torch.from_numpy(v) for k, v in self.weights.items() if k.startswith(name)
-            }
+        learner = grasp_learner(self.network)
+        for name in ("critic", "encoder"):
+            prefix = name + "."
+            state = {k[len(prefix) :]: torch.from_numpy(v) for k, v in self.weights.items() if k.startswith(prefix)}
             learner.networks[name].load_state_dict(state)
         return learner
 
 
 @dataclass(frozen=True)
 class Job:
-    """One session to run: the object, the seed of placements and noise, and how many trials."""
+    """One session to run: the object, the seed of all that is drawn, how many trials, and how they are explored."""
 
     object_name: str
     seed: int
     trials: int
-    noise: float = 0.0
-    others: tuple[str, ...] = ()
-    """Objects that a demonstrator may mistake this one for; empty where a policy acts."""
+    exploration: Exploration = NO_EXPLORATION
 
 
 _TASK: GraspTask | None = None
-_LEARNER: tuple[int, TD3Learner] | None = None
+_LEARNER: tuple[int, QLearner] | None = None
 
 
 def _start(robot: str) -> None:
@@ -81,21 +79,17 @@ def _start(robot: str) -> None:
     _TASK = GraspTask(load_profile(robot))
 
 
-def _demonstrate(job: Job) -> Session:
-    assert _TASK is not None
-    names, spec = job.others, find_object(job.object_name)
-    demonstrator = Demonstrator(spec, lambda rng: find_object(names[int(rng.integers(len(names)))]), job.seed)
-    return run_session(_TASK, spec, job.seed, job.trials, demonstrator, with_teacher=True)
-
-
-def _act(arguments: tuple[Job, PolicyWeights, int]) -> Session:
+def _run_job(task: GraspTask, arguments: tuple[Job, PolicyWeights | None, int]) -> Session | None:
     global _LEARNER
-    assert _TASK is not None
     job, policy, version = arguments
-    if _LEARNER is None or _LEARNER[0] != version:
-        _LEARNER = (version, policy.make_learner())
-    agent = PolicyAgent(_LEARNER[1], policy.history_blocks, ExplorationConfig(noise=job.noise), job.seed)
-    return run_session(_TASK, find_object(job.object_name), job.seed, job.trials, agent)
+    agent: Agent
+    if policy is None:
+        agent = Scripted(job.seed)
+    else:
+        if _LEARNER is None or _LEARNER[0] != version:
+            _LEARNER = (version, policy.make_learner())
+        agent = PolicyAgent(_LEARNER[1], policy.history_blocks, job.seed, job.exploration)
+    return run_session(task, thing_of_session(job.object_name, job.seed), job.seed, job.trials, agent)
 
 
 def _call(numbered: tuple[int, Callable[[GraspTask, Any], Any], Any]) -> tuple[int, Any]:
@@ -118,14 +112,15 @@ class Workers:
         self._pool.terminate()
         self._pool.join()
 
-    def demonstrate(self, jobs: Sequence[Job]) -> Iterator[Session]:
-        """Sessions of the scripted teacher, in the order of the jobs."""
-        return self._pool.imap(_demonstrate, jobs)
+    def run(self, jobs: Sequence[Job], policy: PolicyWeights | None = None) -> list[Session | None]:
+        """Sessions of a policy, or of the scripted explorer, in the order of the jobs.
 
-    def act(self, policy: PolicyWeights, jobs: Sequence[Job]) -> Iterator[Session]:
-        """Sessions of a policy, in the order of the jobs; they run while the caller does something else."""
+        None stands for a session whose object did not come to rest or was not seen. Raises UserError as
+        `map_unordered` does.
+        """
         self._version += 1
-        return self._pool.imap(_act, [(job, policy, self._version) for job in jobs])
+        found = dict(self.map_unordered(_run_job, [(job, policy, self._version) for job in jobs]))
+        return [found[number] for number in range(len(jobs))]
 
     def map_unordered(
         self, function: Callable[[GraspTask, Any], Any], arguments: Sequence[Any]
@@ -136,9 +131,8 @@ class Workers:
         wait for its result for ever.
         """
         workers = multiprocessing.active_children()
-        results = self._pool.imap_unordered(
-            _call, [(number, function, argument) for number, argument in enumerate(arguments)]
-        )
+        tasks = [(number, function, argument) for number, argument in enumerate(arguments)]
+        results = self._pool.imap_unordered(_call, tasks)
         while True:
             try:
                 finished = results.next(timeout=5.0)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mql_ros.algorithm.learner import Learner
 from mql_ros.algorithm.policy_bundle import PolicyBundle, load_bundle, save_bundle
-from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.core.errors import UserError
 from mql_ros.core.files import recover_directory, write_text
 
@@ -77,8 +77,8 @@ class RunFolder:
         before = [row for row in self.points() if row[position] < point[position]]
         write_text(self._curve, "".join(json.dumps(row) + "\n" for row in [*before, point]))
 
-    def save(self, name: str, learner: TD3Learner, **contents: Any) -> None:
-        """Write a policy bundle of this name, replacing an earlier one; `contents` go to `save_bundle`."""
+    def save(self, name: str, learner: Learner, **contents: Any) -> None:
+        """Write a policy bundle in place of the one of this name; `contents` go to `save_bundle`."""
         save_bundle(self.path / name, learner, **(self._contents | contents))
 
     def load(self, name: str) -> PolicyBundle | None:

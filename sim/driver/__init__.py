@@ -1,1 +1,1 @@
-"""The simulator behind the topics of an arm driver."""
+"""The simulator behind the topics of arm and camera drivers."""

@@ -4,51 +4,59 @@ from __future__ import annotations
 
 import numpy as np
 
+from mql_ros.core.errors import UserError
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Array, Measurement
-from mql_sim.environment import placement
-from mql_sim.objects.catalogue import find_object
-from mql_sim.world.world import World
+from mql_sim.benches import Bench
+from mql_sim.environment import Scene
+from mql_sim.objects.catalogue import thing_of_session
 
 
 class SimulatedDriver:
     """Executes trajectories one control period at a time.
 
-    A new object or seed takes effect at the next reset, with placement 0 of that object and seed, as with
-    `GraspTask.set_object` and `begin_trial` in one process.
+    A new object, seed or bench takes effect at the next reset, with placement 0 of that object and seed, as with
+    `GraspTask.set_thing` and `begin_trial` in one process.
     """
 
-    def __init__(self, profile: RobotProfile, object_name: str, seed: int) -> None:
+    def __init__(self, profile: RobotProfile, object_name: str, seed: int, bench: Bench | None = None) -> None:
         self.profile = profile
-        self._spec = find_object(object_name)
-        self._seed = seed
-        self.world = World(profile)
-        self.world.set_object(self._spec)
-        # The object stands in its first place before the first reset.
-        self.measurement = self.world.reset(*placement(profile, seed, 0))
+        self._name, self._seed, self._bench = object_name, seed, bench
+        self.scene = Scene(profile)
         self.finger_speed = 0.0
         """Speed of each finger in the last control period, m/s."""
-        self._number = 0
         self._fresh = True
-        self._rest()
+        self.reset()  # the object lies in its first place before the first reset
+        self._fresh = True
+
+    @property
+    def measurement(self) -> Measurement:
+        """What was measured last."""
+        return self.scene.measurement
 
     def set_object(self, name: str) -> None:
-        """Choose another object; UserError when there is none of that name."""
-        self._spec = find_object(name)
-        self._fresh = True
+        """Choose another object; UserError if there is none of that name."""
+        thing_of_session(name, self._seed)
+        self._name, self._fresh = name, True
 
     def set_seed(self, seed: int) -> None:
-        """Choose other placements."""
-        self._seed = seed
-        self._fresh = True
+        """Choose other placements and other hidden properties."""
+        self._seed, self._fresh = seed, True
+
+    def set_bench(self, bench: Bench) -> None:
+        """Choose another bench."""
+        self._bench, self._fresh = bench, True
 
     def reset(self) -> Measurement:
-        """Bring the arm home, open the fingers, put the object in its next place; return the measurement."""
+        """Bring the arm home, open the fingers, put the object in its next place; return the measurement.
+
+        UserError if the object does not come to rest.
+        """
         if self._fresh:
-            self.world.set_object(self._spec)
-            self._number, self._fresh = 0, False
-        self.measurement = self.world.reset(*placement(self.profile, self._seed, self._number))
-        self._number += 1
+            if not self.scene.set_thing(thing_of_session(self._name, self._seed), self._seed, self._bench):
+                raise UserError(f"the object {self._name} does not come to rest; choose another, or another seed")
+            self._fresh = False
+        self.scene.reset()
         self.finger_speed = 0.0
         self._rest()
         return self.measurement
@@ -92,11 +100,11 @@ class SimulatedDriver:
     def step(self, position: Array, velocity: Array) -> Measurement:
         """Advance one control period towards positions [n] (rad) and velocities [n] (rad/s); return the measurement."""
         before = self.measurement.finger_width
-        self.measurement = self.world.advance(position, velocity, *self._gripper)
+        self.scene.advance(position, velocity, *self._gripper)
         fingers = len(self.profile.finger_names)
         self.finger_speed = (self.measurement.finger_width - before) / fingers / self.profile.control_period
         return self.measurement
 
     def close(self) -> None:
         """Release the physics server."""
-        self.world.close()
+        self.scene.world.close()

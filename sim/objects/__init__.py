@@ -1,1 +1,1 @@
-"""What there is to grasp."""
+"""What there is to grasp: objects by name and from files, and their hidden properties."""

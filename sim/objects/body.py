@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
 from mql_ros.grasping.types import Array
 from mql_sim.objects.solid import combined, convex
 from mql_sim.objects.thing import Thing
@@ -27,7 +26,7 @@ def create_body(client: BulletClient, thing: Thing, *, visible: bool = False) ->
 
     `visible` is for pictures: Bullet keeps what is seen, some 0.1 to 0.5 MB, until the client disconnects.
     """
-    center, turn, principal = inertial_frame(thing)
+    center, turn, principal = thing.inertial_frame
     # Bullet reads a compound of hulls from a file only, and would keep the file for its name.
     client.setPhysicsEngineParameter(enableFileCaching=0)
     with tempfile.TemporaryDirectory() as folder:
@@ -51,6 +50,11 @@ def create_body(client: BulletClient, thing: Thing, *, visible: bool = False) ->
         rollingFriction=ROLLING_FRICTION,
     )
     return int(body)
+
+
+def create_look(client: BulletClient, thing: Thing) -> int:
+    """Add what is seen of a thing to a client, for pictures: it touches nothing and stays where it is put."""
+    return int(client.createMultiBody(0, -1, _look(client, thing)))
 
 
 def _look(client: BulletClient, thing: Thing) -> int:
@@ -79,7 +83,7 @@ def _nothing(client: BulletClient) -> int:
 
 def place_body(client: BulletClient, body: int, thing: Thing, position: Array, orientation: Array) -> None:
     """Put the thing's frame at a position [3] (m) and orientation (quaternion x, y, z, w [4]) of the world, at rest."""
-    center, turn, _ = inertial_frame(thing)
+    center, turn, _ = thing.inertial_frame
     pose = client.multiplyTransforms(list(position), list(orientation), center.tolist(), turn.tolist())
     client.resetBasePositionAndOrientation(body, *pose)
     client.resetBaseVelocity(body, [0, 0, 0], [0, 0, 0])
@@ -87,35 +91,10 @@ def place_body(client: BulletClient, body: int, thing: Thing, position: Array, o
 
 def body_pose(client: BulletClient, body: int, thing: Thing) -> tuple[Array, Array]:
     """Position [3] (m) and orientation (quaternion x, y, z, w [4]) of the thing's frame in the world."""
-    center, turn, _ = inertial_frame(thing)
+    center, turn, _ = thing.inertial_frame
     inverse = client.invertTransform(center.tolist(), turn.tolist())
     position, orientation = client.multiplyTransforms(*client.getBasePositionAndOrientation(body), *inverse)
     return np.array(position), np.array(orientation)
-
-
-def inertial_frame(thing: Thing) -> tuple[Array, Array, Array]:
-    """Centre of mass [3] (m), principal axes (quaternion x, y, z, w [4]) and moments about them [3] (kg m^2)."""
-    moments, axes = np.linalg.eigh(thing.inertia)
-    for k in range(2):  # the sign of an axis is arbitrary: its largest component points forward
-        axes[:, k] *= np.sign(axes[np.abs(axes[:, k]).argmax(), k])
-    axes[:, 2] = np.cross(axes[:, 0], axes[:, 1])
-    return thing.center_of_mass, _quaternion(axes), moments
-
-
-def _quaternion(turn: Array) -> Array:
-    """Quaternion (x, y, z, w) of a rotation matrix, by the eigenvector of its largest eigenvalue (Bar-Itzhack)."""
-    (a, b, c), (d, e, f), (g, h, i) = turn
-    matrix = np.array(
-        [
-            [a - e - i, d + b, g + c, h - f],
-            [d + b, e - a - i, h + f, c - g],
-            [g + c, h + f, i - a - e, d - b],
-            [h - f, c - g, d - b, a + e + i],
-        ]
-    )
-    quaternion = np.linalg.eigh(matrix / 3)[1][:, -1]
-    assert np.allclose(quaternion_to_matrix(quaternion), turn, atol=1e-6)
-    return np.asarray(quaternion * (1.0 if quaternion[3] >= 0 else -1.0))
 
 
 def _hulls(thing: Thing) -> str:

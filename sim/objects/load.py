@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
 
 from mql_ros.core.errors import UserError
 from mql_sim.objects.mesh_files import KINDS, MILLIMETRES_FROM, in_millimetres, read_mesh
@@ -15,6 +18,8 @@ from mql_sim.world.bullet import pybullet_data
 RANDOM_URDFS = 1000
 RANDOM_SCALE, RANDOM_MASS = 0.015, 0.1
 """Scale and mass (kg) in all files of random_urdfs; PyBullet's environment of diverse objects loads them so."""
+LONGEST = 0.15
+"""Longer random objects are made smaller: the height map shows 0.16 m. Largest distance of two of its points, m."""
 RANDOM_DAMAGED = (168,)
 """Numbers of random_urdfs whose mesh has NaN vertices."""
 
@@ -27,7 +32,7 @@ def make_thing(
     crush_force: float | None = None,
     size: float | None = None,
 ) -> Thing:
-    """Read an object from a URDF or a bare mesh; what is given replaces what the file says.
+    """Read an object from a URDF or a bare mesh, which stands as modelled; what is given replaces what the file says.
 
     Mass in kg, crush force in N, size (the largest extent) in m. A mesh of 10 or more is taken to be in mm.
 
@@ -53,7 +58,7 @@ def make_thing(
             f"object {file}: it measures {largest:.3g} m; expected {SMALLEST} to {LARGEST} m, so name the size "
             "in m that it should have"
         )
-    return thing
+    return replace(thing, upright=True)
 
 
 def _bare_mesh(file: Path, mass: float | None, size: float | None) -> Thing:
@@ -68,7 +73,9 @@ def _bare_mesh(file: Path, mass: float | None, size: float | None) -> Thing:
 
 
 def random_urdf(number: int) -> Thing:
-    """One of PyBullet's 1,000 random objects at the scale and mass of its file; the inertia there is a stub.
+    """One of PyBullet's 1,000 random objects at the mass and, up to LONGEST, the scale of its file.
+
+    The inertia in the file is a stub.
 
     Raises:
         UserError: there is no such number, or its mesh is damaged (RANDOM_DAMAGED).
@@ -76,5 +83,6 @@ def random_urdf(number: int) -> Thing:
     if not 0 <= number < RANDOM_URDFS:
         raise UserError(f"there is no random object {number}; expected 0 to {RANDOM_URDFS - 1}")
     name = f"{number:03d}"
-    solid = read_mesh(Path(pybullet_data.getDataPath(), "random_urdfs", name, f"{name}.obj"))
-    return thing_from_solid(f"random-{name}", solid.scaled(RANDOM_SCALE), mass=RANDOM_MASS)
+    solid = read_mesh(Path(pybullet_data.getDataPath(), "random_urdfs", name, f"{name}.obj")).scaled(RANDOM_SCALE)
+    longest = float(pdist(solid.vertices[ConvexHull(solid.vertices).vertices]).max())
+    return thing_from_solid(f"random-{name}", solid.scaled(min(1.0, LONGEST / longest)), mass=RANDOM_MASS)

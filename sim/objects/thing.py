@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from mql_ros.core.errors import UserError
+from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
 from mql_ros.grasping.types import Array
 from mql_sim.objects.solid import Solid
 
@@ -42,6 +43,8 @@ class Thing:
     """About the centre of mass, along the axes of the object frame [3, 3], kg m^2."""
     color: tuple[float, float, float, float] = GREY
     """Red, green, blue, alpha; 0 to 1."""
+    upright: bool = False
+    """Whether it stands as modelled, not however it falls."""
     notes: tuple[str, ...] = ()
     """Sentences for the user about what was assumed."""
 
@@ -61,6 +64,15 @@ class Thing:
         scalars = [self.mass, self.friction, self.crush_force, *self.inertia.ravel() * 1e6]
         digest.update(" ".join(f"{value + 0.0:.6g}" for value in scalars).encode())
         return digest.hexdigest()
+
+    @cached_property
+    def inertial_frame(self) -> tuple[Array, Array, Array]:
+        """Centre of mass [3] (m), principal axes (quaternion x, y, z, w [4]) and moments about them [3] (kg m^2)."""
+        moments, axes = np.linalg.eigh(self.inertia)
+        for k in range(2):  # the sign of an axis is arbitrary: its largest component points forward
+            axes[:, k] *= np.sign(axes[np.abs(axes[:, k]).argmax(), k])
+        axes[:, 2] = np.cross(axes[:, 0], axes[:, 1])
+        return self.center_of_mass, _quaternion(axes), moments
 
     def with_properties(
         self,
@@ -128,3 +140,19 @@ def thing_from_solid(
         color=color,
         notes=notes,
     )
+
+
+def _quaternion(turn: Array) -> Array:
+    """Quaternion (x, y, z, w) of a rotation matrix, by the eigenvector of its largest eigenvalue (Bar-Itzhack)."""
+    (a, b, c), (d, e, f), (g, h, i) = turn
+    matrix = np.array(
+        [
+            [a - e - i, d + b, g + c, h - f],
+            [d + b, e - a - i, h + f, c - g],
+            [g + c, h + f, i - a - e, d - b],
+            [h - f, c - g, d - b, a + e + i],
+        ]
+    )
+    quaternion = np.linalg.eigh(matrix / 3)[1][:, -1]
+    assert np.allclose(quaternion_to_matrix(quaternion), turn, atol=1e-6)
+    return np.asarray(quaternion * (1.0 if quaternion[3] >= 0 else -1.0))

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _GREETINGS = re.compile(rb"(?:pybullet build time: .*|argv\[0\]=.*)\r?\n?")
 
@@ -58,7 +59,17 @@ with silenced():
 __all__ = ["BulletClient", "connect", "pybullet", "pybullet_data", "silenced"]
 
 
+class _Client(BulletClient):
+    """Keeps each function that it has bound to its server: a trial calls a thousand."""
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = super().__getattr__(name)
+        if name not in ("disconnect", "isConnected"):  # these change when the server is released
+            self.__dict__[name] = attribute
+        return attribute
+
+
 def connect() -> BulletClient:
     """Return a new physics server in this process."""
     with silenced():
-        return BulletClient(connection_mode=pybullet.DIRECT)
+        return _Client(connection_mode=pybullet.DIRECT)

@@ -5,29 +5,48 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.algorithm import A, O, assert_same_state, filled_replay, make_session, small_learner, trials
+from helpers.algorithm import (
+    A,
+    O,
+    assert_same_state,
+    filled_replay,
+    make_session,
+    small_learner,
+    small_q_learner,
+    trials,
+)
 
 from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, ablations, adapt, transition_features
 from mql_ros.algorithm.adaptation.frozen_context import FrozenContexts
 from mql_ros.algorithm.experience.replay import Replay
-from mql_ros.algorithm.experience.session import taken
 
-SMALL = AdaptationConfig(new_updates=3, recycling_updates=6, batch_blocks=8, pool_blocks=40)
+SMALL = AdaptationConfig(new_updates=3, recycling_updates=6, batch_size=8, pool_size=40)
+SESSIONS = replace(SMALL, sampling="sessions", pool_size=6)
+"""The same with whole sessions, as Q-learning is trained."""
+BOTH = pytest.mark.parametrize("settings", [SMALL, SESSIONS], ids=["td3-blocks", "q-sessions"])
 
 
-def case(shift=0.3, count=6):
-    learner, meta = small_learner(), filled_replay()
+def case(settings=SMALL, shift=0.3, count=6):
+    """A learner, old data and new ones: TD3 where blocks are drawn, else Q-learning."""
+    whole = settings.sampling == "sessions"
+    learner, history = (small_q_learner(), 8) if whole else (small_learner(), 2)
+    meta = filled_replay(history_blocks=history)
     rng = np.random.default_rng(5)
     for _ in range(4):
         learner.update(meta.sample(8, rng))
-    new = Replay(O, A, 2, 1000)
+    new = Replay(O, A, history, 1000)
     new.add(trials(rng, "bottle", count=count, shift=shift))
     return learner, meta, new
 
 
-def test_reports_what_it_found_and_did():
-    learner, meta, new = case()
-    result = adapt(learner, meta, new, SMALL)
+def weights_of(learner):
+    return torch.cat([p.detach().flatten() for group in learner.parameters().values() for p in group])
+
+
+@BOTH
+def test_reports_what_it_found_and_did(settings):
+    learner, meta, new = case(settings)
+    result = adapt(learner, meta, new, settings)
     assert 0.0 < result.effective_sample_size <= 1.0
     assert result.proximal_coefficient == pytest.approx(1.0 - result.effective_sample_size)
     assert 0.0 <= result.classifier_accuracy <= 1.0
@@ -39,66 +58,94 @@ def test_reports_what_it_found_and_did():
     assert result.overlap and result.reasons == []
 
 
-def test_a_state_dict_from_before_undoes_an_adaptation_exactly():
-    learner, meta, new = case()
-    before = learner.state_dict()
+@BOTH
+def test_rollback_is_exact_even_after_more_training(settings):
+    learner, meta, new = case(settings)
+    before, weights = learner.state_dict(), weights_of(learner)
     config = learner.config
-    adapt(learner, meta, new, replace(SMALL, actor_learning_rate=1e-2, critic_learning_rate=1e-2))
-    assert not torch.equal(before["actor"]["layers.0.weight"], learner.actor.layers[0].weight)
+    adapt(learner, meta, new, replace(settings, step_size=1e-2))
+    assert not torch.equal(weights, weights_of(learner))
     learner.update(meta.sample(8, np.random.default_rng(0)))
     learner.load_state_dict(before)
     assert_same_state(before, learner.state_dict())
     assert learner.config == config
 
 
-def test_the_same_seed_gives_the_same_policy():
+@BOTH
+def test_the_same_seed_gives_the_same_policy(settings):
     states = []
     for _ in range(2):
-        learner, meta, new = case()
-        adapt(learner, meta, new, SMALL)
+        learner, meta, new = case(settings)
+        adapt(learner, meta, new, settings)
         states.append(learner.state_dict())
     assert_same_state(*states)
-    learner, meta, new = case()
-    adapt(learner, meta, new, replace(SMALL, seed=1))
-    assert not torch.equal(states[0]["actor"]["layers.0.weight"], learner.actor.layers[0].weight)
+    weights = weights_of(learner)
+    learner, meta, new = case(settings)
+    adapt(learner, meta, new, replace(settings, seed=1))
+    assert not torch.equal(weights, weights_of(learner))
 
 
-@pytest.mark.parametrize("method", ["context", "fine-tune", "uniform-replay", "replay-only", "mql"])
-def test_every_ablation_is_a_configuration(method):
-    learner, meta, new = case()
+@BOTH
+@pytest.mark.parametrize("method", list(ablations(SMALL)))
+def test_every_ablation_is_a_configuration(method, settings):
+    learner, meta, new = case(settings)
     before = learner.state_dict()
-    result = adapt(learner, meta, new, ablations(SMALL)[method])
+    result = adapt(learner, meta, new, ablations(settings)[method])
     done = result.new_updates, result.recycling_updates
-    expected = {"context": (0, 0), "fine-tune": (9, 0), "replay-only": (0, 9)}.get(method, (3, 6))
-    assert done == expected
-    assert (result.mean_importance_ratio != {}) == (method in ("replay-only", "mql"))
+    expected = {"context": (0, 0), "fine-tune": (9, 0), "replay-only": (0, 9), "uniform-replay": (0, 9)}
+    assert done == expected.get(method, (3, 6))
+    assert (result.mean_importance_ratio != {}) == (method in ("replay-only", "no-proximal", "mql"))
+    assert (result.proximal_coefficient > 0.0) == (method in ("replay-only", "mql"))
     if method == "context":
         assert_same_state(before, learner.state_dict())
 
 
-def test_fixed_proximal_coefficient_holds_back():
+def test_methods_take_the_updates_and_step_size_of_mql_and_differ_from_each_other():
+    methods = ablations(replace(SMALL, step_size=1e-5, resampled_histories=2))
+    assert len(set(methods.values())) == len(methods)
+    for name, config in methods.items():
+        assert (config.step_size, config.resampled_histories) == (1e-5, 2)
+        assert config.new_updates + config.recycling_updates == (0 if name == "context" else 9)
+
+
+@BOTH
+def test_fixed_proximal_coefficient_holds_back(settings):
     distances = []
     for coefficient in (0.0, 50.0):
-        learner, meta, new = case()
-        result = adapt(learner, meta, new, replace(SMALL, proximal=coefficient, recycling_updates=60))
+        learner, meta, new = case(settings)
+        result = adapt(learner, meta, new, replace(settings, proximal=coefficient, recycling_updates=60))
         assert result.proximal_coefficient == coefficient
         distances.append(result.parameter_distance)
     assert distances[1] < distances[0]
 
 
-@pytest.mark.parametrize("recycling", ["proportional", "weighted"])
-def test_recycling_prefers_data_that_resemble_the_new_task(recycling):
+def spied(learner):
+    """The batches of the learner's updates, which are filled in as it learns."""
+    seen, update = [], learner.update
+    learner.update = lambda batch, **kwargs: seen.append(batch) or update(batch, **kwargs)
+    return seen
+
+
+def mugs_and_balls(history, sessions=6):
     rng = np.random.default_rng(0)
-    meta = Replay(O, A, 2)
-    for _ in range(6):
+    meta = Replay(O, A, history)
+    for _ in range(sessions):
         meta.add(trials(rng, "mug", shift=1.0))
         meta.add(trials(rng, "ball", shift=-1.0))
-    new = Replay(O, A, 2)
+    new = Replay(O, A, history)
     new.add(trials(rng, "bottle", count=8, shift=0.8))
-    learner, seen = small_learner(), []
-    update = learner.update
-    learner.update = lambda batch, **kwargs: seen.append(batch) or update(batch, **kwargs)
-    config = replace(SMALL, recycling_updates=60, batch_blocks=32, new_fraction=0.0, overlap_threshold=1.0)
+    return meta, new
+
+
+@BOTH
+@pytest.mark.parametrize("recycling", ["proportional", "weighted"])
+def test_recycling_prefers_data_that_resemble_the_new_task(recycling, settings):
+    learner = case(settings)[0]
+    meta, new = mugs_and_balls(8 if settings is SESSIONS else 2)
+    seen = spied(learner)
+    config = replace(
+        settings, recycling_updates=60, batch_size=32, pool_size=40, new_fraction=0.0, overlap_threshold=1.0
+    )
     result = adapt(learner, meta, new, replace(config, recycling=recycling))
     ratio = result.mean_importance_ratio["mug"] / result.mean_importance_ratio["ball"]
     assert ratio > 1.5
@@ -109,23 +156,53 @@ def test_recycling_prefers_data_that_resemble_the_new_task(recycling):
     assert weight["mug"] / weight["ball"] == pytest.approx(ratio, rel=0.15)
 
 
-def test_the_critics_may_go_first():
-    learner, meta, new = case()
-    before = learner.state_dict()
-    adapt(learner, meta, new, replace(SMALL, critic_first_updates=9))
-    assert_same_state(before["actor"], dict(learner.actor.state_dict()))
-    assert not torch.equal(before["critic"]["head.weight"], learner.critic.head.weight)
+@pytest.mark.parametrize("recycling", ["proportional", "weighted"])
+def test_every_transition_of_a_drawn_session_has_the_ratio_of_the_session(recycling):
+    learner = case(SESSIONS)[0]
+    meta, new = mugs_and_balls(8)
+    seen = spied(learner)
+    adapt(learner, meta, new, replace(SESSIONS, recycling=recycling, new_updates=0, new_fraction=0.0))
+    for batch in seen:
+        assert batch.gradient_rows == SESSIONS.batch_size
+        for row in range(batch.gradient_rows):
+            weights = batch.weight[batch.row == row]
+            assert len(weights) == 15 and torch.all(weights == weights[0])
+            assert recycling == "weighted" or float(weights[0]) == pytest.approx(1.0, rel=1e-5)
 
 
-def test_a_failed_adaptation_leaves_the_learner_as_it_was():
-    learner, meta, _ = case()
-    before = learner.state_dict()
-    session = trials(np.random.default_rng(5), "bottle", count=6)
-    new = Replay(O, A, 2, 1000)
-    new.add(replace(session, reward=np.full_like(session.reward, 1e38)))  # its square overflows
-    with pytest.raises(ValueError, match="ended in numbers that are not finite"):
-        adapt(learner, meta, new, SMALL)
+@BOTH
+def test_a_step_two_batch_has_its_part_of_new_data(settings):
+    learner, meta, new = case(settings)
+    seen = spied(learner)
+    adapt(learner, meta, new, replace(settings, new_fraction=0.25))
+    assert [batch.gradient_rows for batch in seen] == [8] * 9
+    stored = {tuple(row) for session in new.sessions() for row in session.observation.tolist()}
+    shares = [[tuple(row) in stored for row in batch.observation.tolist()] for batch in seen]
+    new_rows = 2 * (18 if settings is SESSIONS else 3)
+    assert [sum(share) for share in shares[3:]] == [new_rows] * 6 and all(map(all, shares[:3]))
+
+
+@BOTH
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failed_adaptation_leaves_the_learner_as_it_was(settings, error):
+    learner, meta, new = case(settings)
+    before, config, update, count = learner.state_dict(), learner.config, learner.update, 0
+
+    def spoiled(batch, **kwargs):
+        nonlocal count
+        count += 1
+        if count == 4 and error is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        metrics = update(batch, **kwargs)
+        for parameter in learner.critic.parameters():
+            parameter.data.fill_(float("nan"))
+        return metrics
+
+    learner.update = spoiled
+    with pytest.raises(error, match="not finite" if error is ValueError else None):
+        adapt(learner, meta, new, replace(settings, step_size=1e-5, learn_context=False))
     assert_same_state(before, learner.state_dict())
+    assert learner.config == config
 
 
 def test_an_encoder_without_context_recycles_evenly():
@@ -148,8 +225,12 @@ def test_features_contain_the_transition_itself():
 
 
 @pytest.mark.parametrize(
-    "change", [dict(proximal="much"), dict(proximal=-1.0), dict(recycling="some"), dict(new_fraction=2.0)]
-)
+    "change",
+    [
+        dict(proximal="much"), dict(proximal=-1.0), dict(recycling="some"), dict(new_fraction=2.0),
+        dict(sampling="steps"), dict(batch_size=0), dict(pool_size=0), dict(step_size=-1.0),
+    ],
+)  # fmt: skip
 def test_impossible_settings_are_refused(change):
     with pytest.raises(ValueError, match=r"expected|must"):
         AdaptationConfig(**change)
@@ -162,100 +243,11 @@ def test_time_limited_sessions_can_be_adapted_to():
     assert adapt(learner, meta, new, SMALL).recycling_updates == 6
 
 
-def test_old_sessions_are_recycled_as_whoever_knows_the_task_moves_them():
-    seen = []
-
-    def moved(old, new, count, rng):
-        seen.append((len(list(new.sessions())), count))
-        return filled_replay(seed=int(rng.integers(1000)), tasks=2)
-
-    config = replace(SMALL, symmetry_sessions=7)
-    learner, meta, new = case()
-    result = adapt(learner, meta, new, config, moved)
-    assert seen == [(1, 7)]
-    assert result.symmetry_sessions == len(list(filled_replay(tasks=2).sessions()))
-    assert set(result.mean_importance_ratio) == set(filled_replay(tasks=2).tasks) != set(meta.tasks)
-    again = case()[0]
-    adapt(again, meta, new, config, moved)
-    assert_same_state(learner.state_dict(), again.state_dict())
-    # Where nothing can be moved, and where nothing is to be, the old data are recycled as they are.
-    plain = case()[0]
-    adapt(plain, meta, new, SMALL)
-    for setting, symmetry in ((config, lambda *_: None), (SMALL, moved)):
-        other = case()[0]
-        found = adapt(other, meta, new, setting, symmetry)
-        assert set(found.mean_importance_ratio) == set(meta.tasks) and found.symmetry_sessions == 0
-        assert_same_state(plain.state_dict(), other.state_dict())
-    assert len(seen) == 2
-
-
-def test_somebody_must_know_how_to_move_old_sessions():
-    learner, meta, new = case()
-    before = learner.state_dict()
-    with pytest.raises(ValueError, match="symmetry_sessions"):
-        adapt(learner, meta, new, replace(SMALL, symmetry_sessions=1))
-    assert_same_state(before, learner.state_dict())
-    # Without recycling no symmetry is needed.
-    adapt(learner, meta, new, replace(SMALL, symmetry_sessions=1, use_recycling=False))
-
-
-def test_the_papers_ablations_recycle_old_data_as_they_are():
-    methods = ablations(replace(SMALL, symmetry_sessions=5))
-    moved = {name for name, one in methods.items() if one.symmetry_sessions and one.use_recycling}
-    assert moved == {"mql", "unweighted"}
-    assert replace(methods["no-symmetry"], symmetry_sessions=5) == methods["mql"]
-    alike = ablations(SMALL)
-    assert alike["no-symmetry"] == alike["mql"] and alike["unweighted"] == alike["uniform-replay"]
-
-
-def test_resampled_histories_teach_success_after_successes_too():
-    learner, meta, _ = case()
-    rng = np.random.default_rng(0)
-    new = Replay(O, A, 2)
-    session = trials(rng, "bottle", count=8)
-    # One success, which came right after the first failures: later histories never saw it.
-    session.reward[:] = np.where(session.block == 2, 1.0, -1.0)
-    session.action[:] = np.where(session.block == 2, 0.5, -0.9)[:, None]
-    session.observation[:] = np.tile(session.observation[:3], (8, 1))
-    label = np.where((session.block == 2)[:, None], session.action, np.nan)
-    new.add(replace(session, teacher_action=label))
-    config = ablations(replace(SMALL, new_updates=240, actor_learning_rate=3e-3, learn_context=False))["fine-tune"]
-    config = replace(config, clone_weight=5.0)
-    learner.config = replace(learner.config, actor_q_weight=0.0)
-    # What the adapted policy will see: successes only.
-    ahead = Replay(O, A, 2)
-    ahead.add(taken(session, np.tile(np.flatnonzero(session.block == 2), 4), np.repeat(np.arange(4), 3)))
-    late = ahead.gather(ahead.transition_indices()[-3:])
-    snapshot, distance = learner.state_dict(), {}
-    for copies in (0, 20):
-        learner.load_state_dict(snapshot)
-        adapt(learner, meta, new, replace(config, resampled_histories=copies))
-        with torch.no_grad():
-            distance[copies] = float((learner.actor(late.observation, learner.contexts(late)[0]) - 0.5).abs().mean())
-    assert distance[20] < 0.8 * distance[0], distance
-
-
-def test_without_labels_to_clone_the_policy_stays_as_it_is():
-    learner, meta, new = case()
-    before = learner.state_dict()
-    result = adapt(learner, meta, new, replace(SMALL, clone_weight=5.0))
-    assert (result.new_updates, result.recycling_updates, result.parameter_distance) == (0, 0, 0.0)
-    assert any("no trial succeeded" in reason for reason in result.reasons)
-    assert_same_state(learner.state_dict(), before)
-    # With the label of one decision all updates are done.
-    labelled = Replay(O, A, 2, 1000)
-    for session in new.sessions():
-        label = np.full_like(session.action, np.nan)
-        label[3] = 0.25
-        labelled.add(replace(session, teacher_action=label))
-    result = adapt(learner, meta, labelled, replace(SMALL, clone_weight=5.0))
-    assert (result.new_updates, result.recycling_updates) == (SMALL.new_updates, SMALL.recycling_updates)
-
-
-def test_a_frozen_encoder_stays_as_it_was_meta_trained():
-    learner, meta, new = case()
+@BOTH
+def test_a_frozen_encoder_stays_as_it_was_meta_trained(settings):
+    learner, meta, new = case(settings)
     before = learner.state_dict()["encoder"]
-    adapt(learner, meta, new, replace(SMALL, learn_context=False, overlap_threshold=1.0))
+    adapt(learner, meta, new, replace(settings, learn_context=False, overlap_threshold=1.0))
     assert_same_state(before, learner.state_dict()["encoder"])
 
 
@@ -268,15 +260,16 @@ def test_fewer_features_overlap_more():
     assert found[1].effective_sample_size > found[0].effective_sample_size
 
 
+@BOTH
 @pytest.mark.parametrize("seed", range(4))
-def test_contexts_encoded_once_are_those_of_every_batch(seed):
-    learner, meta, _ = case()
-    rng = np.random.default_rng(seed)
-    pool = meta.sample_unique(40, rng)
+def test_contexts_encoded_once_are_those_of_every_batch(seed, settings):
+    learner, meta, _ = case(settings)
+    rng, whole = np.random.default_rng(seed), settings is SESSIONS
+    pool = meta.sample_unique(settings.pool_size, rng, sessions=whole)
     weights = np.zeros(meta.index_size)
     weights[pool] = rng.random(len(pool)) + 0.1
     frozen = FrozenContexts(learner, meta, pool)
-    batch = meta.sample_proportional(16, rng, weights)
+    batch = meta.sample_sessions(8, rng, weights=weights) if whole else meta.sample_proportional(16, rng, weights)
     (context, after), (expected, expected_after) = frozen.of(batch), learner.contexts(batch)
     torch.testing.assert_close(context, expected.detach(), rtol=0, atol=1e-6)
     goes_on = batch.terminal == 0.0
@@ -285,18 +278,51 @@ def test_contexts_encoded_once_are_those_of_every_batch(seed):
         FrozenContexts(learner, meta, pool[:3]).of(batch)
 
 
-def test_a_frozen_encoder_is_not_run_in_any_update(monkeypatch):
-    config = replace(SMALL, learn_context=False, overlap_threshold=1.0, resampled_histories=1, new_fraction=0.5)
-    learner, meta, new = case()
+@BOTH
+def test_a_frozen_encoder_is_not_run_in_any_update(monkeypatch, settings):
+    config = replace(settings, learn_context=False, overlap_threshold=1.0, resampled_histories=1, new_fraction=0.5)
+    learner, meta, new = case(settings)
     calls, forward = [], learner.encoder.forward
     monkeypatch.setattr(learner.encoder, "forward", lambda *inputs: calls.append(1) or forward(*inputs))
     adapt(learner, meta, new, config)
     assert len(calls) == 4, "features and contexts of the new data, and of the old"
     # The same updates with a pass in each.
-    plain, meta, new = case()
+    plain, meta, new = case(settings)
     update = plain.update
     monkeypatch.setattr(plain, "update", lambda batch, contexts, **kinds: update(batch, **kinds))
     adapt(plain, meta, new, config)
-    for name in ("actor", "critic"):
-        for one, two in zip(learner.networks[name].parameters(), plain.networks[name].parameters(), strict=True):
-            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(weights_of(learner), weights_of(plain), rtol=1e-4, atol=1e-5)
+
+
+@BOTH
+def test_copies_with_trials_in_other_orders_join_the_new_data_alone(settings):
+    learner, meta, new = case(settings)
+    seen = spied(learner)
+    size = replace(settings, resampled_histories=7, new_updates=40, recycling_updates=0)
+    result = adapt(learner, meta, new, size)
+    assert (result.new_transitions, len(new)) == (18, 18)
+    rewards = new.session(0).reward.tolist()
+    firsts = {float(reward) for batch in seen for reward in batch.reward[batch.position == 0]}
+    assert firsts <= set(rewards[::3]) and len(firsts) > 3, "trials stay whole, and several come first"
+
+
+def test_a_new_session_longer_than_a_history_is_drawn_in_parts():
+    learner, meta, _ = case(SESSIONS)
+    new = Replay(O, A, 8)
+    new.add(trials(np.random.default_rng(0), "bottle", count=20))
+    seen = spied(learner)
+    result = adapt(learner, meta, new, replace(SESSIONS, new_updates=30, recycling_updates=0))
+    lengths = {int((batch.row == row).sum()) // 3 for batch in seen for row in range(batch.gradient_rows)}
+    assert lengths == {9, 2} and result.new_transitions == 60
+    drawn = {tuple(row) for batch in seen for row in batch.observation.tolist()}
+    assert drawn == {tuple(row) for row in new.session(0).observation.tolist()}
+
+
+def test_features_of_an_observation_leave_its_view_out():
+    rng, learner = np.random.default_rng(0), small_learner()
+    session = trials(rng, "mug", count=4)
+    session.observation[:, 0] = session.next_observation[:, 0] = 0.25
+    replay = Replay.of([session], O, A, 2, view_size=1)
+    features = transition_features(learner.encoder, replay, replay.transition_indices(), with_observation=True)
+    np.testing.assert_array_equal(features[:, : O - 1], session.observation[:, 1:])
+    assert features.shape == (12, O - 1 + 6)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mql_ros.algorithm.context import ContextTracker
 from mql_ros.algorithm.experience.replay import Replay, block_numbers
-from mql_ros.algorithm.experience.session import resampled
+from mql_ros.algorithm.experience.session import joined, resampled, stretches
 
 ENCODER = small_learner().encoder
 
@@ -143,28 +143,37 @@ def test_block_numbers_close_on_done_and_on_length():
     assert block_numbers(done, 2).tolist() == [0, 0, 1, 1, 2, 2, 3]
 
 
-def test_resampling_draws_whole_blocks_and_some_copies_know_successes_only():
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_resampling_puts_whole_blocks_into_random_order(seed):
+    rng = np.random.default_rng(seed)
+    session = make_session(rng, steps=20)
+    copy = resampled(session, rng)
+    names = ("observation", "action", "reward", "next_observation", "done", "terminal")
+
+    def blocks(one):
+        places = range(one.block[0], one.block[-1] + 1)
+        return [tuple(getattr(one, name)[one.block == k].tobytes() for name in names) for k in places]
+
+    assert sorted(blocks(copy)) == sorted(blocks(session))
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), blocks=st.integers(1, 5))
+def test_stretches_hold_so_many_blocks_and_join_to_the_session(seed, blocks):
+    session = make_session(np.random.default_rng(seed), steps=20)
+    parts = stretches(session, blocks)
+    counts = [len(np.unique(part.block)) for part in parts]
+    assert set(counts[:-1]) <= {blocks} and counts[-1] <= blocks
+    whole = joined(parts)
+    np.testing.assert_array_equal(whole.block, session.block)
+    for name in ("observation", "action", "reward", "next_observation", "done", "terminal"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(session, name))
+
+
+def test_resampling_draws_each_order_as_often():
     rng = np.random.default_rng(0)
-    session = trials(rng, "mug", count=6)
-    session.reward[:] = np.where(session.block == 2, 0.4, -1.0)
-    won, failed = (session.observation[session.block == k].tobytes() for k in (2, 3))
-    blocks = [session.observation[session.block == k].tobytes() for k in range(6)]
-    counts = []
-    for _ in range(200):
-        copy = resampled(session, rng, success_return=1.0)
-        drawn = [blocks.index(copy.observation[copy.block == k].tobytes()) for k in range(6)]
-        for name in ("action", "reward", "next_observation", "done", "terminal"):
-            one, two = getattr(session, name), getattr(copy, name)
-            np.testing.assert_array_equal(two, np.concatenate([one[session.block == k] for k in drawn]))
-        counts.append(drawn.count(2))
-    # The share of successes is spread evenly, beside one block in six of the rest.
-    assert won != failed and np.mean(counts) / 6 == pytest.approx(0.5 + 0.5 / 6, abs=0.06)
-    assert {0, 6} <= set(counts)
-    # Where nothing succeeded, all blocks are alike.
-    drawn = [session.observation[session.block == 2].tobytes() for _ in range(1)]
-    total = sum(
-        copy.observation[copy.block == k].tobytes() == drawn[0]
-        for copy in (resampled(session, rng, success_return=2.0) for _ in range(200))
-        for k in range(6)
-    )
-    assert total / 1200 == pytest.approx(1 / 6, abs=0.04)
+    session = trials(rng, "mug", count=4)
+    firsts = [float(resampled(session, rng).reward[0]) for _ in range(800)]
+    for reward in session.reward[::3]:
+        assert firsts.count(float(reward)) / 800 == pytest.approx(1 / 4, abs=0.05)

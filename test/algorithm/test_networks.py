@@ -1,13 +1,11 @@
 """Shapes, ranges and the configuration of the networks."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from helpers.algorithm import A, O, filled_replay, small_learner
 
-from mql_ros.algorithm.networks import NetworkConfig, dropout_scale
+from mql_ros.algorithm.networks import NetworkConfig
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
@@ -47,19 +45,7 @@ def test_without_context_nothing_depends_on_it():
     assert torch.all(learner.encoder(torch.randn(2, 3, A + 1 + O + 1)) == 0.0)
 
 
-def test_dropout_is_active_only_with_a_generator():
-    learner = small_learner(critic_dropout=0.5)
-    inputs = torch.randn(4, O), torch.randn(4, 6), torch.randn(4, A)
-    assert torch.equal(learner.critic(*inputs)[0], learner.critic(*inputs)[0])
-    generator = torch.Generator().manual_seed(0)
-    dropped = learner.critic(*inputs, generator)[0]
-    assert not torch.equal(dropped, learner.critic(*inputs)[0])
-    assert torch.equal(dropped, learner.critic(*inputs, generator.manual_seed(0))[0])
-
-
-@pytest.mark.parametrize(
-    "change", [dict(context_size=0), dict(hidden_sizes=()), dict(critic_dropout=1.0), dict(embedding_size=-1)]
-)
+@pytest.mark.parametrize("change", [dict(context_size=0), dict(hidden_sizes=()), dict(embedding_size=-1)])
 def test_impossible_sizes_are_refused(change):
     with pytest.raises(ValueError, match="expected"):
         NetworkConfig(O, A, **change)
@@ -93,15 +79,3 @@ def test_an_update_encodes_no_more_of_a_window_than_it_looks_up():
     torch.testing.assert_close(context, whole[batch.row, batch.position])
     goes_on = batch.terminal == 0.0
     torch.testing.assert_close(after[goes_on], whole[batch.next_row, batch.next_position][goes_on])
-
-
-@pytest.mark.parametrize("probability", [0.02, 0.5, 0.9])
-def test_units_are_dropped_evenly_and_independently(probability):
-    generator = torch.Generator().manual_seed(0)
-    scales = torch.stack([dropout_scale(torch.Size((3, 50)), probability, generator) for _ in range(4000)])
-    torch.testing.assert_close(scales.max(), torch.tensor(1.0 / (1.0 - probability)))
-    dropped = (scales == 0.0).double()
-    deviation = math.sqrt(probability * (1.0 - probability) / 4000)
-    assert (dropped.mean(dim=0) - probability).abs().max() < 5.0 * deviation
-    neighbours = (dropped[..., 1:] * dropped[..., :-1]).mean()
-    assert abs(neighbours - probability**2) < 5.0 * deviation / math.sqrt(50)

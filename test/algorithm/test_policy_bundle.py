@@ -5,10 +5,12 @@ import os
 
 import numpy as np
 import pytest
-from helpers.algorithm import A, O, assert_same_state, filled_replay, small_learner
+from helpers.algorithm import A, O, assert_same_state, filled_replay, small_learner, small_q_learner
 
 from mql_ros.algorithm.bundle_files import read_bundle
-from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
+from mql_ros.algorithm.networks import NetworkConfig
+from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle, td3_of
+from mql_ros.algorithm.td3 import TD3Config
 from mql_ros.core.errors import UserError
 from mql_ros.core.files import recover_directory
 
@@ -39,9 +41,9 @@ def test_round_trip_of_everything(tmp_path):
     identity = save(tmp_path / "policy", learner, replay, measured={"success": 0.9}, version=3, extra={"step": 5})
     bundle = load_bundle(tmp_path / "policy")
     assert bundle.hash == identity == read_bundle(tmp_path / "policy").hash
-    assert_same_state(learner.state_dict(), bundle.make_learner().state_dict())
-    assert bundle.network_config == learner.network_config
-    assert bundle.td3_config == learner.config
+    assert_same_state(learner.state_dict(), td3_of(bundle).state_dict())
+    assert bundle.configuration("network", NetworkConfig) == learner.network_config
+    assert bundle.configuration("learning", TD3Config) == learner.config
     assert len(bundle.make_replay()) == len(replay)
     assert bundle.history_blocks == 2
     expected = dict(schema=1, version=3, training_objects=["mug"], measured={"success": 0.9}, extra={"step": 5})
@@ -60,7 +62,7 @@ def test_training_goes_on_from_a_bundle_bit_for_bit(tmp_path):
     learner, replay = trained()
     save(tmp_path / "policy", learner, replay, replay_float16=False)
     bundle = load_bundle(tmp_path / "policy")
-    resumed, resumed_replay = bundle.make_learner(), bundle.make_replay()
+    resumed, resumed_replay = td3_of(bundle), bundle.make_replay()
     for one, memory in ((learner, replay), (resumed, resumed_replay)):
         rng = np.random.default_rng(1)
         for _ in range(5):
@@ -81,7 +83,7 @@ def test_a_bundle_without_optimisers_or_replay(tmp_path):
     save_bundle(tmp_path / "policy", small_learner(), robot={}, task={}, history_blocks=4, optimizer=False)
     bundle = load_bundle(tmp_path / "policy")
     assert bundle.history_blocks == 4
-    assert bundle.make_learner().act(np.zeros(O), np.zeros(6)).shape == (A,)
+    assert td3_of(bundle).act(np.zeros(O), np.zeros(6)).shape == (A,)
     with pytest.raises(UserError, match="carries no replay"):
         bundle.make_replay()
 
@@ -122,7 +124,7 @@ def test_what_is_no_bundle_is_refused(tmp_path):
     with pytest.raises(UserError, match="not valid JSON"):
         load_bundle(tmp_path)
     (tmp_path / "manifest.json").write_text('{"schema": 1}')
-    with pytest.raises(UserError, match="lacks network"):
+    with pytest.raises(UserError, match="lacks learner, network, learning"):
         load_bundle(tmp_path)
 
 
@@ -139,10 +141,38 @@ def test_weights_that_do_not_fit_the_configuration_are_refused(tmp_path):
     network = json.loads((tmp_path / "policy" / "manifest.json").read_text())["network"]
     rewrite(tmp_path / "policy", network=network | {"context_size": 5})
     with pytest.raises(UserError, match="do not fit"):
-        load_bundle(tmp_path / "policy").make_learner()
+        td3_of(load_bundle(tmp_path / "policy"))
     rewrite(tmp_path / "policy", network=network | {"colour": "red"})
     with pytest.raises(UserError, match="NetworkConfig cannot be used"):
-        load_bundle(tmp_path / "policy")
+        td3_of(load_bundle(tmp_path / "policy"))
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("learning", "discount", 2.0, "TD3Config cannot be used"),
+        ("learning", "colour", "red", "TD3Config cannot be used"),
+        ("network", "context_size", 0, "NetworkConfig cannot be used"),
+    ],
+)
+def test_a_configuration_that_its_dataclass_refuses_is_named(tmp_path, part, key, value, message):
+    save(tmp_path / "policy")
+    manifest = json.loads((tmp_path / "policy" / "manifest.json").read_text())
+    rewrite(tmp_path / "policy", **{part: manifest[part] | {key: value}})
+    with pytest.raises(UserError, match=message):
+        td3_of(load_bundle(tmp_path / "policy"))
+
+
+def test_the_policy_of_another_learner_is_refused(tmp_path):
+    save(tmp_path / "td3")
+    with pytest.raises(UserError, match="holds a TD3Learner, not a QLearner"):
+        load_bundle(tmp_path / "td3").restore(small_q_learner())
+    save(tmp_path / "q", small_q_learner(), history_blocks=2)
+    with pytest.raises(UserError, match="Config cannot be used"):
+        td3_of(load_bundle(tmp_path / "q"))
+    rewrite(tmp_path / "q", learner="TD3Learner")
+    with pytest.raises(UserError, match="do not fit"):
+        load_bundle(tmp_path / "q").restore(small_learner())
 
 
 def test_an_existing_path_is_kept_unless_told_otherwise(tmp_path):

@@ -13,9 +13,10 @@ from mql_ros.algorithm.adaptation.adapt import AdaptationConfig, adapt
 from mql_ros.algorithm.adaptation.propensity import fit_propensity
 from mql_ros.algorithm.context import ContextTracker
 from mql_ros.algorithm.experience.replay import Replay
-from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
+from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle, td3_of
+from mql_ros.algorithm.td3 import TD3Config
 
-SMALL = AdaptationConfig(new_updates=3, recycling_updates=5, batch_blocks=8, pool_blocks=40)
+SMALL = AdaptationConfig(new_updates=3, recycling_updates=5, batch_size=8, pool_size=40)
 
 
 def new_replay(shift=0.3, count=6):
@@ -96,7 +97,7 @@ def test_5_adaptation_keeps_the_optimisers_and_anchors_both_steps():
     assert float(learner.critic_optimizer.state_dict()["state"][0]["step"]) == steps_before + 8
     assert all(anchor.coefficient == 1.0 - result.effective_sample_size for _, anchor in seen)
     seen.clear()
-    adapt(learner, meta, new_replay(), replace(SMALL, critic_learning_rate=1e-5))
+    adapt(learner, meta, new_replay(), replace(SMALL, step_size=1e-5))
     assert all(rates == {1e-5} for rates, _ in seen)
     assert {group["lr"] for group in learner.critic_optimizer.param_groups} == {3e-4}
 
@@ -155,7 +156,7 @@ def test_8_a_saved_policy_can_be_adapted_as_if_it_had_never_been_saved(tmp_path)
         learner.update(meta.sample(8, rng))
     save_bundle(tmp_path / "policy", learner, replay=meta, robot={}, task={}, replay_float16=False)
     bundle = load_bundle(tmp_path / "policy")
-    restored, restored_meta = bundle.make_learner(), bundle.make_replay()
+    restored, restored_meta = td3_of(bundle), bundle.make_replay()
     adapt(learner, meta, new_replay(), SMALL)
     adapt(restored, restored_meta, new_replay(), SMALL)
     assert_same_state(learner.state_dict(), restored.state_dict())
@@ -193,10 +194,10 @@ def test_10_targets_are_computed_without_gradient():
 
 
 def test_10_one_recurrent_pass_serves_both_contexts():
-    learner, replay = small_learner(), filled_replay()
+    learner, replay = small_learner(td3=TD3Config(policy_delay=1)), filled_replay()
     passes = []
     learner.encoder.register_forward_hook(lambda *_: passes.append(1))
-    learner.update(replay.sample(8, np.random.default_rng(0)), update_actor=True)
+    learner.update(replay.sample(8, np.random.default_rng(0)))
     assert len(passes) == 1
 
 

@@ -137,15 +137,13 @@ def test_gather_keeps_order_and_repeats():
     assert torch.equal(batch.reward[0], batch.reward[2])
 
 
-@pytest.mark.parametrize("teacher", [False, True])
-def test_parts_of_a_session_join_to_the_whole(teacher):
-    session = make_session(np.random.default_rng(4), steps=20, teacher=teacher)
+def test_parts_of_a_session_join_to_the_whole():
+    session = make_session(np.random.default_rng(4), steps=20)
     rows = [np.arange(begin, end) for begin, end in ((0, 3), (3, 4), (4, 20))]
     whole = joined([taken(session, row, session.block[row]) for row in rows])
     assert whole.task == session.task
     for name in ("observation", "action", "reward", "next_observation", "done", "terminal", "block"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(session, name))
-    assert (whole.teacher_action is None) == (not teacher)
 
 
 @pytest.mark.parametrize("interleave", [False, True])
@@ -180,12 +178,11 @@ def test_extending_refuses_what_does_not_follow():
         replay.extend(identifier, later)
 
 
-@pytest.mark.parametrize("teacher", [False, True])
-def test_saved_replay_samples_the_same(teacher):
+def test_saved_replay_samples_the_same():
     rng = np.random.default_rng(0)
     replay = Replay(O, A, 2, capacity=60)
     for number in range(12):
-        replay.add(make_session(rng, f"object {number % 5}", 14, teacher=teacher and number % 2 == 1))
+        replay.add(make_session(rng, f"object {number % 5}", 14))
     loaded = Replay.from_state(replay.state())
     assert loaded.tasks == replay.tasks
     assert len(loaded) == len(replay)
@@ -197,7 +194,6 @@ def test_saved_replay_samples_the_same(teacher):
     assert half["items"].dtype == np.float16
     small = Replay.from_state(half).sample(64, np.random.default_rng(1))
     torch.testing.assert_close(small.items, one.items, rtol=1e-3, atol=1e-3)
-    assert torch.equal(small.teacher_mask, one.teacher_mask)
 
 
 def test_saving_does_not_repeat_observations():
@@ -229,17 +225,6 @@ def test_a_replay_of_sessions_holds_just_these_in_order():
     for one, two in zip(sessions, replay.sessions(), strict=True):
         assert one.task == two.task and np.array_equal(one.observation, two.observation)
     assert len(Replay.of([], O, A, 2)) == 0
-
-
-def test_teacher_actions_are_masked_where_there_is_none():
-    rng = np.random.default_rng(0)
-    replay = Replay(O, A, 1)
-    replay.add(make_session(rng, "plain", 6))
-    replay.add(make_session(rng, "taught", 6, teacher=True))
-    batch = replay.gather(replay.transition_indices())
-    taught = np.array(replay.task_of(batch.index)) == "taught"
-    assert batch.teacher_mask.bool().tolist() == taught.tolist()
-    assert torch.isfinite(batch.teacher_action).all()
 
 
 def test_concatenated_batches_keep_their_windows():
@@ -296,7 +281,6 @@ def test_sampling_effort_grows_neither_with_batch_nor_with_tasks():
         (dict(action=np.zeros((3, A))), "shape"),
         (dict(block=np.array([1, 0])), "fall"),
         (dict(done=np.array([True, False]), block=np.array([0, 0])), "new block after done"),
-        (dict(teacher_action=np.zeros((2, A + 1))), "teacher_action"),
         (dict(observation=np.zeros((0, O))), "shape"),
     ],
 )

@@ -4,31 +4,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.evaluation import save_small_policy
 
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.td3 import TD3Learner, critic_loss, td_target
+from mql_ros.bench import benchmarks
 from mql_ros.bench import learning as bench_learning
 from mql_ros.bench.benchmarks import Subject
 from mql_ros.bench.naive import NaiveConfig, NaiveLearner, NaiveReplay
 from mql_ros.cli import main as cli
+from mql_ros.training.grasping.config import TrainingConfig
 
 
-@pytest.mark.slow
-def test_the_numbers_stand_beside_their_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_small_policy(tmp_path_factory.mktemp("policy") / "bundle"))
+
+
+def test_the_numbers_stand_beside_their_baselines(policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks, "OBJECTS", benchmarks.OBJECTS[:1])
+    monkeypatch.setattr(Subject, "training", TrainingConfig(trials_per_session=1, batch_sessions=2))
     file = tmp_path / "bench.json"
-    assert cli.main(["bench", "--only", "simulator", "action", "adaptation", "--json", str(file)]) == 0
+    names = ["trial", "perception", "decision", "update", "adaptation"]
+    assert cli.main(["bench", "--bundle", policy, "--only", *names, "--json", str(file)]) == 0
     report = json.loads(file.read_text())
     assert all(row["command"].startswith("mql ") and row["hardware"]["cpus"] for row in report.values())
-    assert {"simulator_speed", "trial", "action", "adaptation"} <= set(report)
+    parts = [f"trial_{part}" for part in ("physics", "camera_and_perception", "decisions")]
+    assert {"trial", "perception_640x480", "decision", "update", "adaptation", *parts} <= set(report)
     for entry in report.values():
         assert {"value", "baseline", "ratio", "unit"} <= set(entry)
         assert entry["value"] > 0 and entry["ratio"] > 0
-    assert report["simulator_speed"]["baseline"] == 40.0
-    fast = report["simulator_speed"]
-    assert fast["ratio"] == pytest.approx(fast["value"] / 40.0), "more is better"
-    quick = report["action"]
+    assert sum(report[part]["value"] for part in parts) < report["trial"]["value"] == report[parts[0]]["baseline"]
+    fast, quick = report["trial_speed"], report["decision"]
+    assert fast["ratio"] == pytest.approx(fast["value"]), "more is better"
     assert quick["ratio"] == pytest.approx(quick["baseline"] / quick["value"]), "less is better"
 
 

@@ -37,7 +37,7 @@ class FakeChecker:
         pass
 
     def wait_for_driver(self) -> dict[str, list[str]]:
-        return {"joint_states": [self.driver], "object_pose": [self.driver], "wrench": []}
+        return {"joint_states": [self.driver], "camera/depth/image_rect_raw": [self.driver], "wrench": []}
 
     def no_simulator(self) -> str | None:
         return None if self.driver == "arm_simulator" else f"{self.driver} would be commanded too"

@@ -4,50 +4,50 @@ from pathlib import Path
 import pytest
 
 from mql_ros.cli import main as cli
-from mql_ros.evaluation import object_check
-from mql_sim.objects.catalogue import HELD_OUT_NAMED, TRAINING_NAMED
+from mql_sim.objects.household import HOUSEHOLD
+
+CASES = Path(__file__).parents[1] / "data" / "objects"
 
 
-def test_the_list_names_every_object_and_its_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_names_every_household_object_and_the_numbered_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["objects"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for name in TRAINING_NAMED:
-        assert any(line.startswith(name) and "training" in line for line in lines)
-    for name in HELD_OUT_NAMED:
-        assert any(line.startswith(name) and "held out" in line for line in lines)
-    assert any("procedural-0399 for training" in line for line in lines)
+    for name in HOUSEHOLD:
+        assert any(line.startswith(name) for line in lines)
+    assert any("hard-0399 are trained on" in line for line in lines)
 
 
-@pytest.mark.slow
-def test_the_check_of_some_objects(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_check_finds_a_grasp_of_a_graspable_object(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "check.json"
-    words = ["objects", "--check", "--objects", "bottle", "procedural-0005", "--trials", "6", "--json", str(file)]
-    assert cli.main(words) == 0
+    assert cli.main(["objects", "can", str(CASES / "cube_45deg.urdf"), "--check", "--json", str(file)]) == 0
+    report = json.loads(file.read_text())["objects"]
+    assert set(report) == {"can", str(CASES / "cube_45deg.urdf")}
+    for facts in report.values():
+        assert facts["success"] and facts["reason"] == "" and set(facts["grasp"]) == {"x", "y", "z", "yaw"}
+    assert "why not" in capsys.readouterr().out
+
+
+def test_the_check_says_why_an_object_cannot_be_grasped(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    board = '<robot name="b"><link name="l"><collision><geometry><box size="0.2 0.2 0.02"/></geometry></collision>'
+    file = tmp_path / "board.urdf"
+    file.write_text(board + "</link></robot>")
+    assert cli.main(["objects", str(file), "--check"]) == 1
+    assert "at most 160 mm can be grasped" in capsys.readouterr().out
+
+
+def test_a_folder_stands_for_the_urdf_files_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["objects", str(CASES / "same_name")]) == 0
     out = capsys.readouterr().out
-    assert "right parameters" in out and "held out" in out
-    report = json.loads(file.read_text())
-    assert report["passed"] is True and set(report["objects"]) == {"bottle", "procedural-0005"}
-    bottle = report["objects"]["bottle"]
-    assert bottle["right"]["successes"] == bottle["right"]["trials"] == 6
-    assert bottle["wrong"]["rate"] < 0.5 and len(bottle["wrong"]["interval"]) == 2
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_an_object_that_cannot_be_grasped_fails_the_check(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(object_check, "successes", lambda task, spec, assumed, trials, seed: trials - 1)
-    assert cli.main(["objects", "--check", "--objects", "can", "--trials", "10"]) == 1
-    assert "below 95% with the right parameters: can" in capsys.readouterr().out
+    assert "box1.urdf" in out and "box2.urdf" in out
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--objects", "botle"], "did you mean 'bottle'"),
-        (["--objects", "no.urdf"], "object no.urdf: the file cannot be read"),
-        (["--check", "--trials", "0"], "--trials is 0; expected 1 or more"),
-        (["--check", "--robot", "r2d2"], "unknown robot 'r2d2'"),
+        (["botle"], "did you mean bottle"),
+        (["no.urdf"], "no.urdf"),
+        (["can", "--mass", "1"], "'can' is no file"),
+        (["can", "--check", "--robot", "r2d2"], "unknown robot 'r2d2'"),
         (["--json", "/no/such/folder/file.json"], "there is no directory /no/such/folder"),
         (["--json", "/"], "/ is a directory"),
     ],

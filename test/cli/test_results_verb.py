@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from helpers.evaluation import result_of
 
-from mql_ros.algorithm.adaptation.config import ExplorationConfig, load_adaptation
+from mql_ros.algorithm.adaptation.config import load_adaptation
 from mql_ros.cli import main as cli
 from mql_ros.evaluation.cases import Case
 from mql_ros.reporting.evaluation import summarize
@@ -38,19 +38,21 @@ Prose stays | as it is.
 
 {{ objects("held_out.json") }}
 
-{{ exploration("explored_*.json") }}
+{{ windows("held_out.json", "context", "mql") }}
 
 {{ provenance("held_out.json") }}
 
-{{ brief("held_out.json", "context", "mql") }}
+{{ trials("held_out.json") }}
+
+{{ conditions("mql", "held_out.json", "noisy.json") }}
+
+{{ cases("held_out.json") }}
 
 {{ goals("bench.json", "update_tasks_10") }}
 
 {{ returns() }}
 
 {{ bench("bench.json") }}
-
-{{ table("rollback.json") }}
 
 {{ training("training_seed1.json", "training_seed2.json") }}
 
@@ -69,16 +71,17 @@ Prose stays | as it is.
 
 
 def evaluation(steps: tuple[int, ...] = (0, 5, 20), **settings: Any) -> dict[str, Any]:
-    explorer, config = ExplorationConfig(), load_adaptation()[0]
+    config = load_adaptation()
     cases = [
-        Case("b", f"object-{name}", seed, METHODS, step, 1, 6, explorer, config)
+        Case("b", f"object-{name}", seed, METHODS, step, 8, config)
         for seed, name, step in itertools.product(range(3), range(5), steps)
     ]
     report = summarize(cases, [result_of(case) for case in cases], METHODS)
     report["settings"] = {
         "command": "mql evaluate --objects held-out", "policy": "grasp", "bundle_hash": "0123456789abcdef" * 4,
-        "objects": ["held-out"], "new_trials": max(steps), "test_trials": 6, "seeds": 3, "seconds": 3725.0,
-        "hardware": HARDWARE, "exploration": {"noise": 0.2, "recall": 0.5}, "workers": 2, **settings,
+        "objects": ["held-out"], "bench": "usual", "robot": "panda",
+        "new_trials": max(steps), "test_trials": 8, "seeds": 3, "seconds": 3725.0,
+        "hardware": HARDWARE, "workers": 2, **settings,
     }  # fmt: skip
     return report
 
@@ -92,18 +95,11 @@ def clone_and_td3(interval: list[float]) -> dict[str, Any]:
 
 
 def training(seed: int) -> dict[str, Any]:
-    rows = [
-        {"round": n, "decisions": 96_000 + 2400 * n, "labels": n < 4, "by_trial": [0.5, 0.8 + 0.01 * n + 0.02 * seed],
-         "mean_after_first": 0.8 + 0.01 * n + 0.02 * seed}
-        for n in range(0, 13, 3)
-    ]  # fmt: skip
-    third = {"successes": 190, "trials": 204, "rate": 190 / 204, "interval": [0.88, 0.96]}
-    config = {"seed": seed, "demonstration_seed": 1, "trials_per_session": 8, "demonstration_sessions": 4000,
-              "validation_objects": 60}  # fmt: skip
+    rows = [{"round": n, "trials": 4000 * n, "by_trial": [0.4, 0.6 + 0.1 * n + 0.02 * seed]} for n in range(1, 4)]
+    score = {"success_by_trial": [0.5, 0.9], "sessions": 60, "fifth_trial_interval": [0.88, 0.96]}
     return {
-        "schema": 1, "command": "mql train", "config": config, "checkpoint": {"round": 9, "score": 0.9},
-        "validations": rows, "measured": {"training_objects": {"success_by_trial": [0.5, 0.9], "third_trial": third}},
-        "seconds": 5400.0, "hardware": HARDWARE,
+        "command": "mql train", "config": {"seed": seed, "trials_per_session": 2, "validation_objects": 60},
+        "validations": rows, "measured": {"development_objects": score}, "seconds": 5400.0, "hardware": HARDWARE,
     }  # fmt: skip
 
 
@@ -130,10 +126,10 @@ def folder(tmp_path: Path) -> Path:
     bench = {f"{kind}_{case}": number(value) for kind, value in (("update", 5.0), ("sample", 0.3))
              for case in ("tasks_10", "tasks_100", "history_8", "history_64")}  # fmt: skip
     files = {
-        "held_out.json": evaluation(), "explored_noise.json": evaluation((20,)), "bench.json": bench,
+        "held_out.json": evaluation(), "noisy.json": evaluation(bench="noisy-depth"), "bench.json": bench,
         "one_seed.json": clone_and_td3([0.01, 0.09]), "other_seed.json": clone_and_td3([-0.02, 0.12]),
         "training_seed1.json": training(1), "training_seed2.json": training(2),
-        "rollback.json": {"rolled_back": {"good": {"count": 1, "of": 30}, "bad": {"count": 29}}, "margin": 0.1},
+        "rollback.json": {"rolled_back": 1},
         "benchmarks/walker-params-seed1.json": benchmark(1, 100_000),
         "benchmarks/walker-params-seed2.json": benchmark(2, 60_000),
     }  # fmt: skip
@@ -172,16 +168,22 @@ def test_every_function_of_the_templates_renders(folder: Path) -> None:
     assert "Prose stays | as it is." in lines
     assert "not measured yet" not in text and "{{" not in text
     for expected in (
-        "`mql evaluate --objects held-out`; 5 objects; 3 seeds an object; 1 h 02 min with 2 processes; 2 cores",
+        "`mql evaluate --objects held-out`; 5 objects; 3 seeds an object; the reward saw",
+        "; 1 h 02 min with 2 processes; 2 cores",
         "bundle grasp `0123456789abcdef`",
+        "the reward saw 0 lifts that were none and missed 0 of 0 trials",
         "| 20 | mql |",
         "| object-0 |",
-        "noise 0.2, recall 0.5",
+        "| method | trial 3 | trial 5 | trials 5 to 8 | difference to context, trials 5 to 8 | 95 % interval |",
         "| update_tasks_10 | 5 | ms | 2 | 0.40 | goal |",
-        "| good | 1 | 30 |",
-        "| 0 | 96,000 | yes | 0.820 | 0.840 | 0.830 |",
-        "| 9 | 117,600 | no | **0.910** | **0.930** | 0.920 |",
-        "| seed 1 | policy | .50 .90 | 190 of 204 | [0.880, 0.960] |",
+        "| method | trial 1 | trial 2 |",
+        "| bench | objects | trial 3 |",
+        "| usual | 5 |",
+        "| noisy-depth | 5 |",
+        "| object | context, of 15 | mql, of 15 |",
+        "| 1 | 4,000 | .40 .72 | .40 .74 |",
+        "| 3 | 12,000 | .40 .92 | .40 .94 |",
+        "| seed 1 | policy | .50 .90 | 60 | [0.880, 0.960] |",
         "| seed 2 | 70 | 140 | – | – | – |",
         "| mean over seeds | 65 | 135 | 260 (of 1) | – | – |",
         "| published code, one seed | – | – | 125 | 140 | – |",
@@ -211,8 +213,32 @@ def test_the_same_files_make_the_same_page(folder: Path) -> None:
 
 def test_only_differences_whose_interval_excludes_zero_are_bold(folder: Path) -> None:
     text = render(folder, '{{ paired("one_seed.json", "other_seed.json") }}\n')
-    assert "| one_seed | td3 - clone | **+0.050** | **[+0.010, +0.090]** |" in text
+    assert "| one_seed | td3 - clone | **+0.050** | **[+0.010, +0.090]** |" in text, text
     assert "| other_seed | td3 - clone | +0.050 | [-0.020, +0.120] |" in text
+
+
+def test_a_difference_is_that_to_the_method_named_first(folder: Path) -> None:
+    report = evaluation()
+    late = report["paired"]["mql - context"]["windows"]["trials 5 to 8"]
+    late |= {"difference": 0.1, "interval": [0.05, 0.2]}
+    (folder / "late.json").write_text(json.dumps(report))
+    assert "| **+0.100** | **[+0.050, +0.200]** |" in render(folder, '{{ windows("late.json", "context", "mql") }}\n')
+    assert "| **-0.100** | **[-0.200, -0.050]** |" in render(folder, '{{ windows("late.json", "mql", "context") }}\n')
+
+
+def test_what_a_bench_costs_is_counted_object_by_object_in_late_trials(folder: Path) -> None:
+    def report(bench: str, late: int) -> dict[str, Any]:
+        found = evaluation(bench=bench)
+        for number, entry in enumerate(found["objects"].values()):  # of 3 seeds, in each trial
+            entry["context"]["by_trial"] = [3, 3, 3, 3, *[late if number else 3] * 4]
+        return found
+
+    (folder / "usual.json").write_text(json.dumps(report("usual", 3)))
+    (folder / "noisy.json").write_text(json.dumps(report("noisy-depth", 0)))
+    lines = render(folder, '{{ conditions("context", "usual.json", "noisy.json") }}\n').splitlines()
+    usual, noisy = (next(line for line in lines if line.startswith(f"| {name}")) for name in ("usual", "noisy"))
+    assert "robot" not in lines[0] and usual.endswith("|  |  |")
+    assert "| **-0.800** | **[-1.000, -0.400]** |" in noisy
 
 
 def test_runs_on_the_same_objects_are_averaged_object_by_object(folder: Path) -> None:
@@ -250,14 +276,14 @@ def test_many_objects_are_folded(folder: Path) -> None:
 def test_what_is_not_measured_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(folder / "benchmarks")
     words = {name: ["later.json"] for name in FUNCTIONS} | {"figure": ["later.png", "later.json"]}
-    words |= {"benchmarks": [], "returns": []}
+    words |= {"benchmarks": [], "returns": [], "conditions": ["context", "later.json"]}
     text = render(folder, "\n".join(f"{{{{ {name}(*{files}) }}}}" for name, files in words.items()))
     assert text.splitlines().count("not measured yet: later.json") == len(FUNCTIONS) - 2
     assert text.splitlines().count("not measured yet: benchmarks/*seed*.json") == 2
     assert "not measured yet: later.json" in capsys.readouterr().out
     text = render(folder, '{{ figure("none.png") }}\n\n{{ training("training_seed1.json", "training_seed3.json") }}\n')
     assert "not measured yet: none.png" in text
-    assert "not measured yet: training_seed3.json" in text and "| 0 | 96,000 | yes | 0.820 |" in text
+    assert "not measured yet: training_seed3.json" in text and "| 1 | 4,000 | .40 .72 |" in text
 
 
 @pytest.mark.parametrize(

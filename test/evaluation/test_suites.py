@@ -1,102 +1,53 @@
-"""The suites of `mql evaluate`: what they hold, and how the names of tasks are read."""
+"""The suites of `mql evaluate`: what they hold, and how words become names of objects."""
 
 import itertools
-import json
-from dataclasses import replace
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
+from helpers.evaluation import save_small_policy
 
 from mql_ros.core.errors import UserError
-from mql_ros.evaluation.suites import SUITES, find_names, find_task, task_name
-from mql_sim.objects.catalogue import find_object, training_names
-from mql_sim.objects.spec import ObjectSpec
+from mql_ros.evaluation.suites import SUITES, find_names, identity, trained_on
+
+OBJECT = Path(__file__).resolve().parents[1] / "data" / "objects" / "capsule.urdf"
 
 
-def suites() -> dict[str, list[str]]:
-    """All suites by name; the bottle is in the first held-out suite, so not counted among the named."""
-    return {suite: [n for n in names if suite != "held-out" or n != "bottle"] for suite, names in SUITES.items()}
-
-
-def parameters(spec: ObjectSpec) -> tuple:
-    """What an object is made of, without name and colour."""
-    return tuple(replace(shape, color=(0, 0, 0, 0)) for shape in spec.shapes), spec.mass, spec.friction
-
-
-def test_no_two_suites_share_an_object() -> None:
-    assert set(suites()) == {
-        "training", "development", "beyond", "held-out", "in-distribution", "out-of-distribution", "kinds",
-        "out-of-distribution-kinds",
-    }  # fmt: skip
-    for names in suites().values():
-        assert len(names) == len(set(names))
-    # Not by name only: nothing held out is a copy of something else.
-    members = {suite: [spec for name in names for spec in find_task(name).members] for suite, names in suites().items()}
-    made = {suite: {parameters(spec) for spec in specs} for suite, specs in members.items()}
-    for first, second in itertools.combinations(suites(), 2):
-        assert not set(suites()[first]) & set(suites()[second]), (first, second)
-        assert not made[first] & made[second], (first, second)
-    assert sum(len(parts) for parts in made.values()) == sum(len(specs) for specs in members.values())
+def test_only_the_suite_of_old_objects_shares_objects_with_another() -> None:
+    for first, second in itertools.combinations(SUITES, 2):
+        assert len(SUITES[first]) == len(set(SUITES[first])) > 0
+        shared = set(SUITES[first]) & set(SUITES[second])
+        assert not shared or (first, second) == ("training", "in-distribution")
+    assert set(SUITES["in-distribution"]) < set(SUITES["training"])
 
 
 def test_the_held_out_suites_are_what_was_written_down() -> None:
-    fresh = [f"procedural-{number}" for number in range(20_000, 20_039)]
-    assert suites()["in-distribution"] == [*fresh, "bottle"]
-    assert suites()["out-of-distribution"] == [f"beyond-{number}" for number in range(1_000, 1_040)]
-    assert suites()["out-of-distribution-kinds"] == [f"kind-{number}" for number in range(1_000, 1_040)]
-    assert len(suites()["beyond"]) == 30 and len(suites()["in-distribution"]) == 40
-
-
-def test_the_shipped_policy_has_seen_its_training_objects_only() -> None:
-    manifest = Path(__file__).resolve().parents[2] / "models" / "grasp" / "manifest.json"
-    seen = json.loads(manifest.read_text())["training_objects"]
-    assert seen == training_names()
-    for suite, names in suites().items():
-        assert suite == "training" or not set(seen) & set(names)
-    assert "bottle" not in seen
-
-
-@pytest.mark.parametrize("suite", ["kinds", "out-of-distribution-kinds"])
-def test_no_one_grasp_does_for_all_objects_of_a_kind(suite: str) -> None:
-    """Members differ in what the grasp needs by more than the search takes a grasp to bear."""
-    too_different = []
-    for name in SUITES[suite]:
-        kind = find_task(name)
-        assert len(kind.tried) == 4 and len(kind.tested) == 3 and len({spec.category for spec in kind.members}) == 1
-        heights = np.array([spec.grasp_z for spec in kind.members])
-        forces = np.log([spec.grasp_force for spec in kind.members])
-        too_different.append(np.ptp(heights) > 0.03 or np.ptp(forces) > 0.5)
-        limits = [kind.members[0].name.rpartition("-")[0]] * len(kind.members)
-        assert [spec.name.rpartition("-")[0] for spec in kind.members] == limits
-    assert np.mean(too_different) > 0.95
-
-
-def test_a_task_is_a_kind_or_objects_or_one_object() -> None:
-    assert find_task("mug").one_object and find_task("mug").members == (find_object("mug"),)
-    several = find_task("mug+can+jug")
-    assert not several.one_object
-    assert [spec.name for spec in several.tried] == ["mug", "can"] and [spec.name for spec in several.tested] == ["jug"]
-    assert find_task("kind-7").members == find_task("kind-0007").members
-    assert find_object("kind-0007-2") == find_task("kind-0007").tried[2]
-    for wrong, message in (("mug+cam", "did you mean 'can'"), ("mug+", "different objects"), ("mug+mug", "different"),
-                           ("mug+kind-3", "'kind-3' is a kind of objects")):  # fmt: skip
-        with pytest.raises(UserError, match=message):
-            find_task(wrong)
-    assert task_name("kind-7") == "kind-0007" and task_name("mug+procedural-7") == "mug+procedural-0007"
-
-
-def test_a_file_goes_by_its_path_whatever_that_holds(tmp_path: Path) -> None:
-    file = tmp_path / "a+b.urdf"
-    file.write_text(find_object("can").urdf())
-    assert find_task(str(file)).one_object and task_name(str(file)) == str(file)
+    assert SUITES["random-urdfs"] == tuple(f"random-{number}" for number in range(900, 1000))
+    assert len(SUITES["hard-to-place"]) == len(set(SUITES["hard-to-place"])) > 0
+    assert all(name.startswith("hard-") for name in SUITES["hard-to-place"])
 
 
 def test_names_are_found_once(tmp_path: Path) -> None:
-    for name in ("b", "a"):
-        (tmp_path / f"{name}.urdf").write_text(find_object("can").urdf())
-    files = [str(tmp_path / "a.urdf"), str(tmp_path / "b.urdf")]
-    assert find_names([str(tmp_path), "procedural-7", "mug", "procedural-0007", files[0]]) == [
-        *files, "procedural-0007", "mug",
-    ]  # fmt: skip
-    assert find_names(["in-distribution", "bottle"]) == list(SUITES["in-distribution"])
+    for name in ("b.urdf", "a.URDF"):
+        shutil.copy(OBJECT, tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no object")
+    files = [str(tmp_path / "a.URDF"), str(tmp_path / "b.urdf")]
+    assert find_names([str(tmp_path), "bottle", files[0], "bottle"]) == [*files, "bottle"]
+    assert find_names(["household", "bottle"]) == list(SUITES["household"])
+
+
+def test_what_is_no_object_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean bottle"):
+        find_names(["botle"])
+    with pytest.raises(UserError, match=r"holds no \.urdf"):
+        find_names([str(tmp_path)])
+
+
+def test_a_file_is_what_it_holds_whatever_its_name(tmp_path: Path) -> None:
+    copy = Path(shutil.copy(OBJECT, tmp_path / "other.urdf"))
+    assert identity(str(copy)) == identity(str(OBJECT)) != identity("bottle") == "bottle"
+
+
+def test_objects_that_a_policy_was_trained_on_are_counted(tmp_path: Path) -> None:
+    policy = save_small_policy(tmp_path / "bundle")
+    assert trained_on(policy, ["random-001", "random-900", "random-003"]) == 2

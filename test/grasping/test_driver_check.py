@@ -14,9 +14,17 @@ import pytest
 
 from mql_ros.core.errors import UserError
 from mql_ros.grasping.driver_check import motion_checks as motions
-from mql_ros.grasping.driver_check.checks import JointRecord, PassiveRecord, StreamRecord, Verdict, passive_verdicts
+from mql_ros.grasping.driver_check.checks import (
+    CameraRecord,
+    JointRecord,
+    PassiveRecord,
+    StreamRecord,
+    Verdict,
+    passive_verdicts,
+)
 from mql_ros.grasping.driver_check.report import content_hash, default_path, load_report, make_report
 from mql_ros.grasping.motion.joint_motion import MARGIN
+from mql_ros.grasping.perception.height_map import HeightMap
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.safety.filter import LAG, SafetyFilter
 
@@ -35,7 +43,7 @@ def sound(profile: RobotProfile) -> PassiveRecord:
         names=(*profile.joint_names, *profile.finger_names),
         complaints=(),
         joints=joints,
-        pose=StreamRecord(joints.arrivals, joints.stamps, (profile.base_frame,)),
+        camera=CameraRecord(StreamRecord(joints.arrivals, joints.stamps, ("camera",)), True, "16UC1"),
         wrench=StreamRecord(joints.arrivals, joints.stamps, (profile.tool_frame,)),
         listeners={"arm": 1, "gripper": 1},
         watchdog=0.1,
@@ -55,9 +63,13 @@ def seldom(record: StreamRecord, chosen: np.ndarray, late: float = 0.0) -> Strea
     return dataclasses.replace(record, arrivals=record.arrivals[chosen] + late, stamps=record.stamps[chosen])
 
 
-def with_poses(record: PassiveRecord, every: int, late: float) -> PassiveRecord:
-    """One pose for so many joint states, which arrives late."""
-    return dataclasses.replace(record, pose=seldom(record.pose, np.arange(0, COUNT, every), late))
+def camera_changed(heard: PassiveRecord, **changes: Any) -> PassiveRecord:
+    return dataclasses.replace(heard, camera=dataclasses.replace(heard.camera, **changes))
+
+
+def with_images(heard: PassiveRecord, every: int, late: float = 0.0) -> PassiveRecord:
+    """One depth image for so many joint states, which arrives late."""
+    return camera_changed(heard, images=seldom(heard.camera.images, np.arange(0, COUNT, every), late))
 
 
 def failed(verdicts: list[Verdict]) -> list[str]:
@@ -105,19 +117,22 @@ FAULTS: dict[str, tuple[str, str, Change]] = {
         h, **kept(h.joints, np.setdiff1d(np.arange(COUNT), [30, 31])))),
     "late": ("time stamps", "304 ms after its stamp", lambda h: joints_changed(h, stamps=h.joints.stamps - 0.3)),
     "early": ("time stamps", "in the future", lambda h: joints_changed(h, stamps=h.joints.stamps + 0.3)),
-    "no stamps": ("time stamps", "no time stamps", lambda h: dataclasses.replace(
-        h, pose=dataclasses.replace(h.pose, stamps=0 * h.pose.stamps))),
-    "stamps fall": ("time stamps", "do not rise", lambda h: dataclasses.replace(
-        h, pose=dataclasses.replace(h.pose, stamps=h.pose.stamps[::-1]))),
-    "no pose": ("object pose", "is not published", lambda h: dataclasses.replace(
-        h, pose=StreamRecord(np.empty(0), np.empty(0)))),
+    "no stamps": ("time stamps", "no time stamps", lambda h: camera_changed(
+        h, images=dataclasses.replace(h.camera.images, stamps=0 * h.camera.images.stamps))),
+    "stamps fall": ("time stamps", "do not rise", lambda h: camera_changed(
+        h, images=dataclasses.replace(h.camera.images, stamps=h.camera.images.stamps[::-1]))),
+    "no camera": ("camera", "no depth images are published", lambda h: camera_changed(
+        h, images=StreamRecord(np.empty(0), np.empty(0)))),
+    "no camera info": ("camera", "no camera info", lambda h: camera_changed(h, has_info=False)),
+    "unusable images": ("camera", "encoded as 'rgb8'", lambda h: camera_changed(h, complaint="encoded as 'rgb8'")),
+    "slow camera": ("camera", "at 1.0 Hz (at least 2)", lambda h: with_images(h, 20)),
+    "late camera": ("time stamps", "depth images arrives 604 ms", lambda h: with_images(h, 5, 0.6)),
     "slow wrench": ("wrench", "wrench at 2.0 Hz", lambda h: dataclasses.replace(
         h, wrench=dataclasses.replace(h.wrench, arrivals=h.wrench.arrivals[::10], stamps=h.wrench.stamps[::10]))),
-    "old pose": ("measurements", "the pose beside them is up to 600 ms old", lambda h: with_poses(h, 5, 0.4)),
     "old wrench": ("measurements", "come at most 150 ms apart (below 100 ms)", lambda h: dataclasses.replace(
         h, wrench=seldom(h.wrench, np.setdiff1d(np.arange(COUNT), [30, 31, 32, 33])))),
-    "camera frame": ("frames", "'camera'; expected 'panda_link0'", lambda h: dataclasses.replace(
-        h, pose=dataclasses.replace(h.pose, frames=("camera",)))),
+    "wrist frame": ("frames", "'wrist'; expected 'panda_grasptarget'", lambda h: dataclasses.replace(
+        h, wrench=dataclasses.replace(h.wrench, frames=("wrist",)))),
     "no transform": ("frames", "TF does not connect", lambda h: dataclasses.replace(h, transform=False)),
     "no controller": ("controllers", "nobody subscribes to arm", lambda h: dataclasses.replace(
         h, listeners={"arm": 0, "gripper": 1})),
@@ -174,10 +189,12 @@ def test_the_safety_filter_lets_an_arm_lag_at_the_limit_scale_of_its_latency(lag
     assert scale == 1.0 or (1.1 * ahead > LAG * panda.control_period * panda.velocity).all()
 
 
-def test_the_driver_check_passes_poses_that_the_policy_server_would_use(panda: RobotProfile) -> None:
-    verdicts = passive_verdicts(panda, with_poses(sound(panda), 5, 0.2))
-    assert failed(verdicts) == []
-    assert next(v.figures["pose_age"] for v in verdicts if v.check == "measurements") == pytest.approx(0.4, abs=0.06)
+def test_the_driver_check_passes_an_ordinary_camera_and_tells_what_it_shows(panda: RobotProfile) -> None:
+    view = HeightMap(np.full((32, 32), 0.07, np.float32), np.array([0.5, 0.02]), 0.0, 0)
+    heard = camera_changed(with_images(sound(panda), 5, 0.3), view=view)
+    verdicts = {verdict.check: verdict for verdict in passive_verdicts(panda, heard)}
+    assert failed(list(verdicts.values())) == []
+    assert verdicts["camera"].text.endswith("show an object 70 mm high at (0.50, 0.02) m")
 
 
 @pytest.mark.parametrize("joint", range(7))

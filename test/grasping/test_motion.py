@@ -49,16 +49,16 @@ def test_a_straight_line_ends_inside_the_workspace(panda: RobotProfile) -> None:
 
 
 def test_the_safety_filter_allows_every_line_that_an_action_can_ask_for(panda: RobotProfile) -> None:
-    """Object at the edges of where it is put, actions at their corners: no motion breaks a limit or falls short."""
+    """Objects at the edges of where they are put, actions at their corners: no motion breaks a limit or falls short."""
     safety = SafetyFilter(panda)
-    for x, y, yaw, a0, a1 in itertools.product((0.47, 0.53), (-0.03, 0.03), (-0.35, 0.35), (-1, 1), (-1, 1)):
-        place = spaces.place_from_action(np.array([a0, a1, 0, 0]))
-        along = np.array([np.cos(yaw), np.sin(yaw), 0.0])
-        joints = panda.home
-        above = np.array([x, y, panda.home_position[2]]) + place.x * along
-        below = np.array([above[0], above[1], place.z])
-        corrected = np.clip(below + spaces.CORRECTION * (a0 * along + [0, 0, a1]), panda.workspace_lower, 1.0)
+    for x, y, yaw, reach, up in itertools.product((0.42, 0.58), (-0.08, 0.08), (-1.5, 0.4), (-1, 1), (-1, 1)):
+        way = spaces.grasps_of(np.array([reach, up * reach, up, 0.0, 0.0, 0.0]))
+        below = np.clip(way[:3] + [x, y, 0.0], panda.workspace_lower, panda.workspace_upper)
+        above = np.array([below[0], below[1], panda.home_position[2]])
+        corrected = below + spaces.CORRECTION * np.array([-reach * np.cos(yaw), -reach * np.sin(yaw), up])
+        corrected = np.clip(corrected, panda.workspace_lower, panda.workspace_upper)
         lifted = corrected + [0, 0, spaces.LIFT_HEIGHT]
+        joints = panda.home
         for target, speed in ((above, 0.5), (below, 0.32), (corrected, 0.15), (lifted, spaces.SPEED_HIGH)):
             motion = straight_line(panda, joints, target, yaw, speed)
             assert safety.plan_fault(motion, target) == ""

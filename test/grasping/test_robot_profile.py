@@ -86,6 +86,7 @@ def test_optional_keys_of_a_profile_have_defaults() -> None:
         (("control_mode",), "velocity", "'control_mode' is 'velocity'; expected joint_trajectory"),
         (("gripper", "command"), None, "the key 'gripper.command' is missing"),
         (("gripper", "command"), "force", "'gripper.command' is 'force'; expected joint_trajectory or position_trajec"),
+        (("gripper", "effort"), "none", "'gripper.effort' is 'none'; expected measured or stall"),
         (("gripper", "max_speed"), None, "the key 'gripper.max_speed' is missing"),
         (("gripper", "max_speed"), 0.0, "'gripper.max_speed' is 0.0; expected more than 0"),
         (("gripper", "mount"), {"link": "panda_link8"}, "'gripper.mount' .* but 'gripper.urdf' is missing"),
@@ -158,14 +159,14 @@ def write(file: Path, content: dict) -> str:
 
 def test_a_profile_says_only_what_differs_from_its_base(tmp_path: Path) -> None:
     joints = [joint | {"velocity": 1.0} for joint in UR5E["joints"]]
-    write(tmp_path / "base.yaml", {"based_on": "ur5e", "topics": {"wrench": "a", "object_pose": "b"}})
+    write(tmp_path / "base.yaml", {"based_on": "ur5e", "topics": {"wrench": "a", "camera_info": "b"}})
     changes = {
         "based_on": "base.yaml", "topics": {"wrench": "c"}, "gripper": {"mount": {"xyz": [0, 0, 0.01]}, "max_force": 5},
         "clearance": {"table": 0.05}, "joints": joints, "home": UR5E["home"][:-1] + [0.5],
     }  # fmt: skip
     profile, ur5e = load_profile(write(tmp_path / "arm.yaml", changes)), load_profile("ur5e")
     assert profile.name == "ur5e" and profile.policies_from == ("panda",)
-    assert (profile.topics.wrench, profile.topics.object_pose, profile.topics.joint_states) == (
+    assert (profile.topics.wrench, profile.topics.camera_info, profile.topics.joint_states) == (
         "c",
         "b",
         "joint_states",

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.grasping import broken_limits, carry_out, measured, turned
+from helpers.grasping import block, broken_limits, carry_out, measured
 
 from mql_ros.grasping.motion.joint_motion import stop, straight_line
 from mql_ros.grasping.motion.kinematics import tool_down
@@ -138,16 +138,24 @@ def test_a_measured_position_that_jumps_is_not_acted_on(panda: RobotProfile) -> 
 def test_the_recorded_action_is_the_executed_one(panda: RobotProfile) -> None:
     """The object stands so near the box's border that the place asked for lies outside."""
     machine = TrialMachine(panda)
-    now = measured(panda.home, object_position=np.array([0.68, 0.0, 0.0]))
-    machine.begin(now)
-    asked = np.array([0.9, 0.2, 0.1, -0.3])
+    now = measured(panda.home)
+    machine.begin(now, block(0.68))
+    asked = np.array([0.9, 0.2, 0.1, -0.3, -0.2, 0.4])
     _, now = carry_out(machine, asked, now)
     x = panda.chain.forward(now.joint_positions)[0][0]
     assert x == pytest.approx(panda.workspace_upper[0], abs=1e-3)
-    done = spaces.place_from_action(machine.executed)
-    assert done.x == pytest.approx(x - 0.68, abs=1e-3) and np.array_equal(machine.executed[2:], asked[2:])
-    inside = np.array([-0.1, 0.1, 0.0, 0.0])
-    _, now = carry_out(machine, inside, now)
+    assert spaces.grasps_of(machine.executed)[0] == pytest.approx(x - 0.68, abs=1e-3)
+    assert np.allclose(machine.executed[1:], asked[1:], atol=1e-12)
+    # Of a correction along the fingers, turned by the heading, only the part within the box is carried out.
+    _, now = carry_out(machine, np.array([1.0, 0.0, 0.0, 0.0, 0.3, 0.0]), now)
+    assert panda.chain.forward(now.joint_positions)[0][0] == pytest.approx(x, abs=1e-3)
+    yaw = -0.3 * np.pi / 2
+    along, across = spaces.CORRECTION * machine.executed[:2]
+    assert along * np.cos(yaw) + across * np.sin(yaw) == pytest.approx(0.0, abs=1e-3)
+    assert machine.executed[spaces.FORCE] == 0.3
+    machine.begin(measured(panda.home), block())
+    inside = np.array([-0.1, 0.1, 0.0, 0.2, 0.0, 0.0])
+    _, now = carry_out(machine, inside, measured(panda.home))
     assert np.array_equal(machine.executed, inside)
 
 
@@ -165,8 +173,8 @@ def test_a_refusal_ends_the_decision_at_rest(panda: RobotProfile) -> None:
     """Somebody moves the arm in the middle of a motion, as fast as it could move itself."""
     machine = TrialMachine(panda)
     now = measured(panda.home)
-    machine.begin(now)
-    machine.decide(np.zeros(4), now)
+    machine.begin(now, block())
+    machine.decide(np.zeros(spaces.ACTION_SIZE), now)
     shift = 0.9 * LAG * panda.velocity * panda.control_period
     while machine.refusals == 0:
         held = machine.command(now)
@@ -186,8 +194,8 @@ def test_after_a_jump_the_arm_stops_where_the_plan_has_brought_it(
     """Nothing is commanded towards a position that is implausible, whatever is measured later."""
     machine = TrialMachine(panda)
     now = measured(panda.home)
-    machine.begin(now)
-    machine.decide(np.zeros(4), now)
+    machine.begin(now, block())
+    machine.decide(np.zeros(spaces.ACTION_SIZE), now)
     for k in range(12):
         command = machine.command(now)
         assert command is not None
@@ -208,17 +216,17 @@ def test_after_a_jump_the_arm_stops_where_the_plan_has_brought_it(
     for k, held in enumerate(sent):
         assert np.array_equal(held.motion.points, stopped.points[k:]), "one stop, followed to its end"
     assert machine.done and machine.position_jumped and machine.refusals == 1
-    assert "was measured to jump by 2.00" in machine.last_refusal
-    machine.begin(measured(panda.home))
+    assert "was measured to jump by 2.0" in machine.last_refusal
+    machine.begin(measured(panda.home), block())
     assert not machine.position_jumped and not machine.done
 
 
 def test_a_plan_that_begins_where_the_arm_has_jumped_to_is_not_sent(panda: RobotProfile) -> None:
     machine = TrialMachine(panda)
     now = measured(panda.home)
-    machine.begin(now)
+    machine.begin(now, block())
     jumped = measured(panda.home + 0.3, stamp=panda.control_period)
-    done, _ = carry_out(machine, np.zeros(4), jumped)
+    done, _ = carry_out(machine, np.zeros(spaces.ACTION_SIZE), jumped)
     assert [command.motion.points.tolist() for _, command in done] == [[panda.home.tolist()]]
     assert machine.done and machine.position_jumped
 
@@ -235,9 +243,10 @@ def test_a_target_out_of_reach_is_refused(panda: RobotProfile) -> None:
 def test_the_far_corner_of_the_workspace_is_refused(panda: RobotProfile) -> None:
     """In the far upper corners of the box the arm is too short to keep the tool pointing down."""
     machine = TrialMachine(panda)
-    now = measured(panda.home, object_position=np.array([0.72, 0.25, 0.3]), object_orientation=turned(1.5))
-    machine.begin(now)
-    for action in (np.array([1.0, 1.0, 0.0, 0.0]), np.array([1.0, 1.0, 0.0, 0.0]), np.zeros(4)):
+    now = measured(panda.home)
+    machine.begin(now, block(0.70, 0.24))
+    corner = spaces.grasp_action(0.02, 0.01, spaces.Z_HIGH, 1.5)
+    for action in (corner, spaces.closing_action(0.0, 0.0, 0.02, 10.0), spaces.lifting_action(10.0, 0.2)):
         done, now = carry_out(machine, action, now)
         for before, command in done:
             assert broken_limits(panda, command, before) == []

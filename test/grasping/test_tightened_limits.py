@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.grasping import broken_limits, carry_out, measured
+from helpers.grasping import block, broken_limits, carry_out, measured
 
 from mql_ros.grasping.robot.profile import RobotProfile, load_profile
 from mql_ros.grasping.task import spaces
@@ -20,8 +20,8 @@ def test_safety_limits_can_only_be_tightened(panda: RobotProfile) -> None:
         machine.tighten(0.5, 20.0)
     assert np.allclose(machine.profile.velocity, 0.5 * panda.velocity) and machine.profile.max_force == 10.0
     start = measured(panda.home)
-    machine.begin(start)
-    for action in (np.array([0.3, -0.5, 0, 0]), np.array([0.5, 0.5, 1.0, 0]), np.array([0, 0, 1.0, 1.0])):
+    machine.begin(start, block())
+    for action in (np.array([0.3, -0.2, -0.5, 0.2, 0, 0]), np.array([0.5, 0.5, 0.2, 0, 1.0, 0]), np.ones(6)):
         done, start = carry_out(machine, action, start)
         for before, command in done:
             assert broken_limits(machine.profile, command, before) == []
@@ -32,10 +32,10 @@ def test_safety_limits_can_only_be_tightened(panda: RobotProfile) -> None:
 def test_limits_that_are_tightened_in_a_motion_stop_it_where_it_breaks_them(panda: RobotProfile, phase: Phase) -> None:
     for scale, stops in ((0.999, False), (0.1, True)):
         machine, now = TrialMachine(panda), measured(panda.home)
-        machine.begin(now)
+        machine.begin(now, block())
         for _ in range(phase):
-            _, now = carry_out(machine, np.zeros(4), now)
-        machine.decide(np.array([0.0, 0.9, 0.0, 0.0]), now)
+            _, now = carry_out(machine, np.zeros(6), now)
+        machine.decide(np.array([0.0, 0.9, 0.9, 0.0, 0.0, 0.0]), now)
         for _ in range(4):
             before = machine.command(now)
             assert before is not None
@@ -61,15 +61,15 @@ def test_limits_that_are_tightened_in_a_motion_stop_it_where_it_breaks_them(pand
 
 def test_a_force_that_a_limit_has_lowered_is_what_is_recorded(panda: RobotProfile) -> None:
     machine, now = TrialMachine(panda), measured(panda.home)
-    machine.begin(now)
+    machine.begin(now, block())
     machine.tighten(1.0, 20.0)
-    _, now = carry_out(machine, np.array([0.0, 0.3, 1.0, 0.0]), now)
-    assert machine.executed[2] == 1.0, "nothing is pressed yet"
-    machine.decide(np.array([0.1, 0.2, 1.0, 0.4]), now)
+    _, now = carry_out(machine, np.array([0.0, 0.0, 0.3, 0.0, 1.0, 0.0]), now)
+    assert machine.executed[spaces.FORCE] == 1.0, "nothing is pressed yet"
+    machine.decide(np.array([0.1, 0.2, 0.3, 0.0, 1.0, 0.4]), now)
     assert spaces.force_from_action(machine.executed) == pytest.approx(20.0)
     machine.tighten(1.0, 5.0)
     assert spaces.force_from_action(machine.executed) == pytest.approx(5.0)
-    assert np.array_equal(machine.executed[[0, 1, 3]], [0.1, 0.2, 0.4])
+    assert np.array_equal(machine.executed[[0, 1, 2, 5]], [0.1, 0.2, 0.3, 0.4])
     command = machine.command(now)
     assert command is not None and command.finger_force == 5.0 and machine.refusals == 0
 
@@ -83,10 +83,10 @@ def test_a_small_limit_scale_only_stretches_motions_in_time(robot: str, scale: f
     for limited in (1.0, scale):
         machine = TrialMachine(profile)
         machine.tighten(limited, 40.0)
-        now = measured(profile.home, object_position=np.array([*profile.home_position[:2], 0.0]))
-        machine.begin(now)
+        now = measured(profile.home)
+        machine.begin(now, block(*profile.home_position[:2]))
         for _ in range(3):
-            done, now = carry_out(machine, rng.uniform(-0.7, 0.7, size=4), now)
+            done, now = carry_out(machine, rng.uniform(-0.7, 0.7, size=6), now)
             assert broken_limits(machine.profile, *done[0][::-1]) == []
         assert machine.refusals == 0, machine.last_refusal
         rng = np.random.default_rng(1)
@@ -98,10 +98,10 @@ def test_a_decision_of_an_arm_that_is_faster_than_a_tightened_limit_is_a_stop_fr
     panda: RobotProfile,
 ) -> None:
     machine, now = TrialMachine(panda), measured(panda.home)
-    machine.begin(now)
+    machine.begin(now, block())
     machine.tighten(0.3, 40.0)
     moving = measured(panda.home, joint_velocities=0.5 * panda.velocity)
-    machine.decide(np.zeros(4), moving)
+    machine.decide(np.zeros(6), moving)
     command = machine.command(moving)
     assert command is not None and machine.refusals == 1 and "would reach a speed of" in machine.last_refusal
     assert np.array_equal(command.motion.start.velocities, moving.joint_velocities) and len(command.motion.points) < 10

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
 from mql_ros.algorithm.context import ContextTracker
 from mql_ros.algorithm.experience.replay import Replay, Session, block_numbers
-from mql_ros.algorithm.networks import NetworkConfig
+from mql_ros.algorithm.networks import ContextEncoder, NetworkConfig
+from mql_ros.algorithm.q_learning import ProposingCritic, QLearner
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 
 O, A = 3, 2  # noqa: E741
 
 
-def make_session(rng, task="mug", steps=12, block_length=None, end_probability=0.3, time_limits=True, teacher=False):
+def make_session(rng, task="mug", steps=12, block_length=None, end_probability=0.3, time_limits=True):
     """Random experience whose trials end at random, at time limits or for good."""
     done = rng.random(steps) < end_probability
     terminal = done & (rng.random(steps) < 0.5) if time_limits else done
@@ -26,7 +28,6 @@ def make_session(rng, task="mug", steps=12, block_length=None, end_probability=0
         done=done,
         terminal=terminal,
         block=block_numbers(done, block_length),
-        teacher_action=rng.uniform(-1, 1, (steps, A)) if teacher else None,
     )
 
 
@@ -55,6 +56,50 @@ def part_of(session, begin, end):
 def small_learner(seed=0, td3=None, **network):
     config = NetworkConfig(O, A, **(dict(context_size=6, hidden_sizes=(16, 16), embedding_size=8) | network))
     return TD3Learner(config, td3, seed=seed)
+
+
+class GridCritic(ProposingCritic):
+    """Two small networks that compare the same actions [K, A] in every observation."""
+
+    def __init__(self, config, actions, dropout=0.0):
+        super().__init__()
+        self.use_context = config.use_context
+        self.register_buffer("actions", torch.as_tensor(actions, dtype=torch.float32), persistent=False)
+        inputs, width = config.observation_size + config.context_size + config.action_size, config.hidden_sizes[0]
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width), nn.ReLU(),
+                nn.Linear(width, 1),
+            )
+            for _ in range(2)
+        )  # fmt: skip
+
+    def forward(self, observation, context, action):
+        known = torch.cat([observation, context * self.use_context], dim=-1)
+        values = torch.cat([known[:, None].expand(-1, action.shape[1], -1), action], dim=-1)
+        return torch.stack([head(values)[..., 0] for head in self.heads])
+
+    def greatest(self, observation, context):
+        actions = self.actions.expand(len(observation), -1, -1)
+        return self(observation, context, actions).amin(dim=0).amax(dim=1)
+
+    def propose(self, observation, rng):
+        return self.actions.numpy()
+
+
+def grid_learner(network, actions, config=None, seed=0, dropout=0.0):
+    """A QLearner whose critic compares these actions."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder, critic = ContextEncoder(network), GridCritic(network, actions, dropout)
+    return QLearner(network, encoder, critic, config, seed)
+
+
+def small_q_learner(seed=0, config=None, dropout=0.1, **network):
+    """The counterpart of `small_learner`."""
+    sizes = dict(context_size=6, hidden_sizes=(16,), embedding_size=8) | network
+    actions = np.random.default_rng(0).uniform(-1, 1, (5, A))
+    return grid_learner(NetworkConfig(O, A, **sizes), actions, config, seed, dropout)
 
 
 def filled_replay(seed=0, tasks=4, sessions=3, history_blocks=2, **kwargs):
@@ -93,7 +138,7 @@ def toy_reward(action, goal):
     return 1.0 - (action - goal) ** 2
 
 
-def toy_replay(seed=0, sessions=100, blocks=3, steps=2, teacher=False):
+def toy_replay(seed=0, sessions=100, blocks=3, steps=2):
     rng = np.random.default_rng(seed)
     replay = Replay(1, 1, history_blocks=2)
     for number in range(sessions):
@@ -112,7 +157,6 @@ def toy_replay(seed=0, sessions=100, blocks=3, steps=2, teacher=False):
                 done=done,
                 terminal=done,
                 block=block_numbers(done),
-                teacher_action=np.full((n, 1), goal) if teacher else None,
             )
         )
     return replay

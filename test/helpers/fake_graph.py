@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 from std_srvs.srv import Trigger
 
 from mql_ros.core.errors import UserError
+from mql_ros.grasping.perception.camera import PerceptionError
+from mql_ros.grasping.perception.height_map import see
+from mql_ros.grasping.perception.segmentation import low_points
 from mql_ros.grasping.task.reward import GraspReward
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import Command, Measurement
@@ -42,12 +46,14 @@ class FakeGraph:
         self.reports: list[str] = []
         self.calls: list[str] = []
         self.encoder = SessionContexts()
-        self.monitor = GraspReward(driver.profile.guard_force)
+        self.monitor = GraspReward(driver.profile)
         self.rewarded_since: float | None = None
+        self.rewards_of_trial = self.earned = self.looks = 0
         self.newest: Measurement | None = None
         self.backlog: list[Measurement] = []
         # Troubles to make.
         self.monitor_is_late = 0
+        self.driver_is_mute = False
         self.periods_at_begin = 0
         self.begin_is_asked_again = False
         self.encoder_is_deaf = False
@@ -55,6 +61,10 @@ class FakeGraph:
         self.silent = ""
         self.reset_reply: Trigger.Response | None = None
         self.external_reward: float | None = None
+        self.camera_is_blind = self.table_is_empty = self.object_moves = False
+        self.object_is_at: np.ndarray | None = None
+        self.camera_is_late = 0.0
+        """Age of what the camera sees, s."""
         self.at_transition: dict[int, Callable[[], None]] = {}
 
     def announce(self, version: int) -> None:
@@ -70,9 +80,18 @@ class FakeGraph:
             self.trials.new_session()
         self.runner.start(self.trials.run(trials, settings))
         while self.runner.running:
-            self.runner.poll()
-            self.now += 0.01
+            self.pass_time(settings)
         return self.ends
+
+    def pass_time(self, settings: TrialSettings) -> None:
+        """A moment passes; between trials the camera sees the object, in real time a period later."""
+        self.runner.poll()
+        self.now += 0.01
+        if self.machine.done and not self.driver_is_mute:
+            if not settings.lockstep and self.newest is not None:
+                self.measured(self.driver.tick())
+            if self.inbox.view_stamp != self.inbox.stamp:
+                self.look()
 
     # TrialNode.
 
@@ -87,9 +106,39 @@ class FakeGraph:
             else:
                 reply = self._begin_late()
         else:
-            self.rewarded_since = None
-            reply = reply_of(True, "")
+            reply = self._end()
         return lambda: reply
+
+    def _end(self) -> Trigger.Response:
+        """The monitor looks at the table at once."""
+        if self.rewarded_since is not None:
+            self.rewarded_since = None
+            self.earned = self.rewards_of_trial
+            if not self.monitor_is_mute and not self.camera_is_blind:
+                self.inbox.rewards.append(self.monitor.finish(self.table_is_clear()))
+        return reply_of(True, str(self.earned))
+
+    def table_is_clear(self) -> bool | None:
+        scene = self.driver.scene
+        try:
+            return not len(low_points(scene.depth_image(), scene.camera, scene.workspace))
+        except PerceptionError:
+            return None
+
+    def look(self) -> None:
+        """The camera sees the object now."""
+        if self.camera_is_blind:
+            return
+        scene, view = self.driver.scene, None
+        stamp = to_nanoseconds(self.inbox.stamp) / SECOND - self.camera_is_late
+        with suppress(PerceptionError):
+            view = see(scene.depth_image(), scene.camera, scene.workspace, stamp)
+        if view is not None and self.object_moves:
+            self.looks += 1
+            view = replace(view, centre=view.centre + 0.01 * self.looks)
+        if view is not None and self.object_is_at is not None:
+            view = replace(view, centre=self.object_is_at)
+        self.inbox.put_view(None if self.table_is_empty else view, stamp)
 
     def _begin_late(self) -> Trigger.Response:
         """Control periods pass before the reply that counts; the first one may have been lost."""
@@ -102,7 +151,8 @@ class FakeGraph:
     def _begin(self) -> Trigger.Response:
         assert self.newest is not None
         self.monitor.begin(self.newest)
-        self.rewarded_since = self.newest.stamp if self.rewarded_since is None else self.rewarded_since
+        if self.rewarded_since is None:
+            self.rewarded_since, self.rewards_of_trial = self.newest.stamp, 0
         begun = reply_of(True, f"{to_nanoseconds(self.newest.stamp)} {to_nanoseconds(self.rewarded_since)}")
         # What the monitor had not seen yet arrives after it has begun, and earns rewards that count for nothing.
         waiting, self.backlog = self.backlog, []
@@ -124,6 +174,7 @@ class FakeGraph:
         self.newest = measurement
         if self.rewarded_since is not None and not self.monitor_is_mute:
             self.inbox.rewards.append(self.monitor.step(measurement))
+            self.rewards_of_trial += 1
 
     def send(self, command: Command, new_plan: bool) -> None:
         self.driver.grip(command.finger_target, command.finger_force)

@@ -11,16 +11,20 @@ from contextlib import suppress
 
 import numpy as np
 import rclpy
-from geometry_msgs.msg import PoseStamped, WrenchStamped
+from geometry_msgs.msg import WrenchStamped
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from helpers.perception import Box, depth_of
+from mql_ros.grasping.perception.camera import CameraModel
 from mql_ros.grasping.robot.profile import load_profile
+from mql_ros.ros.messages.camera import depth_message, info_message
+from mql_ros.ros.messages.encoding import nanoseconds
 
-PERIOD = 0.02
+PERIOD, IMAGE_PERIOD = 0.02, 0.1
 LAG = 0.03
 """Time constant of every joint, s."""
 FINGER_SPEED = 0.1
@@ -34,7 +38,7 @@ STIFFNESS = 2000.0
 
 
 class FirstOrderDriver(Node):
-    """Publishes joint_states, object_pose and wrench at 100 Hz and follows both trajectory topics."""
+    """Publishes joint_states and wrench at 50 Hz, depth images at 10 Hz, and follows both trajectory topics."""
 
     def __init__(self) -> None:
         super().__init__("first_order_driver")
@@ -42,7 +46,10 @@ class FirstOrderDriver(Node):
         self._home()
         topics = profile.topics
         self._joint_states = self.create_publisher(JointState, topics.joint_states, 10)
-        self._pose = self.create_publisher(PoseStamped, topics.object_pose, 10)
+        self._image = self.create_publisher(Image, topics.depth_image, 10)
+        self._info = self.create_publisher(CameraInfo, topics.camera_info, 10)
+        self._camera = CameraModel(160, 120, 150.0, 150.0, 79.5, 59.5, profile.camera.pose)
+        self.create_timer(IMAGE_PERIOD, self._publish_image)
         self._wrench = self.create_publisher(WrenchStamped, topics.wrench, 10)
         self.create_subscription(JointTrajectory, topics.arm_command, self._on_arm, 10)
         self.create_subscription(JointTrajectory, topics.gripper_command, self._on_gripper, 10)
@@ -112,20 +119,30 @@ class FirstOrderDriver(Node):
         joints.position = [self._width / fingers] * fingers + self._joints.tolist()
         joints.velocity = [0.0] * fingers + self._speeds.tolist()
         joints.effort = [effort] * fingers + [0.0] * len(self._joints)
-        pose, wrench = PoseStamped(), WrenchStamped()
-        pose.pose.position.x, pose.pose.position.y = float(OBJECT[0]), float(OBJECT[1])
-        pose.pose.position.z, pose.pose.orientation.w = float(self._height), 1.0
+        wrench = WrenchStamped()
         below = BODY_HEIGHT - tool[2] if math.hypot(tool[0] - OBJECT[0], tool[1] - OBJECT[1]) < BODY_RADIUS else 0.0
         # The tool points down: what pushes it up pushes along its -z; what hangs in it pulls along +z.
         pushed = below > 0.0 and not self._held
         wrench.wrench.force.z = float(-STIFFNESS * below if pushed else WEIGHT * (self._height > 0))
-        for message, frame in ((wrench, profile.tool_frame), (pose, profile.base_frame), (joints, "")):
+        for message, frame in ((wrench, profile.tool_frame), (joints, "")):
             message.header.stamp, message.header.frame_id = stamp, frame
-        self._pose.publish(pose)
         if "wrench" not in self._muted:
             self._wrench.publish(wrench)
         if "joint_states" not in self._muted:
             self._joint_states.publish(joints)
+
+    def _publish_image(self) -> None:
+        """What the camera sees of body and neck; the arm is transparent."""
+        boxes = [
+            Box(OBJECT[0], OBJECT[1], (1.4 * BODY_RADIUS, 1.4 * BODY_RADIUS, BODY_HEIGHT), base=self._height),
+            Box(OBJECT[0], OBJECT[1], (2 * NECK_RADIUS, 2 * NECK_RADIUS, NECK_TOP), base=self._height),
+        ]
+        stamp = nanoseconds(self.get_clock().now().to_msg())
+        frame = self._profile.camera.frame
+        self._info.publish(info_message(self._camera, stamp, frame))
+        self._image.publish(
+            depth_message(depth_of(self._camera, boxes, noise=0.001, seed=stamp % 2**32), stamp, frame, quantum=0.0)
+        )
 
 
 def main() -> None:

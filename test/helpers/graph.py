@@ -14,39 +14,55 @@ from lifecycle_msgs.srv import ChangeState, GetState
 
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.experience.session import Session
-from mql_ros.algorithm.networks import NetworkConfig
 from mql_ros.algorithm.policy_bundle import save_bundle
-from mql_ros.algorithm.td3 import TD3Learner
+from mql_ros.grasping.learning.grasp_policy import grasp_learner
+from mql_ros.grasping.learning.networks import GraspNetworkConfig
 from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.task import spaces
+from mql_ros.ros.base.parameters import parameter_table
 from mql_ros.ros.bringup.client import GraphClient
 from mql_ros.ros.bringup.processes import GraphProcesses
+from mql_sim.driver.arm_simulator import BENCH
 
 HISTORY_BLOCKS = 3
+USUAL = {name: parameter_table()["arm_simulator"][name].default for name in BENCH}
+"""The bench of training, as parameters of arm_simulator."""
+NETWORK = GraspNetworkConfig(context_size=8, embedding_size=8, hidden_size=16, item_size=8)
 
 
 def make_bundle(path: Path, robot: str = "panda") -> Path:
     """A small policy with random weights and a replay of random sessions."""
-    learner = TD3Learner(NetworkConfig(15, 4, context_size=8, hidden_sizes=(32,)), seed=3)
-    replay = Replay(15, 4, HISTORY_BLOCKS, capacity=1000)
     rng = np.random.default_rng(0)
-    n = 4 * spaces.DECISIONS_PER_TRIAL
-    for number in range(12):
-        done = np.arange(n) % spaces.DECISIONS_PER_TRIAL == spaces.DECISIONS_PER_TRIAL - 1
-        replay.add(
-            Session(
-                task=("mug", "can", "soccer-ball")[number % 3],
-                observation=rng.normal(size=(n, 15)),
-                action=rng.uniform(-1, 1, size=(n, 4)),
-                reward=rng.normal(size=n),
-                next_observation=rng.normal(size=(n, 15)),
-                done=done,
-                terminal=done,
-                block=np.arange(n) // spaces.DECISIONS_PER_TRIAL,
-            )
-        )
+    sessions = [random_session(rng, ("mug", "can", "bottle")[number % 3]) for number in range(12)]
+    replay = Replay.of(sessions, spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE, HISTORY_BLOCKS, spaces.VIEW_SIZE)
+    learner = grasp_learner(NETWORK, seed=3)
     save_bundle(path, learner, robot={"name": robot}, task={"name": spaces.TASK_NAME}, replay=replay)
     return path
+
+
+def random_session(rng: np.random.Generator, task: str, trials: int = 4) -> Session:
+    """Trials with random numbers, each with one view."""
+    rows = np.arange(trials * spaces.DECISIONS_PER_TRIAL)
+    trial, step = rows // spaces.DECISIONS_PER_TRIAL, rows % spaces.DECISIONS_PER_TRIAL
+    heights = rng.uniform(0.0, 0.1, (trials, spaces.VIEW_CELLS, spaces.VIEW_CELLS)).astype(np.float32)
+    views = np.array([spaces.view_entries(one) for one in heights])[trial]
+
+    def observations(step: np.ndarray) -> np.ndarray:
+        signals = rng.normal(size=(len(rows), spaces.SIGNAL_SIZE))
+        signals[:, :3] = np.eye(3)[step]
+        return np.concatenate([views, signals], axis=1).astype(np.float32)
+
+    done = step == spaces.DECISIONS_PER_TRIAL - 1
+    return Session(
+        task=task,
+        observation=observations(step),
+        action=rng.uniform(-1, 1, size=(len(rows), spaces.ACTION_SIZE)).astype(np.float32),
+        reward=rng.normal(size=len(rows)).astype(np.float32),
+        next_observation=observations(np.minimum(step + 1, 2)),
+        done=done,
+        terminal=done,
+        block=trial,
+    )
 
 
 class Graph:
@@ -70,12 +86,12 @@ class Graph:
         self.client.close()
         self.processes.stop()
 
-    def begin(self, name: str, seed: int) -> GraphClient:
-        """Put an object on the table and use the first policy again; the next trials must begin a session."""
+    def begin(self, name: str, seed: int, **bench: float) -> GraphClient:
+        """Put an object on a bench and use the first policy again; the next trials must begin a session."""
         self.client.hold(False)
         self.client.restore_initial()
-        self.client.set_parameters("arm_simulator", object=name, seed=seed)
-        self.client.set_parameters("policy_server", exploration_noise=0.0)
+        self.client.set_parameters("arm_simulator", object=name, seed=seed, **(USUAL | bench))
+        self.client.set_parameters("policy_server", exploration_share=0.0)
         self.client.set_parameters("adaptation_manager", rollback_trials=0, rollback_margin=0.15)
         return self.client
 

@@ -9,28 +9,28 @@ from dataclasses import replace
 import numpy as np
 from scipy.interpolate import BPoly
 
+from mql_ros.grasping.perception.height_map import CELL, CELLS, HeightMap
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
 
-UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
 
-
-def turned(yaw: float) -> Array:
-    """Quaternion of a turn about z."""
-    return np.array([0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)])
+def block(x: float = 0.5, y: float = 0.0, height: float = 0.1, half: float = 0.02) -> HeightMap:
+    """What a camera sees of an upright block with a square base about a place, m, base frame."""
+    cells = round(half / CELL)
+    heights = np.zeros((CELLS, CELLS), np.float32)
+    heights[CELLS // 2 - cells : CELLS // 2 + cells, CELLS // 2 - cells : CELLS // 2 + cells] = height
+    return HeightMap(heights, np.array([x, y]), 0.0, 0)
 
 
 def measured(joints: Array, **changes: object) -> Measurement:
-    """An arm at rest at `joints` with open fingers, and an object in front of it."""
+    """An arm at rest at `joints` with open fingers."""
     values: dict = {
         "stamp": 0.0,
         "joint_positions": np.array(joints, dtype=float),
         "joint_velocities": np.zeros(len(joints)),
         "finger_width": 0.08,
         "finger_effort": 0.0,
-        "object_position": np.array([0.5, 0.0, 0.0]),
-        "object_orientation": UPRIGHT,
         "contact_force": np.zeros(3),
         "contact_torque": np.zeros(3),
     }
@@ -55,8 +55,6 @@ def carry_out(
         joints = measurement.joint_positions + follow * (command.motion.points[0] - measurement.joint_positions)
         kept = {
             "joint_velocities": (joints - measurement.joint_positions) / machine.profile.control_period,
-            "object_position": measurement.object_position,
-            "object_orientation": measurement.object_orientation,
             "finger_width": command.finger_target,
         }
         stamp = measurement.stamp + machine.profile.control_period

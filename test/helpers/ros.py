@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.grasping.task import spaces
 from mql_ros.grasping.types import Array, Measurement
 from mql_ros.ros.messages.transition import Transition
 from mql_ros.ros.policies.policy_loading import LoadedPolicy
@@ -15,15 +16,12 @@ from mql_ros.ros.policies.policy_loading import LoadedPolicy
 
 def some_measurement(profile: RobotProfile, rng: np.random.Generator, stamp: float = 1.25) -> Measurement:
     """Random numbers with all their digits."""
-    turn = rng.normal(size=4)
     return Measurement(
         stamp=stamp,
         joint_positions=rng.uniform(profile.lower, profile.upper),
         joint_velocities=rng.normal(size=len(profile.joint_names)),
         finger_width=float(rng.uniform(0, profile.max_width)),
         finger_effort=float(rng.uniform(0, 40)),
-        object_position=rng.normal(size=3),
-        object_orientation=turn / np.linalg.norm(turn),
         contact_force=rng.normal(size=3),
         contact_torque=rng.normal(size=3),
     )
@@ -36,10 +34,17 @@ def some_transition(sequence: int, session: int = 1, **changes: Any) -> Transiti
     values: dict[str, Any] = {
         "sequence": sequence, "session": session, "trial": trial, "step": step, "policy_version": 1,
         "stamp": 0.05 * sequence, "reward": float(rng.normal()), "done": step == 2, "terminal": step == 2,
-        "observation": rng.normal(size=15), "action": rng.uniform(-1, 1, size=4),
-        "next_observation": rng.normal(size=15),
+        "observation": some_observation(rng, trial), "action": rng.uniform(-1, 1, size=spaces.ACTION_SIZE),
+        "next_observation": some_observation(rng, trial),
     }  # fmt: skip
     return Transition(**{**values, **changes})
+
+
+def some_observation(rng: np.random.Generator, trial: int) -> Array:
+    """Random signals after the view of a trial."""
+    heights = np.random.default_rng(trial).uniform(0.0, 0.2, (spaces.VIEW_CELLS, spaces.VIEW_CELLS))
+    view = spaces.view_entries(heights.astype(np.float32))
+    return np.concatenate([view, rng.normal(size=spaces.SIGNAL_SIZE)])
 
 
 class CountingTracker:
@@ -62,21 +67,37 @@ class CountingTracker:
 
 
 class CountingPolicy(LoadedPolicy):
-    """A policy without networks: it acts by observation and context, and counts steps as its context."""
+    """A policy without networks: its actions depend on everything; it counts steps as its context."""
 
     def __init__(self, version: int, action: Array | None = None) -> None:
         network = SimpleNamespace(context_size=2)
-        learner: Any = SimpleNamespace(network_config=network)
-        super().__init__(version, f"hash-{version}", learner, 3, lambda: np.zeros((1, 3)))
-        object.__setattr__(self, "fixed", action)
+        learner: Any = SimpleNamespace(network_config=network, version=version, fixed=action)
+        super().__init__(version, f"hash-{version}", learner, 3)
 
-    def act(self, observation: Array, context: np.ndarray) -> Array:
-        """Small actions that depend on everything."""
-        fixed = self.__dict__["fixed"]
-        if fixed is not None:
-            return fixed
-        seen = observation[:4].astype(np.float32).astype(np.float64)  # in single precision, as networks do
-        return np.tanh(0.3 * seen + 0.1 * self.version + 0.05 * float(context.sum()) * np.ones(4))
+    def new_session(self, seed: int) -> Any:
+        return CountingSession(self.learner, seed)
 
     def new_tracker(self) -> Any:
         return CountingTracker(float(self.version))
+
+
+class CountingSession:
+    """Stands in for GraspPolicy; remembers how many trials ended."""
+
+    def __init__(self, learner: Any, seed: int) -> None:
+        self.learner, self.seed = learner, seed
+        self.exploration: Any = None
+        self._ended = 0
+
+    def act(self, observation: Array, context: np.ndarray) -> Array:
+        """A grasp near the middle of what was seen."""
+        if self.learner.fixed is not None:
+            return self.learner.fixed
+        tool = observation[spaces.VIEW_SIZE + 3 : spaces.VIEW_SIZE + 9].astype(np.float32).astype(np.float64)
+        share = 0.0 if self.exploration is None else self.exploration.share + 0.001 * self.seed
+        shift = share + 0.1 * self.learner.version + 0.05 * float(context.sum()) + 0.01 * self._ended
+        return 0.5 * np.tanh(0.1 * tool + shift * np.ones(spaces.ACTION_SIZE))
+
+    def learn(self, action: Array, reward: float, observation: Array, done: bool) -> None:
+        assert observation.dtype == np.float32
+        self._ended += done

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
+from mql_ros.grasping.learning.candidates import antipodal
 from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
-from mql_ros.grasping.task.spaces import is_success
+from mql_ros.grasping.task import spaces
 from mql_ros.grasping.types import Array, Measurement
 from mql_sim.environment import GraspTask
-from mql_sim.expert import expert_action
-from mql_sim.objects.spec import ObjectSpec
+from mql_sim.objects.catalogue import thing_of_session
+from mql_sim.objects.thing import Thing
+from mql_sim.oracle import adequate_force
 from mql_sim.world.world import World
 
 
@@ -49,44 +53,44 @@ class SimulatedArm:
         return np.array(state[4]), quaternion_to_matrix(np.array(state[5]))
 
 
-class Recorded:
-    """A task that keeps every measurement of its world."""
+@contextmanager
+def recorded(task: GraspTask) -> Iterator[list[Array]]:
+    """Everything that the task's world measures in the meantime, a row for each control period."""
+    rows: list[Array] = []
+    advance = task.world.advance
 
-    def __init__(self, task: GraspTask) -> None:
-        self.task = task
-        self.rows: list[Array] = []
-        advance = task.world.advance
+    def kept(*arguments) -> Measurement:
+        measurement = advance(*arguments)
+        rows.append(numbers(measurement))
+        return measurement
 
-        def recorded(*arguments) -> Measurement:
-            measurement = advance(*arguments)
-            self.rows.append(numbers(measurement))
-            return measurement
-
-        task.world.advance = recorded  # type: ignore[method-assign]
-
-    def close(self) -> None:
-        self.task.world.close()
-
-
-def grasp(task: GraspTask, assumed: ObjectSpec) -> tuple[list[float], bool]:
-    """One scripted trial with the parameters of `assumed`: rewards and success."""
-    observation, done, rewards = task.begin_trial(), False, []
-    while not done:
-        observation, reward, done = task.decide(expert_action(assumed, observation))
-        rewards.append(reward)
-    return rewards, is_success(observation)
+    task.world.advance = kept  # type: ignore[method-assign]
+    try:
+        yield rows
+    finally:
+        del task.world.advance
 
 
-def trajectory(recorded: Recorded, spec: ObjectSpec, seed: int) -> bytes:
-    """A right grasp and two random trials on an object, as bytes: with contacts, and with arm and object in a mess."""
-    task, rng = recorded.task, np.random.default_rng(seed)
-    recorded.rows.clear()
-    task.set_object(spec, seed)
-    for trial in range(3):
-        if trial == 0:
-            grasp(task, spec)
-        else:
-            task.begin_trial()
-            while not task.decide(rng.uniform(-1, 1, size=4))[2]:
-                pass
-    return np.array(recorded.rows).tobytes()
+def grasp(task: GraspTask, thing: Thing, force: float | None = None, rank: int = 0) -> tuple[float, bool]:
+    """One trial with the best antipodal candidate, or one of a rank, and an adequate or a given force (N).
+
+    Returns the sum of rewards and whether the object was lifted in truth.
+    """
+    task.begin_trial()
+    force = adequate_force(thing) if force is None else force
+    found, _ = antipodal(task.view.heights, np.random.default_rng(0))
+    place, lift = spaces.grasp_action(*found[rank]), spaces.lifting_action(force, 0.2)
+    actions = (place, spaces.closing_action(0.0, 0.0, 0.0, force), lift)
+    return sum(task.decide(action)[1] for action in actions), task.truly_lifted
+
+
+def trajectory(task: GraspTask, name: str, seed: int) -> bytes:
+    """A good grasp and a random trial on an object, as bytes: with contacts, and with arm and object in a mess."""
+    rng, thing = np.random.default_rng(seed), thing_of_session(name, seed)
+    assert task.set_thing(thing, seed)
+    with recorded(task) as rows:
+        grasp(task, thing)
+        task.begin_trial()
+        while not task.decide(rng.uniform(-1, 1, size=spaces.ACTION_SIZE))[2]:
+            pass
+    return np.array(rows).tobytes()

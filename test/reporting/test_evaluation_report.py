@@ -8,20 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.evaluation import result_of
+from helpers.evaluation import NOTHING_JUDGED, result_of
 
-from mql_ros.algorithm.adaptation.config import NO_EXPLORATION, load_adaptation
+from mql_ros.algorithm.adaptation.config import load_adaptation
 from mql_ros.evaluation.cases import Case
 from mql_ros.evaluation.methods import METHODS
 from mql_ros.reporting.evaluation import print_report, summarize
 from mql_ros.reporting.figures import evaluation_figure, save_figure
+from mql_ros.reporting.propensity import mean_ratios, propensity_figure, propensity_summary
 
-CONFIG = load_adaptation()[0]
+CONFIG = load_adaptation()
 
 
 def cases_of(methods: tuple[str, ...], steps: tuple[int, ...], objects: int, seeds: int, tests: int) -> list[Case]:
     return [
-        Case("b", f"object-{name}", seed, methods, step, 1, tests, NO_EXPLORATION, CONFIG)
+        Case("b", f"object-{name}", seed, methods, step, tests, CONFIG)
         for seed, name, step in itertools.product(range(seeds), range(objects), steps)
     ]
 
@@ -33,7 +34,9 @@ def test_the_summary_counts_the_last_third_and_pairs_by_object() -> None:
         {"successes": [[True, False, False]], "adaptation": None},
         {"successes": [[True] * 3], "adaptation": None},
     )
-    report = summarize(cases, [{"new": [True, False], "context": lost, "mql": won} for _ in cases], methods)
+    report = summarize(
+        cases, [{"new": [True, False], "judged": NOTHING_JUDGED, "context": lost, "mql": won} for _ in cases], methods
+    )
     assert report["methods"]["context"]["success_rate"] == 0.0
     assert report["methods"]["context"]["by_trial"] == [1.0, 0.0, 0.0]
     assert report["methods"]["context"]["interval_kind"] == "wilson"
@@ -82,7 +85,7 @@ def test_each_number_of_new_trials_stands_for_itself(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("steps", [(0, 5, 10, 20), (20,)])
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_the_figure_shows_what_the_report_says(steps: tuple[int, ...], suffix: str, tmp_path: Path) -> None:
-    methods = ("context", "mql", "from-scratch")
+    methods = ("context", "mql", "repeat")
     cases = cases_of(methods, steps, 6, 2, 6)
     report = summarize(cases, [result_of(case) for case in cases], methods)
     report["settings"] = {
@@ -109,34 +112,57 @@ def test_every_method_has_its_own_line() -> None:
     assert len({method.marker for method in METHODS.values()}) == len(METHODS)
 
 
-def test_propensity_is_told_by_kind_and_distance_and_drawn(tmp_path: Path) -> None:
-    from mql_ros.reporting.propensity import mean_ratios, propensity_figure, propensity_summary
+def test_each_window_of_test_trials_has_its_rate_and_its_differences() -> None:
+    methods = ("context", "repeat")
+    cases = cases_of(methods, (0,), 12, 1, 8)
+    rows = [
+        {"new": [], "unseen": place == 0, "judged": {"trials": 16, "false_lifts": 0, "missed_lifts": place},
+         "context": {"successes": [[False] * 2 + [True] + [place > 0] * 5], "adaptation": None},
+         "repeat": {"successes": [[False] * 4 + [True] + [False] * 3], "adaptation": None}}
+        for place in range(12)
+    ]  # fmt: skip
+    report = summarize(cases, rows, methods)
+    windows = {method: report["methods"][method]["windows"] for method in methods}
+    assert {name: row["success_rate"] for name, row in windows["context"].items()} == {
+        "trial 3": 1.0, "trial 5": pytest.approx(11 / 12), "trials 5 to 8": pytest.approx(11 / 12),
+    }  # fmt: skip
+    assert (
+        windows["context"]["trials 5 to 8"]["interval"][0]
+        < 11 / 12
+        < windows["context"]["trials 5 to 8"]["interval"][1]
+    )
+    late = report["paired"]["repeat - context"]["windows"]["trials 5 to 8"]
+    assert late["difference"] == pytest.approx(0.25 - 11 / 12) and late["interval"][1] < 0
+    assert report["sessions_unseen"] == 1
+    assert report["judged"] == {"trials": 16 * 12, "false_lifts": 0, "missed_lifts": sum(range(12))}
 
+
+def test_propensity_is_told_by_size_and_drawn(tmp_path: Path) -> None:
     cases = cases_of(("mql",), (5, 20), 1, 2, 3)
-    near_mug = {"mug": 2.0, "soccer-ball": 0.5, "can": 0.5, "kettle": 1.0}
-    rows = [{"mql": {"adaptation": {"mean_importance_ratio": near_mug}}} for _ in cases]
-    rows[-1] = {"mql": {"adaptation": {"mean_importance_ratio": {name: 3 * v for name, v in near_mug.items()}}}}
-    ratios = mean_ratios(cases, rows)
-    assert ratios == {"object-0": {name: 2 * v for name, v in near_mug.items()}}
-    found = propensity_summary({"jug": ratios["object-0"]})["jug"]
-    assert (found["category"], found["handle"], found["mug"], found["narrow"]) == ("handle", 4.0, 4.0, 1.0)
-    save_figure(propensity_figure({"jug": ratios["object-0"]}), str(tmp_path / "propensity.png"))
+    ratios = {"mug": 2.0, "random-001": 0.5, "can": 0.5, "kettle": 1.0}
+    rows = [{"mql": {"adaptation": {"mean_importance_ratio": ratios}}} for _ in cases]
+    rows[-1] = {"mql": {"adaptation": {"mean_importance_ratio": {name: 3 * v for name, v in ratios.items()}}}}
+    found = mean_ratios(cases, rows)
+    assert found == {"object-0": {name: 2 * v for name, v in ratios.items()}}
+    summary = propensity_summary({"jug": found["object-0"]})["jug"]
+    assert next(iter(summary["most"].items())) == ("mug", 4.0) and len(summary["most"]) == 4
+    assert summary["like size"] + summary["unlike size"] == pytest.approx(4.0)
+    save_figure(propensity_figure({"jug": found["object-0"]}), str(tmp_path / "propensity.png"))
     assert (tmp_path / "propensity.png").stat().st_size > 5000
     assert mean_ratios(cases, [{"mql": {"adaptation": None}} for _ in cases]) == {}
     # Two seeds may recycle from different objects.
     seeds = cases_of(("mql",), (5,), 1, 2, 1)
-    found = [
-        {"mql": {"adaptation": {"mean_importance_ratio": ratio}}} for ratio in ({"mug": 0.2}, {"mug": 0.4, "can": 1})
-    ]
-    assert mean_ratios(seeds, found) == {"object-0": {"can": 1.0, "mug": pytest.approx(0.3)}}
+    both = [{"mql": {"adaptation": {"mean_importance_ratio": row}}} for row in ({"mug": 0.2}, {"mug": 0.4, "can": 1})]
+    assert mean_ratios(seeds, both) == {"object-0": {"can": 1.0, "mug": pytest.approx(0.3)}}
 
 
 def test_every_object_that_a_session_tests_counts() -> None:
     cases = cases_of(("context",), (5,), 2, 1, 3)
     rows = [
-        {"new": [False], "context": {"successes": [[True] * 3, [False] * 3, [False, False, True]], "adaptation": None}}
+        {"new": [False], "judged": NOTHING_JUDGED,
+         "context": {"successes": [[True] * 3, [False] * 3, [False, False, True]], "adaptation": None}}
         for _ in cases
-    ]
+    ]  # fmt: skip
     report = summarize(cases, rows, ("context",))
     assert report["methods"]["context"]["success_rate"] == pytest.approx(2 / 3)
     assert report["methods"]["context"]["by_trial"] == pytest.approx([1 / 3, 1 / 3, 2 / 3])

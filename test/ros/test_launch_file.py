@@ -97,7 +97,7 @@ def test_rviz_shows_what_is_published() -> None:
         if key.endswith("Topic") and isinstance(value, dict)
     }
     # Relative names, so that a namespace shows its own arm.
-    assert topics == {"robot_description", "scene_markers", "camera/image_raw"}
+    assert topics == {"robot_description", "scene_markers", "object_view", "camera/image_raw"}
 
 
 @pytest.mark.parametrize("name", ["grasp", *ROBOTS])

@@ -9,11 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from helpers.graph import make_bundle
 from helpers.grasping import measured
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -66,10 +69,15 @@ class Stumbling(GraspingNode):
             raise self.error
 
 
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "policy")
+
+
 @pytest.fixture
-def make_node() -> Iterator[Callable[..., Any]]:
+def make_node(bundle: Path) -> Iterator[Callable[..., Any]]:
     made: list[GraspingNode] = []
-    rclpy.init(args=["--ros-args", "-p", "autostart:=false"])
+    rclpy.init(args=["--ros-args", "-p", "autostart:=false", "-p", f"bundle:={bundle}"])
 
     def make(kind: type[GraspingNode], name: str = "grasp_monitor") -> Any:
         made.append(kind(name))
@@ -97,16 +105,33 @@ def test_where_configuring_fails_nothing_stays_and_it_can_be_tried_again(make_no
     assert node.active and len(list(node.publishers)) == before + 1
 
 
-@pytest.mark.parametrize("stale_after", ["0.5", "0.0"], ids=["destroyed", "refused"])
-def test_a_destroyed_or_refused_node_leaves_the_graph(stale_after: str) -> None:
+def test_a_warning_is_logged_once_while_it_goes_on_whatever_its_figures(make_node, monkeypatch) -> None:
+    node, clock, logged = make_node(Stumbling), [100.0], []
+    monkeypatch.setattr(managed_node.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(node, "get_logger", lambda: SimpleNamespace(warning=logged.append))
+    for number in range(100):  # for 50 s two sentences take turns
+        clock[0] += 0.5
+        node.warn(f"{number} mm are too long", "too_large")
+        node.warn("the table is not seen")
+        node.forget_old_warnings()
+    assert logged == ["0 mm are too long", "the table is not seen"] and node.warning == "the table is not seen"
+    clock[0] += managed_node.WARNING_SECONDS + 1.0
+    node.forget_old_warnings()
+    assert node.warning == ""
+    node.warn("7 mm are too long", "too_large")
+    assert node.warning == logged[-1] == "7 mm are too long" and len(logged) == 3
+
+
+@pytest.mark.parametrize("view_wait", ["0.5", "0.0"], ids=["destroyed", "refused"])
+def test_a_destroyed_or_refused_node_leaves_the_graph(view_wait: str) -> None:
     """Its DDS threads end with it; they could crash a process that exits."""
-    rclpy.init(args=["--ros-args", "-p", f"stale_after:={stale_after}"])
+    rclpy.init(args=["--ros-args", "-p", f"view_wait:={view_wait}"])
     witness = rclpy.create_node("witness")
     try:
-        if float(stale_after):
+        if float(view_wait):
             Stumbling("grasp_monitor").destroy_node()
         else:
-            with pytest.raises(UserError, match=r"expected 0\.05"):
+            with pytest.raises(UserError, match=r"expected 0\.1"):
                 Stumbling("grasp_monitor")
         assert witness.get_node_names() == ["witness"]
     finally:

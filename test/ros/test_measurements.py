@@ -1,4 +1,4 @@
-"""Joining joint states, pose and wrench: by equal stamps in lockstep, with the newest in real time."""
+"""Joining joint states and wrench: by equal stamps in lockstep, with the newest in real time."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mql_ros.ros.driver.measurements import ARRIVALS, DRIFT, LATER, PENDING, MeasurementAssembler, NewestJoints
-from mql_ros.ros.messages.sensors import JointSample, PoseSample, WrenchSample
+from mql_ros.ros.messages.sensors import JointSample, WrenchSample
 
 MS = 1_000_000
 
@@ -15,39 +15,31 @@ def joints(stamp: int) -> JointSample:
     return JointSample(stamp * MS, np.full(7, float(stamp)), np.zeros(7), 0.08, 0.0)
 
 
-def pose(stamp: int) -> PoseSample:
-    return PoseSample(stamp * MS, np.full(3, float(stamp)), np.array([0.0, 0.0, 0.0, 1.0]))
-
-
 def wrench(stamp: int) -> WrenchSample:
     return WrenchSample(stamp * MS, np.full(3, float(stamp)), np.zeros(3))
 
 
 def assembler(exact: bool, use_wrench: bool = True) -> MeasurementAssembler:
-    return MeasurementAssembler(exact=exact, use_wrench=use_wrench, control_period=0.05, stale_after=0.2)
+    return MeasurementAssembler(exact=exact, use_wrench=use_wrench, control_period=0.05)
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+@pytest.mark.parametrize("order", list(itertools.permutations(range(2))), ids=str)
 def test_lockstep_joins_equal_stamps_in_any_order(order: tuple[int, ...]) -> None:
     parts = assembler(exact=True)
     for stamp in (50, 100, 150):
-        steps = [
-            lambda s=stamp: parts.joints(joints(s)),
-            lambda s=stamp: parts.pose(pose(s)),
-            lambda s=stamp: parts.wrench(wrench(s)),
-        ]
-        first, second, last = (steps[k]() for k in order)
-        assert first is None and second is None and last is not None
-        assert last.object_position[0] == last.contact_force[0] == last.joint_positions[0] == stamp
+        steps = [lambda s=stamp: parts.joints(joints(s)), lambda s=stamp: parts.wrench(wrench(s))]
+        first, last = (steps[k]() for k in order)
+        assert first is None and last is not None
+        assert last.contact_force[0] == last.joint_positions[0] == stamp
 
 
 def test_what_is_said_again_makes_no_second_measurement() -> None:
     parts = assembler(exact=True)
     for _ in range(3):
-        made = [parts.wrench(wrench(50)), parts.pose(pose(50)), parts.joints(joints(50))]
-    assert [m is None for m in made] == [True] * 3
+        made = [parts.wrench(wrench(50)), parts.joints(joints(50))]
+    assert [m is None for m in made] == [True] * 2
     # and a driver that was started anew, with its clock at zero, is accepted
-    assert [parts.wrench(wrench(10)), parts.pose(pose(10))] == [None, None]
+    assert parts.wrench(wrench(10)) is None
     assert parts.joints(joints(10)) is not None
 
 
@@ -57,61 +49,43 @@ def test_an_instant_with_a_lost_part_is_given_up() -> None:
         assert parts.joints(joints(stamp)) is None
     oldest_kept = 50 * 10
     for stamp in (50, oldest_kept - 50):
-        assert parts.pose(pose(stamp)) is parts.wrench(wrench(stamp)) is None
-    assert parts.pose(pose(2500)) is None and parts.wrench(wrench(2500)) is not None
+        assert parts.wrench(wrench(stamp)) is None
+    assert parts.wrench(wrench(2500)) is not None
 
 
 def test_without_a_wrench_the_force_is_zero() -> None:
     for exact in (True, False):
-        parts = assembler(exact, use_wrench=False)
-        parts.pose(pose(50))
-        measurement = parts.joints(joints(50))
+        measurement = assembler(exact, use_wrench=False).joints(joints(50))
         assert measurement is not None and not measurement.contact_force.any()
 
 
-def test_real_time_takes_one_measurement_a_period_with_the_newest_parts() -> None:
+def test_real_time_takes_one_measurement_a_period_with_the_newest_wrench() -> None:
     parts = assembler(exact=False)
     made = []
     for stamp in range(0, 500, 10):
         if stamp % 30 == 0:
-            parts.pose(pose(stamp))
-        parts.wrench(wrench(stamp))
+            parts.wrench(wrench(stamp))
         made.append(parts.joints(joints(stamp)))
     chosen = [m for m in made if m is not None]
     assert [round(m.stamp * 1000) for m in chosen] == list(range(0, 500, 50))
-    assert [m.object_position[0] for m in chosen] == [stamp // 30 * 30 for stamp in range(0, 500, 50)]
+    assert [m.contact_force[0] for m in chosen] == [stamp // 30 * 30 for stamp in range(0, 500, 50)]
 
 
 def test_two_nodes_choose_the_same_samples_whenever_they_start() -> None:
     def chosen(start: int) -> list[float]:
         parts = assembler(exact=False, use_wrench=False)
-        made = []
-        for stamp in range(start, 1000, 8):
-            parts.pose(pose(stamp))
-            made.append(parts.joints(joints(stamp)))
+        made = [parts.joints(joints(stamp)) for stamp in range(start, 1000, 8)]
         return [m.stamp for m in made if m is not None]
 
     assert chosen(72)[1:] == chosen(0)[2:]
 
 
-def test_old_or_missing_parts_make_no_measurement() -> None:
+def test_an_old_or_missing_wrench_guards_nothing_and_makes_no_measurement() -> None:
     parts = assembler(exact=False)
     assert parts.joints(joints(0)) is None
-    parts.pose(pose(0))
-    parts.wrench(wrench(100))
-    assert parts.joints(joints(200)) is not None
-    parts.wrench(wrench(250))
-    assert parts.joints(joints(250)) is None
-    assert parts.stale == 2
-    parts.pose(pose(260))
-    assert parts.joints(joints(260)) is not None
-
-
-def test_an_old_wrench_guards_nothing() -> None:
-    parts = assembler(exact=False)
-    parts.pose(pose(200))
     parts.wrench(wrench(99))
     assert parts.joints(joints(200)) is None
+    assert parts.stale == 2
     parts.wrench(wrench(100))
     assert parts.joints(joints(200)) is not None
 

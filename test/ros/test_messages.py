@@ -26,7 +26,6 @@ def same(first: Measurement, second: Measurement) -> bool:
 def read(panda: RobotProfile, joints: JointState, measurement: Measurement, stamp: int) -> Measurement:
     return sensors.measurement_from(
         JointReader(panda).read(joints),
-        sensors.read_pose(sensors.pose_message(panda, measurement, stamp), panda.base_frame),
         sensors.read_wrench(sensors.wrench_message(panda, measurement, stamp), panda.tool_frame),
     )
 
@@ -61,9 +60,9 @@ def test_joint_states_that_must_not_be_acted_on_are_refused(panda: RobotProfile)
         "lacks panda_joint1": spoiled(panda, name=["joint_a", *names[1:]]),
         "position holds a number that is not finite": spoiled(panda, position=[float("nan")] * 9),
         "velocity holds": spoiled(panda, velocity=[float("inf")] * 9),
-        "effort holds": spoiled(panda, effort=[float("nan")] * 9),
+        "gripper.effort to stall": spoiled(panda, effort=[float("nan")] * 9),
         "8 positions": spoiled(panda, position=[0.0] * 8),
-        "0 efforts": spoiled(panda, effort=[]),
+        "no finite effort of the fingers": spoiled(panda, effort=[]),
     }
     for words, message in bad.items():
         with pytest.raises(MessageError, match=words):
@@ -73,8 +72,13 @@ def test_joint_states_that_must_not_be_acted_on_are_refused(panda: RobotProfile)
 def test_efforts_are_needed_of_the_fingers_only(panda: RobotProfile) -> None:
     nan = float("nan")
     assert JointReader(panda).read(spoiled(panda, effort=[nan] * 7 + [3.0, 5.0])).finger_effort == 4.0
-    with pytest.raises(MessageError, match="effort holds"):
+    with pytest.raises(MessageError, match="no finite effort"):
         JointReader(panda).read(spoiled(panda, effort=[0.0] * 7 + [3.0, nan]))
+
+
+@pytest.mark.parametrize("effort", [[], [float("nan")] * 9, [1.0] * 9])
+def test_efforts_that_are_estimated_are_not_read(panda: RobotProfile, effort: list[float]) -> None:
+    assert JointReader(replace(panda, gripper_effort="stall")).read(spoiled(panda, effort=effort)).finger_effort == 0.0
 
 
 def test_joints_of_another_message_are_looked_up_anew(panda: RobotProfile) -> None:
@@ -90,22 +94,13 @@ def test_missing_velocities_are_zero(panda: RobotProfile) -> None:
     assert not JointReader(panda).read(spoiled(panda, velocity=[])).velocities.any()
 
 
-def test_poses_and_wrenches_in_other_frames_are_refused(panda: RobotProfile) -> None:
-    measurement = some_measurement(panda, np.random.default_rng(1))
-    pose, wrench = (
-        sensors.pose_message(panda, measurement, 1),
-        sensors.wrench_message(panda, measurement, 1),
-    )
-    with pytest.raises(MessageError, match="expected 'camera'"):
-        sensors.read_pose(pose, "camera")
+def test_wrenches_in_another_frame_are_refused(panda: RobotProfile) -> None:
+    wrench = sensors.wrench_message(panda, some_measurement(panda, np.random.default_rng(1)), 1)
     with pytest.raises(MessageError, match="expected 'wrist'"):
         sensors.read_wrench(wrench, "wrist")
-    pose.pose.orientation.w += 0.5
-    with pytest.raises(MessageError, match="no unit quaternion"):
-        sensors.read_pose(pose, panda.base_frame)
-    pose.pose.position.x = float("nan")
+    wrench.wrench.force.x = float("nan")
     with pytest.raises(MessageError, match="not finite"):
-        sensors.read_pose(pose, panda.base_frame)
+        sensors.read_wrench(wrench, panda.tool_frame)
 
 
 def standing(joints: np.ndarray) -> Motion:

@@ -22,6 +22,8 @@ from mql_ros.ros.base.parameters import (
 )
 from mql_ros.ros.bringup.node_table import NODES
 from mql_ros.ros.policies.adaptation_job import config_values
+from mql_sim.benches import Bench
+from mql_sim.driver.arm_simulator import BENCH, bench_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,8 +51,7 @@ def test_each_parameter_is_used_and_each_used_one_exists(entry) -> None:
         ast.literal_eval(node.args[0])
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "setting"
+        and ast.unparse(node.func).rpartition(".")[2] == "setting"
         and isinstance(node.args[0], ast.Constant)
     }
     described = {name for name in parameter_table()[entry.name] if not name.startswith(ADAPTATION)}
@@ -71,7 +72,6 @@ def test_config_adaptation_yaml_gives_the_defaults() -> None:
     import yaml
 
     tuned = yaml.safe_load(share_path("config", "adaptation.yaml").read_text())
-    tuned = {key: value for key, value in tuned.items() if not key.startswith("exploration_")}
     manager = parameter_table()["adaptation_manager"]
     settings = {n.removeprefix(ADAPTATION): s.default for n, s in manager.items() if n.startswith(ADAPTATION)}
     assert AdaptationConfig(**config_values(settings)) == AdaptationConfig(**tuned)
@@ -79,7 +79,7 @@ def test_config_adaptation_yaml_gives_the_defaults() -> None:
 
 def test_adaptation_settings_as_words() -> None:
     assert config_values({"proximal": "0.5"})["proximal"] == 0.5
-    assert config_values({"proximal": "ess", "actor_learning_rate": 0.0})["actor_learning_rate"] is None
+    assert config_values({"proximal": "ess", "step_size": 0.0})["step_size"] is None
     with pytest.raises(UserError, match="'ess' or a number"):
         config_values({"proximal": "much"})
 
@@ -117,6 +117,13 @@ def test_a_wrong_table_is_one_sentence(tmp_path: Path) -> None:
             read_table(tmp_path / "nodes.yaml")
 
 
+def test_the_simulated_bench_is_that_of_training_unless_parameters_change_it() -> None:
+    table = parameter_table()["arm_simulator"]
+    assert bench_of(lambda name: table[name].default) == Bench()
+    changed = [bench_of(lambda other: 0.09 if other == name else table[other].default) for name in BENCH]  # noqa: B023
+    assert len({Bench(), *changed}) == 1 + len(BENCH), "each parameter is one of the bench"
+
+
 def test_launch_arguments_become_typed_values() -> None:
     words = {"lockstep": "true", "seed": "7", "object": "7up.urdf", "robot": "panda", "bundle": ""}
     assert parameters_from_words("arm_simulator", words) == {
@@ -124,4 +131,4 @@ def test_launch_arguments_become_typed_values() -> None:
     }  # fmt: skip
     with pytest.raises(UserError, match="'seed' is 'abc'; expected an integer"):
         parameters_from_words("arm_simulator", {"seed": "abc"})
-    assert parameters_of("grasp_monitor", {"stale_after": 1, "seed": 3}) == {"stale_after": 1.0}
+    assert parameters_of("grasp_monitor", {"view_wait": 1, "seed": 3}) == {"view_wait": 1.0}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mql_ros.grasping.driver_check.checks import POSE_AGE, Verdict
+from mql_ros.grasping.driver_check.checks import IMAGE_AGE, Verdict
 from mql_ros.grasping.driver_check.report import make_report
 from mql_ros.grasping.robot.profile import RobotProfile, load_profile
 from mql_ros.grasping.task.trial import TrialMachine
@@ -26,8 +26,6 @@ SIMULATOR, CLIENT, DRIVER = "arm_simulator", "mql_client", "controller_manager"
 class FakeNode:
     """A policy server with these nodes at the arm's topics, and these settings."""
 
-    warning = ""
-
     def __init__(self, subscribers: str, publishers: str, commanders: str = "policy_server", **settings: Any) -> None:
         self.setting = {"sim": True, "require_check": False, **settings}.get
         self.names = {"subscribers": subscribers, "publishers": publishers, "commanders": commanders}
@@ -41,6 +39,9 @@ class FakeNode:
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+    def forget_old_warnings(self, seconds: float) -> None:
+        assert seconds == 0.0
 
     def get_subscriptions_info_by_topic(self, topic: str) -> list[SimpleNamespace]:
         assert topic == PROFILE.topics.arm_command
@@ -131,7 +132,7 @@ def test_the_override_is_said_at_every_start_on_hardware() -> None:
 
 def test_the_limits_are_those_of_the_policy_server() -> None:
     defaults = {name: spec.default for name, spec in parameter_table()["policy_server"].items()}
-    assert defaults["stale_after"] == POSE_AGE and defaults["watchdog"] == usual_watchdog(sim=False) == 0.1
+    assert defaults["stale_after"] > IMAGE_AGE and defaults["watchdog"] == usual_watchdog(sim=False) == 0.1
     assert usual_watchdog(sim=True) == implied_parameters("policy_server", sim=True)["watchdog"]
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.grasping import broken_limits, carry_out, measured, spline_of, turned
+from helpers.grasping import block, broken_limits, carry_out, measured, spline_of
 
 from mql_ros.grasping.motion.kinematics import tool_down
 from mql_ros.grasping.motion.spline import motion_through
 from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.grasping.task import spaces
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import ArmState, Command, Measurement, Motion
 from mql_ros.ros.driver.sent_commands import SentPlan
@@ -19,15 +20,15 @@ from mql_ros.ros.driver.sent_commands import SentPlan
 def adversary(rng: np.random.Generator) -> Callable[[int], np.ndarray]:
     """Policies that want the arm to break its limits, or care for nothing."""
     kind = rng.choice(["random", "corners", "huge", "alternating", "still"])
-    corner = rng.choice([-1.0, 1.0], size=4)
+    corner = rng.choice([-1.0, 1.0], size=spaces.ACTION_SIZE)
 
     def act(step: int) -> np.ndarray:
         if kind == "random":
-            return rng.uniform(-1.5, 1.5, size=4)
+            return rng.uniform(-1.5, 1.5, size=spaces.ACTION_SIZE)
         if kind == "corners":
-            return rng.choice([-1.0, 1.0], size=4)
+            return rng.choice([-1.0, 1.0], size=spaces.ACTION_SIZE)
         if kind == "huge":
-            return rng.choice([-1e300, 1e300], size=4)
+            return rng.choice([-1e300, 1e300], size=spaces.ACTION_SIZE)
         return corner * (-1) ** step if kind == "alternating" else corner
 
     return act
@@ -60,23 +61,20 @@ class Reference:
 def published(
     panda: RobotProfile, rng: np.random.Generator
 ) -> Iterator[tuple[Command, Measurement, ArmState, RobotProfile]]:
-    """What is sent in one trial, wherever the object's pose is, whatever the arm feels and wherever it is put.
+    """What is sent in one trial, whatever is seen, whatever the arm feels and wherever it is put.
 
     With each command come where the arm may be taken to be, what it should do by then, and the limits as they are.
     """
     machine, tracker, act = TrialMachine(panda), SentPlan(), adversary(rng)
     if rng.random() < 0.3:
         machine.tighten(float(rng.uniform(0.3, 1.0)), float(rng.uniform(1.0, 40.0)))
-    pose = {
-        "object_position": rng.uniform([0.3, -0.25, -0.05], [0.72, 0.25, 0.5]),
-        "object_orientation": turned(float(rng.uniform(-3.1, 3.1))),
-    }
-    now = measured(panda.home, **pose)
-    machine.begin(now)
+    now = measured(panda.home)
+    x, y = rng.uniform([0.3, -0.25], [0.72, 0.25])
+    machine.begin(now, block(x, y, float(rng.uniform(0.01, 0.3)), float(rng.uniform(0.01, 0.08))))
     if rng.random() < 0.3:  # somebody moves the arm after the trial has begun
         place = rng.uniform([0.32, -0.22, 0.02], [0.68, 0.22, 0.45])
         there = panda.chain.inverse(place, tool_down(0.0), panda.home, iterations=100)[0]
-        now = measured(there, stamp=10.0, **pose)
+        now = measured(there, stamp=10.0)
     roughness = rng.choice([0.0, 5.0, 100.0])
     tightened = rng.choice([0.0, 0.01])
     pushed, push = rng.choice([0.0, 0.02]), rng.choice([0.03, 0.3])

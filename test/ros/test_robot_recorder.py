@@ -33,10 +33,10 @@ def test_transforms_are_asked_where_the_launch_files_have_them(
         topics.append(node.create_subscription(Empty, "/tf_static", lambda message: None, 10).topic_name)
         return object()
 
-    tf2 = SimpleNamespace(Buffer=lambda: buffer, TransformListener=listener)
+    tf2 = SimpleNamespace(Buffer=lambda: buffer, TransformListener=listener, TransformException=Exception)
     monkeypatch.setitem(sys.modules, "tf2_ros", tf2)
     with RobotRecorder(PROFILE, namespace) as recorder:
         assert topics == [topic]
-        assert recorder.frames_connected(PROFILE.base_frame, PROFILE.tool_frame) is None
+        assert recorder.frames.connected(PROFILE.base_frame, PROFILE.tool_frame) is None
         recorder.node.create_publisher(Empty, "/tf_static", 10)
-        assert recorder.frames_connected(PROFILE.base_frame, PROFILE.tool_frame) is True
+        assert recorder.frames.connected(PROFILE.base_frame, PROFILE.tool_frame) is True

@@ -1,46 +1,30 @@
-"""What RViz is shown of the grasps."""
+"""What RViz is shown of the grasp of a trial."""
 
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from helpers.ros import some_transition
 
-from mql_ros.ros.messages.sensors import PoseSample
-from mql_ros.ros.nodes.scene_markers import KEPT, Grasps
-
-UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
-QUARTER = np.array([0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5)])
-"""A quarter turn about z."""
+from mql_ros.ros.nodes.scene_markers import Grasp, TrialGrasp
 
 
-def test_a_grasp_stays_on_the_object_and_gets_its_outcome() -> None:
-    grasps = Grasps()
-    obj = PoseSample(0, np.array([0.5, 0.1, 0.0]), QUARTER)
-    tool = np.array([0.5, 0.14, 0.05])  # 4 cm along the object's x axis, which points along y
-    for sequence in range(3):
-        grasps.add(some_transition(sequence), tool, obj)
-        if sequence == 1:
-            assert grasps.newest[0].lifted is None
-    (grasp,) = grasps.newest
-    assert np.allclose(grasp.place, [0.04, 0.0, 0.05])
-    # That the object was lifted is shown by the last observation, as everywhere.
-    assert grasp.lifted in (True, False)
+def grasp(height: float) -> Grasp:
+    return Grasp(np.array([0.5, 0.1, height]), np.eye(3), 0.04)
 
 
-def test_a_trial_that_ended_early_leaves_the_grasp_before_it_alone() -> None:
-    grasps = Grasps()
-    obj = PoseSample(0, np.zeros(3), UPRIGHT)
-    for sequence in range(2):
-        grasps.add(some_transition(sequence), np.zeros(3), obj)
-    grasps.add(some_transition(3, done=True), np.zeros(3), obj)
-    assert [grasp.lifted for grasp in grasps.newest] == [None]
+@pytest.mark.parametrize(("last", "lifted"), [(0.9, True), (0.1, False)])
+def test_the_place_where_the_fingers_closed_is_shown_with_its_outcome(last: float, lifted: bool) -> None:
+    trial = TrialGrasp()
+    for step, (reward, height) in enumerate(((-0.1, 0.05), (0.0, 0.03), (last, 0.2))):
+        assert trial.lifted is None
+        trial.add(replace(some_transition(step), reward=reward), grasp(height))
+    assert trial.grasp is not None and trial.grasp.place[2] == 0.03
+    assert trial.lifted is lifted
 
 
-def test_a_new_session_shows_its_own_grasps_and_old_ones_go() -> None:
-    grasps = Grasps()
-    obj = PoseSample(0, np.zeros(3), UPRIGHT)
-    for trial in range(KEPT + 5):
-        grasps.add(replace(some_transition(1), trial=trial), np.zeros(3), obj)
-    assert len(grasps.newest) == KEPT and grasps.newest[0].trial == 5
-    grasps.add(some_transition(1, session=2), np.zeros(3), obj)
-    assert len(grasps.newest) == 1
+def test_the_next_trial_begins_with_no_grasp() -> None:
+    trial = TrialGrasp()
+    for sequence in range(4):
+        trial.add(some_transition(sequence), grasp(0.05))
+    assert trial.grasp is None and trial.lifted is None

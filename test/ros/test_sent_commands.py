@@ -1,7 +1,7 @@
 """In real time a plan is sent once; what departs from it is sent again."""
 
 import numpy as np
-from helpers.ros import some_measurement
+from helpers.grasping import block, measured
 
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.task.trial import TrialMachine
@@ -40,22 +40,16 @@ def test_a_retreat_a_new_decision_and_the_fingers_are_sent() -> None:
 
 def test_a_trial_that_goes_as_planned_takes_three_arm_messages(panda: RobotProfile) -> None:
     machine, tracker = TrialMachine(panda), SentPlan()
-    rest = {"joint_positions": panda.home, "contact_force": np.zeros(3), "object_position": np.array([0.5, 0.0, 0.0]),
-            "object_orientation": np.array([0.0, 0.0, 0.0, 1.0]), "finger_effort": 0.0,
-            "joint_velocities": np.zeros(7)}  # fmt: skip
-    measurement = type(some_measurement(panda, np.random.default_rng(1)))(
-        **{**vars(some_measurement(panda, np.random.default_rng(1))), **rest}
-    )
-    machine.begin(measurement)
+    measurement = measured(panda.home)
+    machine.begin(measurement, block())
     arm = gripper = 0
     while not machine.done:
-        machine.decide(np.array([-0.4, 0.1, 0.0, 0.0]), measurement)
+        machine.decide(np.array([-0.4, 0.2, 0.1, 0.3, 0.0, 0.0]), measurement)
         new_plan = True
         while (wanted := machine.command(measurement)) is not None:
             sent = tracker.changes(wanted, new_plan)
             new_plan = False
             arm, gripper = arm + sent[0], gripper + sent[1]
-            point = {**vars(measurement), "joint_positions": wanted.motion.points[0]}
-            measurement = type(measurement)(**point)
+            measurement = measured(wanted.motion.points[0])
     assert machine.refusals == 0
     assert (arm, gripper) == (3, 3)

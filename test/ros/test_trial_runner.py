@@ -1,19 +1,22 @@
 """What the policy server does in which order, with the other nodes made up in the same process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers.fake_graph import FakeGraph, reply_of
 from helpers.ros import CountingPolicy
+from std_srvs.srv import Trigger
 
+from mql_ros.grasping.learning.grasp_policy import Exploration
+from mql_ros.grasping.perception.height_map import HeightMap
 from mql_ros.grasping.robot.profile import RobotProfile
-from mql_ros.grasping.types import Command
+from mql_ros.grasping.types import Command, Measurement
 from mql_ros.ros.trials.interface import TrialSettings
 from mql_sim.driver.simulated_driver import SimulatedDriver
 from mql_sim.environment import GraspTask
-from mql_sim.objects.catalogue import find_object
+from mql_sim.objects.catalogue import thing_of_session
 
 LOCKSTEP = TrialSettings(
     lockstep=True,
@@ -22,16 +25,19 @@ LOCKSTEP = TrialSettings(
     stale_after=0.5,
     context_deadline=0.2,
     reward_wait=0.0,
-    exploration="noise",
-    exploration_noise=0.0,
+    view_wait=5.0,
+    exploration_share=0.0,
+    exploration_uniform=0.4,
+    exploration_temperature=0.15,
     exploration_seed=0,
 )
+OBJECT = "mug"
 REAL_TIME = replace(LOCKSTEP, lockstep=False)
 
 
 @pytest.fixture(scope="module")
 def driver(panda: RobotProfile) -> Iterator[SimulatedDriver]:
-    made = SimulatedDriver(panda, "can", 3)
+    made = SimulatedDriver(panda, OBJECT, 3)
     yield made
     made.close()
 
@@ -47,18 +53,24 @@ def graph(driver: SimulatedDriver) -> FakeGraph:
 
 def in_process(panda: RobotProfile, versions: list[int]) -> np.ndarray:
     """The same trials by GraspTask, the history encoded by each version from the start."""
-    task, rows, steps = GraspTask(panda), [], 0
-    task.set_object(find_object("can"), 3)
+    task, rows, steps, acting = GraspTask(panda), [], 0, CountingPolicy(1).new_session(0)
+    task.set_thing(thing_of_session(OBJECT, 3), 3)
     for version in versions:
-        policy, observation, done = CountingPolicy(version), task.begin_trial(), False
+        acting.learner = CountingPolicy(version).learner
+        observation, done = single(task.begin_trial()), False
         while not done:
-            context = np.full(2, steps * version, dtype=np.float32)
-            action = np.clip(policy.act(observation, context), -1, 1).astype(np.float32).astype(np.float64)
+            action = single(acting.act(observation, np.full(2, steps * version, dtype=np.float32)))
             following, reward, done = task.decide(action)
-            rows.append([*observation, *action, reward, *following])
+            following = single(following)
+            acting.learn(action, reward, following.astype(np.float32), done)
+            rows.append([*observation, *single(task.machine.executed), reward, *following])
             observation, steps = following, steps + 1
     task.world.close()
     return np.array(rows)
+
+
+def single(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32).astype(np.float64)
 
 
 def test_trials_equal_those_in_one_process_to_the_last_bit(graph: FakeGraph, panda: RobotProfile) -> None:
@@ -82,7 +94,7 @@ def test_a_monitor_that_sees_the_reset_late_begins_again_and_loses_nothing(
 
 def test_a_lost_reply_of_the_monitor_changes_no_reward(panda: RobotProfile) -> None:
     def rows(asked_again: bool) -> np.ndarray:
-        made = SimulatedDriver(panda, "can", 3)
+        made = SimulatedDriver(panda, OBJECT, 3)
         graph = FakeGraph(made, {1: CountingPolicy(1)})
         graph.announce(1)
         graph.encode(1)
@@ -155,9 +167,11 @@ def test_a_late_context_leaves_the_previous_one_in_use_and_is_included_in_the_ne
     graph.at_transition = {1: lambda: deaf(True), 3: lambda: deaf(False)}
     assert graph.run(2, REAL_TIME) == [None]
     assert graph.trials.context.missed == 2
+    acting = CountingPolicy(1).new_session(0)
     for transition, context in zip(graph.transitions, (0, 1, 1, 1, 4, 5), strict=True):
-        wanted = graph.policies[1].act(transition.observation, np.full(2, context, dtype=np.float32))
-        assert np.allclose(transition.action, np.clip(wanted, -1, 1), atol=1e-6)
+        wanted = acting.act(transition.observation, np.full(2, context, dtype=np.float32))
+        acting.learn(wanted, transition.reward, transition.next_observation.astype(np.float32), transition.done)
+        assert np.allclose(transition.action[4:], wanted[4:], atol=1e-6)  # limits change no force of this policy
 
 
 @pytest.mark.parametrize("settings", [REAL_TIME, LOCKSTEP], ids=["real time", "lockstep"])
@@ -194,7 +208,7 @@ def test_no_decision_is_begun_on_what_was_measured_long_ago(graph: FakeGraph) ->
 
 def test_missed_rewards_are_counted_in_real_time(graph: FakeGraph) -> None:
     graph.monitor_is_mute = True
-    assert graph.run(1, REAL_TIME) == [None]
+    assert graph.run(1, replace(REAL_TIME, view_wait=0.5)) == [None]
     assert graph.trials.rewards.missed > 10
     assert [t.reward for t in graph.transitions] == [0.0] * 3
 
@@ -211,8 +225,7 @@ def test_a_reward_from_elsewhere_may_come_after_the_lift(graph: FakeGraph) -> No
     graph.trials.new_session()
     graph.runner.start(graph.trials.run(1, settings))
     for _ in range(400):
-        graph.runner.poll()
-        graph.now += 0.01
+        graph.pass_time(settings)
         if len(graph.transitions) == 2 and graph.machine.done and not given:
             given.append(graph.now)
             graph.inbox.rewards.append(0.75)
@@ -222,18 +235,71 @@ def test_a_reward_from_elsewhere_may_come_after_the_lift(graph: FakeGraph) -> No
     assert graph.transitions[-1].reward == 0.0 and graph.trials.rewards.missed == 1
 
 
-def test_noise_is_that_of_the_policy_in_one_process(graph: FakeGraph) -> None:
-    settings = replace(LOCKSTEP, exploration_noise=0.1, exploration_seed=5)
-    graph.run(1, settings)
-    rng = np.random.default_rng([5, 23])
-    first = graph.transitions[0]
-    clean = CountingPolicy(1).act(first.observation, np.zeros(2, dtype=np.float32))
-    wanted = np.clip(clean + 0.1 * rng.normal(size=4), -1, 1).astype(np.float32)
-    assert np.array_equal(first.action, wanted.astype(np.float64))
+def test_a_session_explores_as_its_settings_say_with_its_own_seed(graph: FakeGraph) -> None:
+    graph.run(1, replace(LOCKSTEP, exploration_share=0.1, exploration_seed=5))
+    acting, first = CountingPolicy(1).new_session(5), graph.transitions[0]
+    acting.exploration = Exploration(0.1)
+    assert np.allclose(first.action, acting.act(first.observation, np.zeros(2, dtype=np.float32)), atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [REAL_TIME, LOCKSTEP], ids=["real time", "lockstep"])
+def test_without_a_camera_no_trial_begins(graph: FakeGraph, settings: TrialSettings) -> None:
+    graph.camera_is_blind = True
+    [problem] = graph.run(1, replace(settings, view_wait=0.5))
+    assert str(problem).startswith("waited 0.5 s in vain for a view of the object on object_view")
+    assert graph.transitions == [] and "begin_trial" not in graph.calls
+
+
+@pytest.mark.parametrize("settings", [REAL_TIME, LOCKSTEP], ids=["real time", "lockstep"])
+def test_with_an_empty_table_no_trial_begins(graph: FakeGraph, settings: TrialSettings) -> None:
+    graph.table_is_empty = True
+    assert graph.run(1, settings) == ["the camera sees nothing on the table; put an object there"]
+    assert graph.transitions == []
+
+
+def test_an_object_that_moves_begins_no_trial(graph: FakeGraph) -> None:
+    graph.object_moves = True
+    [problem] = graph.run(1, REAL_TIME)
+    assert "the object moved by 14 mm between two images" in str(problem) and graph.transitions == []
+
+
+def test_what_was_seen_before_the_reset_begins_no_trial(graph: FakeGraph) -> None:
+    """A camera that lags by 0.3 s shows the object where it was; its images are waited for until they are new."""
+    begun: list[float] = []
+    begin = graph.machine.begin
+
+    def watched(measurement: Measurement, view: HeightMap) -> None:
+        begun.append(view.stamp)
+        begin(measurement, view)
+
+    graph.machine.begin, graph.camera_is_late = watched, 0.3  # type: ignore[method-assign]
+    resets: list[float] = []
+    call = graph.call
+
+    def called(service: str) -> Callable[[], Trigger.Response | None]:
+        reply = call(service)
+        if service == "reset":
+            resets.append(graph.inbox.stamp)
+        return reply
+
+    graph.call = called  # type: ignore[method-assign]
+    assert graph.run(2, REAL_TIME) == [None]
+    assert all(seen > reset for seen, reset in zip(begun, resets, strict=True))
+
+
+def test_a_view_that_is_too_old_beside_the_joints_begins_no_trial(graph: FakeGraph) -> None:
+    graph.camera_is_late = 0.8
+    [problem] = graph.run(1, REAL_TIME)
+    assert "older than the joint_states; at most 0.5 s (stale_after) are acted on" in str(problem)
+
+
+def test_an_object_outside_the_workspace_is_told_in_one_sentence(graph: FakeGraph) -> None:
+    graph.object_is_at = np.array([0.1, 0.0])
+    assert graph.run(1, LOCKSTEP) == ["the object is seen at (0.10, 0.00), outside the workspace"]
 
 
 def test_an_action_that_is_not_finite_is_not_sent(driver: SimulatedDriver) -> None:
-    graph = FakeGraph(driver, {1: CountingPolicy(1, np.array([0.0, np.nan, 0.0, 0.0]))})
+    graph = FakeGraph(driver, {1: CountingPolicy(1, np.array([0.0, np.nan, 0.0, 0.0, 0.0, 0.0]))})
     graph.announce(1)
     graph.encode(1)
     assert "not finite" in str(graph.run(1, LOCKSTEP)[0])
@@ -249,7 +315,7 @@ def test_a_measurement_that_does_not_come_ends_the_trials(graph: FakeGraph) -> N
     graph.send = lambda command, new_plan: None  # type: ignore[method-assign]
     assert graph.run(1, REAL_TIME) == ["waited 0.5 s in vain for the next measurement"]
     # If a person prepares the trials, a measurement is waited for at the start.
-    by_hand = replace(REAL_TIME, has_reset=False)
+    by_hand, graph.driver_is_mute = replace(REAL_TIME, has_reset=False), True
     assert "in vain for a measurement" in str(graph.run(1, by_hand)[-1])
 
 

@@ -178,7 +178,7 @@ def test_the_same_generator_gives_the_same_bits() -> None:
 
 def test_a_wrong_calibration_has_its_standard_deviation() -> None:
     rng, error = np.random.default_rng(0), Miscalibration(0.003, 0.01)
-    poses = [error.calibrated(camera(), MIDDLE, rng).pose @ np.linalg.inv(camera().pose) for _ in range(300)]
+    poses = [error.misplaced(camera(), MIDDLE, rng).pose @ np.linalg.inv(camera().pose) for _ in range(300)]
     shifts = np.array([(pose @ [*MIDDLE, 1.0])[:3] - MIDDLE for pose in poses])
     turns = np.array([[pose[2, 1], pose[0, 2], pose[1, 0]] for pose in poses])
     assert shifts.std(axis=0) == pytest.approx(np.full(3, 0.003), rel=0.15)
@@ -186,8 +186,8 @@ def test_a_wrong_calibration_has_its_standard_deviation() -> None:
 
 
 def test_no_wrong_calibration_is_the_truth() -> None:
-    calibrated = Miscalibration(0.0, 0.0).calibrated(camera(), MIDDLE, np.random.default_rng(0))
-    assert np.allclose(calibrated.pose, camera().pose)
+    misplaced = Miscalibration(0.0, 0.0).misplaced(camera(), MIDDLE, np.random.default_rng(0))
+    assert np.allclose(misplaced.pose, camera().pose)
 
 
 @pytest.mark.parametrize("name", ["panda", "iiwa", "ur5e"])

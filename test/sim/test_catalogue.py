@@ -1,72 +1,109 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
 
 from mql_ros.core.errors import UserError
-from mql_ros.grasping.task import spaces
+from mql_ros.grasping.perception.height_map import CELL, CELLS
+from mql_sim import oracle
+from mql_sim.environment import GraspTask
 from mql_sim.objects.catalogue import (
-    HELD_OUT_NAMED,
-    PROCEDURAL_TRAINING,
-    TRAINING_NAMED,
     development_names,
-    find_object,
-    procedural,
+    find_thing,
+    held_out_hard_names,
+    held_out_names,
+    thing_of_session,
     training_names,
 )
-from mql_sim.objects.spec import Shape, slip_force
+from mql_sim.objects.hard import KINDS, hard_thing
+from mql_sim.objects.hidden import HiddenRange, slip_force, with_hidden
+from mql_sim.objects.load import LONGEST, random_urdf
+from mql_sim.objects.solid import box, sphere
+from mql_sim.objects.thing import Thing, thing_from_solid
+from mql_sim.oracle import CONFIRMATIONS, ENOUGH, find_grasp
+
+CASES = Path(__file__).parents[1] / "data" / "objects"
+FILES = sorted(file.relative_to(CASES) for file in CASES.rglob("*.urdf"))
 
 
-def test_the_objects_of_the_demo_are_there() -> None:
-    assert {"mug", "soccer-ball"} <= set(TRAINING_NAMED)
-    assert "bottle" in HELD_OUT_NAMED and len(HELD_OUT_NAMED) >= 3
-    assert len(training_names()) >= 400
+def test_training_development_and_held_out_objects_are_apart() -> None:
+    parts = [training_names(), development_names(), held_out_names(), held_out_hard_names()]
+    names = [name for part in parts for name in part]
+    assert len(set(names)) == len(names)
+    hard = np.mean([name.startswith("hard") for name in training_names()])
+    assert len(training_names()) == 1199 and 0.3 < hard < 0.35
+    assert {"random", "hard"} == {name.partition("-")[0] for name in development_names()[:6]}
 
 
-def test_hidden_parameters_are_continuous() -> None:
-    specs = [procedural(number) for number in range(PROCEDURAL_TRAINING)]
-    assert {spec.category for spec in specs} == {"top", "handle", "narrow"}
-    for hidden in ("mass", "friction", "crush_force", "grasp_force", "grasp_z"):
-        values = np.array([getattr(spec, hidden) for spec in specs])
-        # Friction has a floor for handles, and so a few equal values.
-        assert len(np.unique(values)) > 0.9 * len(specs), hidden
-        gaps = np.diff(np.sort(values)) / np.ptp(values)
-        assert np.sort(gaps)[int(0.9 * len(gaps))] < 0.02, f"{hidden} has no clusters with holes between"
-    assert len(np.unique([spec.grasp_x for spec in specs if spec.category != "narrow"])) > 200
+def test_an_object_of_a_number_is_always_the_same() -> None:
+    for number in range(len(KINDS)):
+        first, again = hard_thing(number), hard_thing(number)
+        assert first.content_hash == again.content_hash == find_thing(f"hard-{number:04d}").content_hash
+        assert first.content_hash != hard_thing(number + len(KINDS)).content_hash
+        assert first.size[:2].max() < 0.155, "it fits the height map"
 
 
-def test_the_catalogue_always_makes_an_object_the_same() -> None:
-    assert procedural(7) == procedural(7) == find_object("procedural-0007")
-    assert procedural(7) != procedural(8)
+def test_hidden_properties_are_drawn_within_their_ranges_and_by_the_session() -> None:
+    thing, ranges = find_thing("random-003"), HiddenRange()
+    drawn = [with_hidden(thing, np.random.default_rng(seed)) for seed in range(50)]
+    for made in drawn:
+        slip = slip_force(made.mass, made.friction)
+        assert ranges.mass[0] <= made.mass <= ranges.mass[1]
+        assert ranges.friction[0] <= made.friction <= ranges.friction[1]
+        assert ranges.window[0] <= made.crush_force / (1.15 * slip) <= ranges.window[1]
+        assert (np.abs(made.center_of_mass - thing.center_of_mass) <= ranges.offset * thing.size).all()
+    assert len({made.content_hash for made in drawn}) == 50
+    session = thing_of_session("random-003", 8)
+    assert session.content_hash == thing_of_session("random-003", 8).content_hash
+    assert session.content_hash != thing_of_session("random-003", 9).content_hash
+    assert thing_of_session("can", 1).content_hash == thing_of_session("can", 2).content_hash
 
 
-@pytest.mark.parametrize("name", [*TRAINING_NAMED, *HELD_OUT_NAMED, *development_names()[:20], *training_names()[4:44]])
-def test_an_object_can_be_grasped_by_an_action(name: str) -> None:
-    spec = find_object(name)
-    assert spec.name == name
-    assert abs(spec.grasp_x - spaces.X_MIDDLE) < spaces.X_RANGE and abs(spec.grasp_z - spaces.Z_MIDDLE) < spaces.Z_RANGE
-    assert spaces.FORCE_LOW < spec.grasp_force < spaces.FORCE_HIGH
-    assert slip_force(spec.mass, spec.friction) < spec.grasp_force < spec.crush_force
-    lowest = min(shape.position[2] - shape.half_extents()[2] for shape in spec.shapes)
-    assert lowest == pytest.approx(0.0, abs=1e-9), "it stands on the table"
+@pytest.mark.parametrize("number", [12, 48, 807, 824])
+def test_random_objects_fit_into_the_height_map_however_they_lie(number: int) -> None:
+    corners = random_urdf(number).solid.vertices
+    assert pdist(corners[ConvexHull(corners).vertices]).max() <= LONGEST + 1e-9 < CELLS * CELL
 
 
-@pytest.mark.parametrize("name", ["botle", "", "procedural-x", "no/such/file.urdf"])
+@pytest.mark.parametrize("name", ["botle", "", "random-x", "random-168", "no/such/file.urdf"])
 def test_an_unknown_object_is_refused_in_one_sentence(name: str) -> None:
     with pytest.raises(UserError) as error:
-        find_object(name)
+        find_thing(name)
     assert "\n" not in str(error.value)
     if name == "botle":
-        assert "did you mean 'bottle'?" in str(error.value)
+        assert "did you mean bottle?" in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_the_oracle_grasps_an_object_from_a_file(task: GraspTask, file: Path) -> None:
+    verdict = find_grasp(task, find_thing(str(CASES / file)))
+    assert verdict.success, verdict.reason
+    assert verdict.grasp is not None and ENOUGH <= verdict.confirmed <= CONFIRMATIONS
+
+
+def test_the_oracle_goes_by_contents_not_by_names(task: GraspTask) -> None:
+    a, b = (find_grasp(task, find_thing(str(CASES / "same_bytes" / f"{name}.urdf")), 4) for name in "ab")
+    assert a == b
 
 
 @pytest.mark.parametrize(
-    ("shape", "extents"),
+    ("thing", "reason"),
     [
-        (Shape("box", (0.2, 0.4, 0.6), (0, 0, 0)), (0.1, 0.2, 0.3)),
-        (Shape("box", (0.2, 0.4, 0.6), (0, 0, 0), rpy=(0, 0, np.pi / 2)), (0.2, 0.1, 0.3)),
-        (Shape("cylinder", (0.1, 0.6), (0, 0, 0)), (0.1, 0.1, 0.3)),
-        (Shape("cylinder", (0.1, 0.6), (0, 0, 0), rpy=(np.pi / 2, 0, 0)), (0.1, 0.3, 0.1)),
-        (Shape("sphere", (0.1,), (0, 0, 0), rpy=(1, 1, 1)), (0.1, 0.1, 0.1)),
+        (thing_from_solid("ball", sphere(0.06), mass=0.2), "too wide everywhere|fingers closed on nothing|slips out"),
+        (thing_from_solid("block", box([0.05, 0.05, 0.05]), mass=5.0, friction=0.3), "slips at the largest force"),
+        (thing_from_solid("egg", box([0.05, 0.05, 0.05]), mass=0.5, crush_force=2.0), "gives way at 2.0 N"),
+        (thing_from_solid("board", box([0.2, 0.2, 0.02]), mass=0.5), "not seen so that a trial could begin"),
     ],
+    ids=lambda value: getattr(value, "name", ""),
 )
-def test_half_extents_of_every_kind_of_shape(shape: Shape, extents: tuple[float, float, float]) -> None:
-    assert shape.half_extents() == pytest.approx(extents)
+def test_the_oracle_says_why_there_is_no_grasp(
+    task: GraspTask, thing: Thing, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oracle, "ATTEMPTS", 6)
+    verdict = find_grasp(task, thing)
+    assert not verdict.success and verdict.reason and "\n" not in verdict.reason
+    assert re.search(reason, verdict.reason), verdict.reason

@@ -12,7 +12,7 @@ from transforms3d.euler import euler2mat
 
 from mql_ros.core.errors import UserError
 from mql_ros.grasping.motion.kinematics import quaternion_to_matrix
-from mql_sim.objects.body import body_pose, create_body, inertial_frame, place_body
+from mql_sim.objects.body import body_pose, create_body, place_body
 from mql_sim.objects.household import HOUSEHOLD, household
 from mql_sim.objects.load import make_thing, random_urdf
 from mql_sim.objects.mesh_files import CACHE_VARIABLE
@@ -95,7 +95,7 @@ def test_principal_axes_rebuild_the_inertia(seed: int) -> None:
     spread = rng.normal(size=(3, 3))
     spread = spread @ spread.T
     thing = thing_from_solid("any", box([0.1] * 3), mass=1.0, inertia=np.trace(spread) * np.eye(3) - spread)
-    _, quaternion, moments = inertial_frame(thing)
+    _, quaternion, moments = thing.inertial_frame
     axes = quaternion_to_matrix(quaternion)
     np.testing.assert_allclose(axes @ np.diag(moments) @ axes.T, thing.inertia, atol=1e-9)
 

@@ -39,9 +39,8 @@ def make_graph(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
     from helpers.graph import Graph
 
     def make(namespace: str = "", **parameters) -> Graph:
-        settings = {"bundle": str(bundle), "adaptation.batch_blocks": 16, "adaptation.recycling_updates": 20}
-        # An untrained policy lifts nothing, and cloning without a success would leave it as it is.
-        settings |= {"adaptation.proximal_scale": 1.0, "adaptation.clone_weight": 0.0}
+        settings = {"bundle": str(bundle), "adaptation.batch_size": 4, "adaptation.recycling_updates": 20}
+        settings |= {"adaptation.proximal_scale": 1.0, "adaptation.resampled_histories": 1}
         return Graph({**settings, **parameters}, tmp_path_factory.mktemp("logs"), namespace)
 
     return make

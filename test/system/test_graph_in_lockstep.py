@@ -13,7 +13,7 @@ def test_an_adaptation_makes_a_new_policy_that_is_used_from_the_next_trial_on(gr
     outcome = client.adapt()
     assert outcome["version"] > 1 and outcome["started_from"] == 1
     assert (outcome["new_trials"], outcome["new_transitions"]) == (2, 6)
-    assert set(outcome["mean_importance_ratio"]) == {"mug", "can", "soccer-ball"}
+    assert set(outcome["mean_importance_ratio"]) == {"mug", "can", "bottle"}
     assert 0 < outcome["effective_sample_size"] <= 1
     assert outcome["proximal_coefficient"] == pytest.approx(1 - outcome["effective_sample_size"])
     assert client.policy["version"] == outcome["version"] and client.policy["hash"] == outcome["hash"]
@@ -40,7 +40,7 @@ def test_an_adapted_policy_that_does_worse_is_taken_back(graph: Graph) -> None:
     client.set_parameters("adaptation_manager", rollback_trials=1, rollback_margin=0.0)
     before = client.run_trials(2, new_session=True)
     outcome = client.adapt()
-    client.set_parameters("policy_server", exploration_noise=1.0)
+    client.set_parameters("policy_server", exploration_share=1.0, exploration_uniform=1.0)
     after = client.run_trials(1)
     client.wait_for(lambda: client.adaptation["reason"], 10, "the verdict")
     worse = sum(t.reward for t in after) < sum(t.reward for t in before[3:])
@@ -84,7 +84,7 @@ def test_stopping_gives_up_the_trials(graph: Graph) -> None:
 
 def test_what_cannot_be_set_is_refused_with_a_reason(graph: Graph) -> None:
     client = graph.begin("mug", 1)
-    with pytest.raises(GraphError, match="arm_simulator: unknown object 'bottel': did you mean 'bottle'"):
+    with pytest.raises(GraphError, match="arm_simulator: there is no object 'bottel'; did you mean bottle"):
         client.set_parameters("arm_simulator", object="bottel")
     with pytest.raises(GraphError, match="has no parameter 'objekt'"):
         client.set_parameters("arm_simulator", objekt="mug")
@@ -108,12 +108,12 @@ def test_every_node_reports_its_figures_and_every_topic_is_counted(graph: Graph)
     client.run_trials(1, new_session=True)
     count = lambda topic: client.counts[topic] - before[topic]  # noqa: E731
     # Topics arrive in any order: the end of the trial may come before its last command, reward and measurement.
-    client.wait_for(lambda: count("joint_states") > count("grasp_reward") > 20, 5, "the measurement after the reset")
-    client.wait_for(lambda: count("arm_controller/joint_trajectory") == count("grasp_reward"), 5, "the rewards")
+    client.wait_for(lambda: count("joint_states") >= count("grasp_reward") > 20, 5, "the measurement after the reset")
+    client.wait_for(lambda: count("arm_controller/joint_trajectory") + 1 == count("grasp_reward"), 5, "the rewards")
     assert count("transition") == 3
-    client.wait_for(lambda: len(client.diagnostics) == 5, 5, "diagnostics of all nodes")
+    client.wait_for(lambda: len(client.diagnostics) == 6, 5, "diagnostics of all nodes")
     figures = {value.key: value.value for value in client.diagnostics["policy_server"].values}
     assert figures["missed_rewards"] == figures["missed_context_deadlines"] == "0"
     transport = client.middleware()
-    assert transport["processes"] == 5 and transport["rmw"].startswith("rmw_")
+    assert transport["processes"] == 6 and transport["rmw"].startswith("rmw_")
     assert transport["messages"] == client.counts

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 
@@ -15,7 +14,7 @@ from mql_ros.grasping.robot.profile import load_profile
 from mql_ros.grasping.types import Measurement
 from mql_ros.ros.base.qos import RELIABLE
 from mql_ros.ros.bringup.client import GraphClient, GraphError
-from mql_ros.ros.messages.sensors import joint_state_message, pose_message
+from mql_ros.ros.messages.sensors import joint_state_message
 
 MONITOR = ["-m", "mql_ros.ros.nodes.grasp_monitor", "--ros-args", "-r", "__ns:=/inputs", "-p", "use_wrench:=false"]
 
@@ -33,26 +32,22 @@ def client() -> Iterator[GraphClient]:
 
 
 class Driver:
-    """Publishes joint states and poses."""
+    """Publishes joint states."""
 
     def __init__(self, client: GraphClient) -> None:
         self.profile = load_profile("panda")
         self._client = client
         self._joints = client.node.create_publisher(JointState, "joint_states", RELIABLE)
-        self._poses = client.node.create_publisher(PoseStamped, "object_pose", RELIABLE)
-        for publisher in (self._joints, self._poses):
-            client.wait_for(lambda: publisher.get_subscription_count() >= 2, 20, "client and monitor")  # noqa: B023
+        client.wait_for(lambda: self._joints.get_subscription_count() >= 2, 20, "client and monitor")
 
     def publish(self, stamp: int, **changes: object) -> None:
         measurement = Measurement(
             stamp=0.0, joint_positions=self.profile.home, joint_velocities=np.zeros(7), finger_width=0.08,
-            finger_effort=0.0, object_position=np.zeros(3), object_orientation=np.array([0.0, 0.0, 0.0, 1.0]),
-            contact_force=np.zeros(3), contact_torque=np.zeros(3),
+            finger_effort=0.0, contact_force=np.zeros(3), contact_torque=np.zeros(3),
         )  # fmt: skip
         message = joint_state_message(self.profile, measurement, stamp, 0.0)
         for field, value in changes.items():
             setattr(message, field, value)
-        self._poses.publish(pose_message(self.profile, measurement, stamp))
         self._joints.publish(message)
 
     def shuffled(self, width: float, effort: float) -> dict[str, object]:

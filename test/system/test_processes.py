@@ -21,8 +21,8 @@ MONITOR, SERVER = "mql_ros.ros.nodes.grasp_monitor", "mql_ros.ros.nodes.policy_s
 BAD_STARTS = {
     "out of range": (
         "mql_ros.ros.nodes.grasp_monitor",
-        ["-p", "stale_after:=0.0"],
-        "'stale_after' is 0.0; expected 0.05",
+        ["-p", "view_wait:=0.0"],
+        "'view_wait' is 0.0; expected 0.1",
     ),
     "wrong type": (
         "mql_ros.ros.nodes.grasp_monitor",
@@ -32,7 +32,7 @@ BAD_STARTS = {
     "unknown parameter": (MONITOR, ["-p", "stale_atfer:=1.0"], "did you mean 'stale_after'?"),
     "wrong choice": (SERVER, ["-p", "reward_source:=me"], "expected monitor or external"),
     "unknown robot": ("mql_ros.ros.nodes.context_encoder", ["-p", "robot:=pando"], "unknown robot 'pando'"),
-    "unknown object": ("mql_sim.driver.arm_simulator", ["-p", "object:=bottel"], "did you mean 'bottle'?"),
+    "unknown object": ("mql_sim.driver.arm_simulator", ["-p", "object:=bottel"], "did you mean bottle?"),
     "no bundle": ("mql_ros.ros.nodes.adaptation_manager", ["-p", "bundle:=/nonexistent"], "is not a policy bundle"),
     "lockstep of a real arm": (
         "mql_ros.ros.nodes.policy_server",
@@ -120,7 +120,7 @@ def test_in_real_time_trials_run_and_two_interrupts_end_every_node_cleanly(
         # Of a plan that is followed as made, only the decisions are sent.
         assert graph.client.counts["arm_controller/joint_trajectory"] <= 6
         pids = graph.processes.pids
-        assert len(pids) == 5 and all(alive(pid) for pid in pids.values())
+        assert len(pids) == 6 and all(alive(pid) for pid in pids.values())
         for pid in pids.values():
             os.kill(pid, signal.SIGINT)
         time.sleep(0.05)  # what Ctrl-C under `ros2 launch` does: one from the terminal, one from launch
@@ -172,7 +172,7 @@ def figures(client: GraphClient) -> dict[str, str]:
 
 def test_a_node_that_ends_is_named(bundle: Path, tmp_path: Path) -> None:
     processes = GraphProcesses({"bundle": str(bundle), "object": "bottel"}, tmp_path, namespace="ending")
-    with processes, pytest.raises(UserError, match=r"arm_simulator has ended with code 2: .*did you mean 'bottle'"):
+    with processes, pytest.raises(UserError, match=r"arm_simulator has ended with code 2: .*did you mean bottle"):
         wait_until(lambda: processes.check() is not None, 30, "the simulator's end")  # type: ignore[func-returns-value]
     assert processes.exit_codes["arm_simulator"] == 2
 
@@ -189,6 +189,6 @@ def test_nodes_end_with_whoever_started_them(bundle: Path, tmp_path: Path) -> No
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         pids = [int(word) for word in starter.stdout.readline().split()]
-        assert len(pids) == 5
+        assert len(pids) == 6
         starter.kill()
     wait_until(lambda: not any(alive(pid) for pid in pids), 30, "the end of the nodes")

@@ -39,7 +39,7 @@ def learn(client: GraphClient) -> Learned:
     subscription = client.node.create_subscription(
         Clock, "clock", lambda m: clock.append(m.clock.sec * 10**9 + m.clock.nanosec), RELIABLE
     )
-    client.set_parameters("policy_server", exploration_noise=0.2, exploration_seed=5)
+    client.set_parameters("policy_server", exploration_share=0.5, exploration_seed=5)
     before = client.run_trials(2, new_session=True, seconds_per_trial=60)
     outcome = client.adapt()
     rows = [*before, *client.run_trials(1, seconds_per_trial=60)]

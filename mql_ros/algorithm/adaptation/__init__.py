@@ -1,1 +1,1 @@
-"""Adapting a policy to a new task: propensity, updates, and how new trials are explored."""
+"""Adapting a policy to a new task: propensity of old data, and updates on new and old."""

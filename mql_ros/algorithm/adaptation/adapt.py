@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,22 +14,17 @@ from mql_ros.algorithm.adaptation.frozen_context import FrozenContexts
 from mql_ros.algorithm.adaptation.propensity import (
     PropensityConfig,
     PropensityResult,
+    effective_sample_size,
     fit_propensity,
     principal_components,
 )
-from mql_ros.algorithm.experience.replay import Batch, Replay, concatenate
-from mql_ros.algorithm.experience.session import resampled
-from mql_ros.algorithm.networks import ContextEncoder
-from mql_ros.algorithm.td3 import TD3Config, TD3Learner
+from mql_ros.algorithm.experience.batch import Batch, concatenate
+from mql_ros.algorithm.experience.replay import Replay
+from mql_ros.algorithm.experience.session import resampled, stretches
+from mql_ros.algorithm.learner import Learner, Metrics, Proximal
+from mql_ros.algorithm.networks import Encoder
 
-__all__ = ["AdaptationConfig", "AdaptationResult", "Symmetry", "ablations", "adapt", "transition_features"]
-
-
-class Symmetry(Protocol):
-    """Knows the task's symmetries: what old sessions would have been, had they been with the new task."""
-
-    def __call__(self, old: Replay, new: Replay, count: int, rng: np.random.Generator) -> Replay | None:
-        """`count` old sessions moved to the new task, with labels; None where they cannot be."""
+__all__ = ["AdaptationConfig", "AdaptationResult", "ablations", "adapt", "transition_features"]
 
 
 @dataclass
@@ -61,14 +55,15 @@ class AdaptationResult:
     """Euclidean distance of all trained parameters from where they were."""
     seconds: float
     """Wall-clock time of all of it."""
-    symmetry_sessions: int = 0
-    """Old sessions, moved to the new task, that stood in for the old data as they are."""
 
 
 def transition_features(
-    encoder: ContextEncoder, replay: Replay, indices: NDArray, with_observation: bool = False, chunk: int = 4096
+    encoder: Encoder, replay: Replay, indices: NDArray, with_observation: bool = False, chunk: int = 4096
 ) -> NDArray[np.float32]:
-    """[n, C] context that contains each transition itself, or [n, O + C] with its observation; without gradient."""
+    """[n, C] context that contains each transition itself, or [n, O - V + C] with its observation; without gradient.
+
+    An observation comes without its view of V entries.
+    """
     device = next(encoder.parameters()).device
     parts = []
     with torch.no_grad():
@@ -76,90 +71,68 @@ def transition_features(
             batch = replay.gather(indices[begin : begin + chunk]).to(device)
             features = encoder(batch.items[: batch.gradient_rows])[batch.row, batch.position + 1]
             if with_observation:
-                features = torch.cat([batch.observation, features], dim=-1)
+                features = torch.cat([batch.observation[:, replay.view_size :], features], dim=-1)
             parts.append(features.cpu().numpy())
     return np.concatenate(parts)
 
 
 def adapt(
-    learner: TD3Learner,
-    meta_replay: Replay,
-    new_replay: Replay,
-    config: AdaptationConfig | None = None,
-    symmetry: Symmetry | None = None,
+    learner: Learner, meta_replay: Replay, new_replay: Replay, config: AdaptationConfig | None = None
 ) -> AdaptationResult:
     """Adapt the learner, in place, to the task of `new_replay`. Should anything fail, the learner is as before.
 
-    Raises ValueError when there are no new transitions, when old data are needed and there are none, when they are to
-    be shifted and there is no `symmetry`, or when the updates end in numbers that are not finite.
+    Raises ValueError when there are no new transitions, when old data are needed and there are none, or when the
+    updates end in numbers that are not finite.
     """
     config = config or AdaptationConfig()
     if len(new_replay) == 0:
         raise ValueError("There are no new transitions to adapt to; run at least one trial with the new object first.")
     if len(meta_replay) == 0 and (config.use_recycling or config.use_propensity):
         raise ValueError("The meta-training replay is empty, nothing can be recycled; use a policy bundle with replay.")
-    if config.use_recycling and config.symmetry_sessions and symmetry is None:
-        raise ValueError("symmetry_sessions is set but no symmetry was given; pass one or set symmetry_sessions to 0.")
-    snapshot, settings = learner.state_dict(), learner.config
+    snapshot = learner.state_dict()
     try:
-        old = meta_replay
-        if config.use_recycling and config.symmetry_sessions and symmetry is not None:
-            moved = symmetry(
-                meta_replay, new_replay, config.symmetry_sessions, np.random.default_rng([config.seed, 53])
-            )
-            old = meta_replay if moved is None else moved
-        result = _Adaptation(learner, old, new_replay, config).run()
-        result.symmetry_sessions = 0 if old is meta_replay else sum(1 for _ in old.sessions())
-        return result
+        return _Adaptation(learner, meta_replay, new_replay, config).run()
     except BaseException:
         learner.load_state_dict(snapshot)
         raise
-    finally:
-        learner.config = settings
 
 
 class _Adaptation:
     """One run of `adapt`; nothing of it outlives the call."""
 
-    def __init__(self, learner: TD3Learner, meta: Replay, new: Replay, config: AdaptationConfig) -> None:
+    def __init__(self, learner: Learner, meta: Replay, new: Replay, config: AdaptationConfig) -> None:
         self.started = time.perf_counter()
         self.learner, self.meta, self.new, self.config = learner, meta, new, config
         self.rng = np.random.default_rng(config.seed)
         self.new_indices = new.transition_indices()
-        self.trained_on = self._with_resampled_histories() if config.resampled_histories else new
+        self.trained_on = self._training_data()
         self.reasons: list[str] = []
-        self.metrics: list[dict[str, torch.Tensor]] = []
+        self.metrics: list[Metrics] = []
 
     def run(self) -> AdaptationResult:
         config, learner = self.config, self.learner
-        propensity, weights, ratios = self._recycling_weights()
-        new_updates = config.new_updates
-        if config.clone_weight > 0.0 and not torch.any(self.new.gather(self.new_indices).teacher_mask):
-            self.reasons.append("The new data hold no labels, for no trial succeeded; the policy stays as it is.")
-            new_updates, weights = 0, None
-        ess = propensity.effective_sample_size if propensity else float("nan")
+        self.pool = np.zeros(0, dtype=np.int64)
+        if config.use_propensity or config.use_recycling:
+            whole = config.sampling == "sessions"
+            self.pool = self.meta.sample_unique(config.pool_size, self.rng, sessions=whole)
+        propensity = self._propensity() if config.use_propensity else None
+        ratios = self._ratios(propensity)
+        ess = effective_sample_size(ratios) if propensity else float("nan")
+        recycling_updates = config.recycling_updates if self._recycles(propensity, ratios) else 0
+        # lambda = 1 - ESS: the less the old data resemble the new task, the nearer to stay to theta_meta.
         coefficient = self._proximal_coefficient(ess)
-        proximal = learner.proximal_term(coefficient)
-        learner.config = self._settings()
-        rates = [(learner.actor_optimizer, config.actor_learning_rate)]
-        rates += [(learner.critic_optimizer, config.critic_learning_rate)]
-        kept = [[group["lr"] for group in optimizer.param_groups] for optimizer, _ in rates]
-        for optimizer, rate in rates:
-            for group in optimizer.param_groups:
-                group["lr"] = group["lr"] if rate is None else rate
-        anchor = proximal if coefficient > 0.0 else None
-        self._freeze_contexts(weights is not None)
-        for _ in range(new_updates):
-            self._update([self._new_batch(config.batch_blocks)], anchor)
-        recycling_updates = 0
-        if weights is not None:
-            recycling_updates = config.recycling_updates
+        reference = learner.proximal_term(coefficient)
+        anchor = reference if coefficient > 0.0 else None
+        weights = self._over_all(np.ones(len(self.pool)) if config.recycling == "weighted" else ratios)
+        factors = torch.from_numpy(self._over_all(ratios)).float() if config.recycling == "weighted" else None
+        with learner.adapting(config.step_size, config.learn_context):
+            self._freeze_contexts(recycling_updates > 0)
+            # Step one: min_theta E_new[loss(theta)] + lambda / 2 |theta - theta_meta|^2 (equation 18).
+            for _ in range(config.new_updates):
+                self._update([self._new_batch(config.batch_size)], anchor)
+            # Step two: min_theta E_old[beta loss(theta)] + lambda / 2 |theta - theta_meta|^2 (equation 19).
             for _ in range(recycling_updates):
-                self._update(self._recycling_batch(weights, ratios), anchor)
-        for (optimizer, _), old in zip(rates, kept, strict=True):
-            for group, rate in zip(optimizer.param_groups, old, strict=True):
-                group["lr"] = rate
-        distance = self._distance(proximal.reference)
+                self._update(self._recycling_batch(weights, factors), anchor)
         return AdaptationResult(
             effective_sample_size=ess,
             proximal_coefficient=coefficient,
@@ -167,55 +140,51 @@ class _Adaptation:
             overlap=propensity.overlap if propensity else True,
             mean_importance_ratio=propensity.mean_importance_ratio if propensity else {},
             new_transitions=len(self.new_indices),
-            new_updates=new_updates,
+            new_updates=config.new_updates,
             recycling_updates=recycling_updates,
             reasons=self.reasons,
             losses=_rows(self.metrics),
-            parameter_distance=distance,
+            parameter_distance=self._distance(reference),
             seconds=time.perf_counter() - self.started,
         )
 
-    def _recycling_weights(self) -> tuple[PropensityResult | None, NDArray | None, torch.Tensor | None]:
-        """The classifier's findings, sampling weights over the old replay (None: no recycling), and loss weights."""
-        config, meta = self.config, self.meta
-        if not config.use_propensity and not config.use_recycling:
-            return None, None, None
-        self.pool = pool = meta.sample_unique(config.pool_blocks, self.rng)
-        ratios, propensity = np.ones(len(pool)), None
-        if config.use_propensity:
-            # Features of the encoder as meta-trained, once: they must not drift while it adapts.
-            encoder, seen = self.learner.encoder, config.observation_features
-            features: tuple[NDArray, NDArray] = (
-                transition_features(encoder, self.new, self.new_indices, seen),
-                transition_features(encoder, meta, pool, seen),
-            )
-            if config.feature_components:
-                features = principal_components(*features, config.feature_components)
-            propensity = fit_propensity(
-                *features,
-                self.new.block_of(self.new_indices),
-                meta.block_of(pool),
-                meta.task_of(pool),
-                PropensityConfig(config.l2, config.logit_clip, config.max_ratio, 5, config.overlap_threshold),
-            )
-            ratios = propensity.importance_ratio
-            if propensity.reason:
-                self.reasons.append(propensity.reason)
-        if not config.use_recycling or config.recycling_updates == 0:
-            return propensity, None, None
-        if propensity is not None and not propensity.overlap:
-            return propensity, None, None
+    def _propensity(self) -> PropensityResult:
+        """What the classifier finds in features of the encoder as meta-trained; they must not drift while it adapts."""
+        config, encoder, seen = self.config, self.learner.encoder, self.config.observation_features
+        features: tuple[NDArray, NDArray] = (
+            transition_features(encoder, self.new, self.new_indices, seen),
+            transition_features(encoder, self.meta, self.pool, seen),
+        )
+        if config.feature_components:
+            features = principal_components(*features, config.feature_components)
+        return fit_propensity(
+            *features,
+            self.new.block_of(self.new_indices),
+            self.meta.block_of(self.pool),
+            self.meta.task_of(self.pool),
+            PropensityConfig(config.l2, config.logit_clip, config.max_ratio, 5, config.overlap_threshold),
+        )
+
+    def _ratios(self, propensity: PropensityResult | None) -> NDArray[np.float64]:
+        """Importance ratio beta of each transition of the pool; the mean of its session where sessions are drawn."""
+        if propensity is None:
+            return np.ones(len(self.pool))
+        ratios = propensity.importance_ratio
+        if self.config.sampling == "sessions":
+            _, session = np.unique(self.meta.session_of(self.pool), return_inverse=True)
+            ratios = (np.bincount(session, weights=ratios) / np.bincount(session))[session]
+        return ratios
+
+    def _recycles(self, propensity: PropensityResult | None, ratios: NDArray) -> bool:
+        """Whether step two has data; `reasons` tells why not."""
+        if propensity is not None and propensity.reason:
+            self.reasons.append(propensity.reason)
+        if not self.config.use_recycling or (propensity is not None and not propensity.overlap):
+            return False
         if ratios.sum() <= 0.0:
             self.reasons.append("Every importance ratio is zero: no old data resemble the new; recycling was skipped.")
-            return propensity, None, None
-        weights = np.zeros(meta.index_size)
-        if config.recycling == "proportional":
-            weights[pool] = ratios
-            return propensity, weights, None
-        weights[pool] = 1.0
-        over_all = np.zeros(meta.index_size, dtype=np.float32)
-        over_all[pool] = ratios
-        return propensity, weights, torch.from_numpy(over_all)
+            return False
+        return True
 
     def _proximal_coefficient(self, ess: float) -> float:
         if not self.config.use_proximal:
@@ -227,18 +196,13 @@ class _Adaptation:
             return 0.0
         return self.config.proximal_scale * (1.0 - ess)
 
-    def _settings(self) -> TD3Config:
-        return replace(
-            self.learner.config,
-            clone_weight=self.config.clone_weight,
-            learn_context=self.config.learn_context,
-        )
-
-    def _with_resampled_histories(self) -> Replay:
-        sessions = list(self.new.sessions())
-        copies, won = self.config.resampled_histories, self.config.success_return
-        sessions += [resampled(session, self.rng, won) for session in sessions for _ in range(copies)]
-        return Replay.of(sessions, *self.new.sizes)
+    def _training_data(self) -> Replay:
+        """The new sessions and their resampled copies; in parts that a history holds where whole ones are drawn."""
+        sessions, copies = list(self.new.sessions()), self.config.resampled_histories
+        sessions += [resampled(session, self.rng) for session in sessions for _ in range(copies)]
+        if self.config.sampling == "sessions":
+            sessions = [part for session in sessions for part in stretches(session, self.new.history_blocks + 1)]
+        return Replay.of(sessions, *self.new.sizes, view_size=self.new.view_size)
 
     def _freeze_contexts(self, recycles: bool) -> None:
         """Where the encoder does not move, encode everything that batches may hold once, of each replay."""
@@ -250,44 +214,52 @@ class _Adaptation:
         if recycles:
             self.frozen[self.meta] = FrozenContexts(self.learner, self.meta, self.pool)
 
-    def _new_batch(self, blocks: int) -> tuple[Replay, Batch]:
-        return self.trained_on, self.trained_on.sample(blocks, self.rng)
+    def _over_all(self, values: NDArray) -> NDArray[np.float64]:
+        """Values of the pool's transitions as an array over all old ones [index_size], zero elsewhere."""
+        over_all = np.zeros(self.meta.index_size)
+        over_all[self.pool] = values
+        return over_all
 
-    def _recycling_batch(self, weights: NDArray, ratios: torch.Tensor | None) -> list[tuple[Replay, Batch]]:
-        new_blocks = round(self.config.new_fraction * self.config.batch_blocks)
-        old_blocks = self.config.batch_blocks - new_blocks
-        parts = []
-        if old_blocks > 0:
-            old = self.meta.sample_proportional(old_blocks, self.rng, weights)
-            if ratios is not None:
-                old = replace(old, weight=old.weight * ratios[old.index])
-            parts = [(self.meta, old)]
-        return parts if new_blocks == 0 else [self._new_batch(new_blocks), *parts]
+    def _new_batch(self, size: int) -> tuple[Replay, Batch]:
+        new = self.trained_on
+        sample = new.sample_sessions if self.config.sampling == "sessions" else new.sample
+        return new, sample(size, self.rng)
 
-    def _update(self, parts: list[tuple[Replay, Batch]], proximal: Any) -> None:
+    def _recycling_batch(self, weights: NDArray, factors: torch.Tensor | None) -> list[tuple[Replay, Batch]]:
+        """New data and old ones, drawn by weights [index_size], in a step-two batch; factors scale the old losses."""
+        new_size = round(self.config.new_fraction * self.config.batch_size)
+        parts = [self._new_batch(new_size)] if new_size else []
+        if old_size := self.config.batch_size - new_size:
+            if self.config.sampling == "sessions":
+                old = self.meta.sample_sessions(old_size, self.rng, weights=weights)
+            else:
+                old = self.meta.sample_proportional(old_size, self.rng, weights)
+            if factors is not None:
+                old = replace(old, weight=old.weight * factors[old.index])
+            parts.append((self.meta, old))
+        return parts
+
+    def _update(self, parts: list[tuple[Replay, Batch]], proximal: Proximal | None) -> None:
         """One update on a batch whose parts come from these replays."""
-        actor = False if len(self.metrics) < self.config.critic_first_updates else None
         batch, contexts = parts[0][1], None
         for _, more in parts[1:]:
             batch = concatenate(batch, more)
         if self.frozen:
             known = torch.cat([self.frozen[replay].of(part) for replay, part in parts], dim=1)
             contexts = known[0], known[1]
-        self.metrics.append(self.learner.update(batch, update_actor=actor, proximal=proximal, contexts=contexts))
+        self.metrics.append(self.learner.update(batch, proximal=proximal, contexts=contexts))
 
-    def _distance(self, reference: Any) -> float:
+    def _distance(self, reference: Proximal) -> float:
         square = sum(
             float((now.detach() - before).double().square().sum())
             for name, group in self.learner.parameters().items()
-            for now, before in zip(group, reference[name], strict=True)
+            for now, before in zip(group, reference.reference[name], strict=True)
         )
         if not np.isfinite(square):
-            raise ValueError(
-                "Adaptation ended in numbers that are not finite and was undone; lower its learning rates."
-            )
+            raise ValueError("Adaptation ended in numbers that are not finite and was undone; lower its step size.")
         return float(np.sqrt(square))
 
 
-def _rows(metrics: list[dict[str, torch.Tensor]]) -> dict[str, list[float]]:
+def _rows(metrics: list[Metrics]) -> dict[str, list[float]]:
     names = dict.fromkeys(name for entry in metrics for name in entry)
     return {name: torch.stack([entry[name] for entry in metrics if name in entry]).tolist() for name in names}

@@ -9,19 +9,19 @@ from torch import Tensor
 
 from mql_ros.algorithm.experience.batch import Batch
 from mql_ros.algorithm.experience.replay import Replay
-from mql_ros.algorithm.td3 import TD3Learner
+from mql_ros.algorithm.learner import Learner
 
 CHUNK = 4096
 """Transitions in one recurrent pass."""
 
 
 class FrozenContexts:
-    """What `TD3Learner.contexts` finds for transitions of one replay, looked up; C context size.
+    """What `Learner.contexts` finds for transitions of one replay, looked up; C context size.
 
     Valid as long as neither the encoder nor the replay changes.
     """
 
-    def __init__(self, learner: TD3Learner, replay: Replay, indices: NDArray[np.int64]) -> None:
+    def __init__(self, learner: Learner, replay: Replay, indices: NDArray[np.int64]) -> None:
         """Encode the histories of the n transitions `indices` of the replay, without gradient."""
         self._place = torch.full((replay.index_size,), -1)
         self._place[torch.from_numpy(indices)] = torch.arange(len(indices))

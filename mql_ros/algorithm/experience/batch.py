@@ -41,10 +41,6 @@ class Batch:
     """[M] int64"""
     weight: Tensor
     """[M] weight of the transition in every loss, one where nothing asks for another."""
-    teacher_action: Tensor
-    """[M, A] zero where there is no teacher."""
-    teacher_mask: Tensor
-    """[M] 1 where there is a teacher action, else 0."""
     index: Tensor
     """[M] int64 transition index in the replay."""
 

@@ -20,13 +20,75 @@ from mql_ros.algorithm.experience.storage import SessionStorage
 __all__ = ["Batch", "Replay", "Session", "block_numbers", "concatenate"]
 
 
+class _Units:
+    """What is drawn, blocks or whole sessions: n units, those of a task together, in the order of their transitions."""
+
+    def __init__(self, last: NDArray, lengths: NDArray, tasks: NDArray) -> None:
+        """Last block, number of transitions and task of each unit [n]."""
+        self.last, self.lengths = last, lengths
+        self._starts = np.flatnonzero(np.diff(tasks, prepend=-1))
+        self._counts = np.diff(np.append(self._starts, len(last)))
+        self._task = np.repeat(np.arange(len(self._counts)), self._counts)
+        mean_length = np.add.reduceat(lengths, self._starts) / self._counts
+        # A task with long units puts more transitions into a batch; this weight makes each task weigh 1/n.
+        self._even: NDArray[np.float32] = (mean_length.mean() / mean_length).astype(np.float32)
+        self._proportional: tuple[NDArray, NDArray, NDArray] | None = None
+
+    def even(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray]:
+        """Units drawn evenly over tasks, then within each [count]; and their weights in the loss."""
+        task = rng.integers(len(self._counts), size=count)
+        return self._starts[task] + (rng.random(count) * self._counts[task]).astype(np.int64), self._even[task]
+
+    def proportional(
+        self, count: int, rng: np.random.Generator, weights: NDArray, transitions: NDArray
+    ) -> tuple[NDArray[np.int64], NDArray]:
+        """Units drawn in proportion to even sampling times their mean weight [count]; and one over that mean."""
+        if self._proportional is None or self._proportional[0] is not weights:
+            begins = np.cumsum(self.lengths) - self.lengths
+            mean = np.add.reduceat(weights[transitions].astype(np.float64), begins) / self.lengths
+            share = self._even[self._task] * mean / (len(self._counts) * self._counts[self._task])
+            if not np.all(np.isfinite(share)) or share.sum() <= 0.0 or np.any(share < 0.0):
+                raise ValueError(
+                    "Weights must be finite, not negative, and somewhere positive to sample in proportion."
+                )
+            self._proportional = (weights, np.cumsum(share), 1.0 / np.where(mean > 0.0, mean, 1.0))
+        _, cumulative, inverse = self._proportional
+        place = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
+        place = np.minimum(place, len(inverse) - 1)
+        return place, inverse[place]
+
+    def distinct(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Up to `count` distinct units, in order, drawn evenly over tasks."""
+        total = len(self.last)
+        if count >= total:
+            return np.arange(total)
+        rank = np.empty(total)
+        shuffled = rng.permutation(total)
+        by_task = np.lexsort((shuffled, self._task))
+        rank[by_task] = np.arange(total) - self._starts[self._task[by_task]]
+        return np.sort(np.lexsort((shuffled, rank))[:count])
+
+
 class Replay(SessionStorage):
     """Stored sessions, sampled evenly over tasks, in proportion to weights, or by index, in vectorised numpy."""
 
+    _live: NDArray[np.int32]
+    """All blocks in order; what follows is made of it when first asked for."""
+    _every: NDArray[np.int64] | None
+    _units: dict[str, _Units]
+
     @classmethod
-    def of(cls, sessions: Sequence[Session], observation_size: int, action_size: int, history_blocks: int) -> Replay:
+    def of(
+        cls,
+        sessions: Sequence[Session],
+        observation_size: int,
+        action_size: int,
+        history_blocks: int,
+        view_size: int = 0,
+    ) -> Replay:
         """Return a replay that holds exactly these sessions, in order, with no room for more; it may be empty."""
-        replay = cls(observation_size, action_size, history_blocks, capacity=max(1, sum(map(len, sessions))))
+        capacity = max(1, sum(map(len, sessions)))
+        replay = cls(observation_size, action_size, history_blocks, capacity, view_size)
         for session in sessions:
             replay.add(session)
         return replay
@@ -34,8 +96,9 @@ class Replay(SessionStorage):
     def transition_indices(self) -> NDArray[np.int64]:
         """Return the index of every stored transition, sorted by task, each session in order."""
         self._refresh()
-        window, counts = self._walk(self._live, self._table["length"][self._live])
-        return window[np.arange(window.shape[1]) < counts[:, None]]
+        if self._every is None:
+            self._every = self._slots_up_to(self._live, self._table["length"][self._live])
+        return self._every
 
     def task_of(self, indices: ArrayLike) -> list[str]:
         """Return the task name of each transition index."""
@@ -45,60 +108,18 @@ class Replay(SessionStorage):
         """Return the block identifier [m] of each transition index, for instance to keep trials together in folds."""
         return self._block[np.asarray(indices)].astype(np.int64)
 
-    def block_return(self, indices: ArrayLike) -> NDArray[np.float64]:
-        """Return for each transition index the sum of the rewards of its block [m]."""
-        everything = self.transition_indices()
-        totals = np.bincount(self._block[everything], weights=self._items[everything, self.action_size])
-        return totals[self._block[np.asarray(indices)]]
-
-    def success_mask(self, success_return: float) -> torch.Tensor:
-        """Return [index_size]: 1 for transitions of blocks whose rewards sum to at least `success_return`, else 0."""
-        everything = self.transition_indices()
-        won = self.block_return(everything) >= success_return
-        mask = torch.zeros(self.index_size)
-        mask[torch.from_numpy(everything[won])] = 1.0
-        return mask
-
-    def _refresh(self) -> None:
-        """Order all blocks by task, session and time, independent of their place in memory."""
-        if not self._stale:
-            return
-        table = self._table
-        blocks = np.array([block for record in self._sessions.values() for block in record.blocks], dtype=np.int32)
-        order = np.lexsort((table["order"][blocks], table["session"][blocks], table["task"][blocks]))
-        self._live = blocks[order]
-        tasks = table["task"][self._live]
-        self._starts = np.flatnonzero(np.diff(tasks, prepend=-1))
-        self._counts = np.diff(np.append(self._starts, len(blocks)))
-        lengths = table["length"][self._live]
-        mean_length = np.add.reduceat(lengths, self._starts) / self._counts if len(blocks) else np.zeros(0)
-        # A task with long blocks puts more transitions into a batch; this weight makes each task weigh 1/n.
-        even = mean_length.mean() / mean_length if len(blocks) else mean_length
-        self._even_weight = np.zeros(len(self._tasks), dtype=np.float32)
-        self._even_weight[tasks[self._starts]] = even
-        self._base_probability = np.repeat(1.0 / (len(self._counts) * np.maximum(self._counts, 1)), self._counts)
-        self._proportional: tuple[NDArray, NDArray, NDArray] | None = None
-        self._stale = False
+    def session_of(self, indices: ArrayLike) -> NDArray[np.int64]:
+        """[m] identifier of the session of each transition index."""
+        return self._table["session"][self._block[np.asarray(indices)]].astype(np.int64)
 
     def sample(self, num_blocks: int, rng: np.random.Generator, weights: NDArray | None = None) -> Batch:
         """Draw tasks evenly, then blocks within each, with all their transitions: each of n tasks weighs 1/n.
 
         `weights` [index_size] multiplies each transition's weight in the losses.
         """
-        return self._of_blocks(self._draw(num_blocks, rng), weights)
-
-    def sample_unique(self, num_blocks: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return the transition indices of up to `num_blocks` distinct blocks, drawn evenly over tasks."""
-        blocks = self._live_blocks()
-        if num_blocks < len(blocks):
-            rank = np.empty(len(blocks))
-            shuffled = rng.permutation(len(blocks))
-            tasks = np.repeat(np.arange(len(self._counts)), self._counts)
-            by_task = np.lexsort((shuffled, tasks))
-            rank[by_task] = np.arange(len(blocks)) - self._starts[tasks[by_task]]
-            blocks = blocks[np.sort(np.lexsort((shuffled, rank))[:num_blocks])]
-        window, counts = self._walk(blocks, self._table["length"][blocks])
-        return window[np.arange(window.shape[1]) < counts[:, None]]
+        units = self._blocks()
+        place, scale = units.even(num_blocks, rng)
+        return self._of_blocks(units.last[place], scale, weights)
 
     def sample_proportional(self, num_blocks: int, rng: np.random.Generator, weights: NDArray) -> Batch:
         """Draw blocks in proportion to even task sampling times their mean weight, from `weights` [index_size].
@@ -106,23 +127,47 @@ class Replay(SessionStorage):
         A transition's weight in the batch is its own over its block's mean. The expected loss is then, up to a
         constant, that of `sample(..., weights)`. The weights must not be changed in place between calls.
         """
-        blocks = self._live_blocks()
-        if self._proportional is None or self._proportional[0] is not weights:
-            every = self.transition_indices()
-            mean = np.bincount(self._block[every], weights=weights[every], minlength=len(self._closed))[blocks]
-            mean = mean / self._table["length"][blocks]
-            share = self._base_probability * self._even_weight[self._table["task"][blocks]] * mean
-            if not np.all(np.isfinite(share)) or share.sum() <= 0.0 or np.any(share < 0.0):
-                raise ValueError(
-                    "Weights must be finite, not negative, and somewhere positive to sample in proportion."
-                )
-            inverse = np.zeros(len(self._closed))
-            inverse[blocks] = 1.0 / np.where(mean > 0.0, mean, 1.0)
-            self._proportional = (weights, np.cumsum(share), inverse)
-        _, cumulative, inverse = self._proportional
-        place = np.searchsorted(cumulative, rng.random(num_blocks) * cumulative[-1], side="right")
-        chosen = blocks[np.minimum(place, len(blocks) - 1)]
-        return self._of_blocks(chosen, weights, inverse)
+        units = self._blocks()
+        place, scale = units.proportional(num_blocks, rng, weights, self.transition_indices())
+        return self._of_blocks(units.last[place], scale, weights)
+
+    def sample_sessions(
+        self, count: int, rng: np.random.Generator, shuffled: float = 0.0, weights: NDArray | None = None
+    ) -> Batch:
+        """Draw whole sessions with all their transitions, one window each: evenly over tasks, or as `weights` say.
+
+        With `weights` [index_size], sessions are drawn as `sample_proportional` draws blocks. In a share `shuffled`
+        of them the blocks come in random order (beyond the paper: trials with one object are exchangeable).
+        Raises ValueError for a session that is longer than a history.
+        """
+        units, table = self._whole_sessions(), self._table
+        if weights is None:
+            place, scale = units.even(count, rng)
+        else:
+            place, scale = units.proportional(count, rng, weights, self.transition_indices())
+        last, past = units.last[place], table["place"][units.last[place]]
+        if np.any(past > self.history_blocks):
+            session = table["session"][last[np.argmax(past)]]
+            raise ValueError(
+                f"Session {session} has {past.max() + 1} blocks; a history holds {self.history_blocks + 1}."
+            )
+        window, counts = self._walk(last, units.lengths[place])
+        if shuffled > 0.0:
+            number = table["place"][self._block[window]]
+            drawn = np.take_along_axis(rng.random((count, past.max() + 1)), number, axis=1)
+            key = np.where(rng.random((count, 1)) < shuffled, drawn, number)
+            key[np.arange(window.shape[1]) >= counts[:, None]] = np.inf
+            window = np.take_along_axis(window, np.argsort(key, axis=1, kind="stable"), axis=1)
+        row = np.repeat(np.arange(count), counts)
+        position = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
+        weight = scale[row] if weights is None else scale[row] * weights[window[row, position]]
+        return self._assemble(window, counts, past == self.history_blocks, row, position, weight)
+
+    def sample_unique(self, count: int, rng: np.random.Generator, sessions: bool = False) -> NDArray[np.int64]:
+        """Transition indices of up to `count` distinct blocks, or whole sessions, drawn evenly over tasks."""
+        units = self._whole_sessions() if sessions else self._blocks()
+        place = units.distinct(count, rng)
+        return self._slots_up_to(units.last[place], units.lengths[place])
 
     def gather(self, indices: ArrayLike) -> Batch:
         """Return the batch of these transition indices, in any order; repeats are allowed.
@@ -134,91 +179,108 @@ class Replay(SessionStorage):
             raise ValueError("Transition indices must be a row of at least one index within the replay.")
         if np.any(self._block[slots] < 0):
             raise ValueError("A transition index points to no stored transition; take indices from the replay anew.")
-        blocks, row = np.unique(self._block[slots], return_inverse=True)
-        window, counts = self._walk(blocks, self._table["history"][blocks] + self._table["length"][blocks])
+        blocks, table = np.unique(self._block[slots]), self._table
+        # Windows that begin where the session does are parts of the longest one, which serves them all.
+        early = table["place"][blocks] <= self.history_blocks
+        group = np.where(early, table["session"][blocks], -1 - blocks)
+        order = np.lexsort((table["place"][blocks], group))
+        longest = np.append(np.diff(group[order]) != 0, True)
+        row_of = np.zeros(len(self._closed), dtype=np.int64)
+        row_of[blocks[order]] = np.cumsum(longest) - longest
+        row, blocks = row_of[self._block[slots]], blocks[order][longest]
+        window, counts = self._walk(blocks, table["history"][blocks] + table["length"][blocks])
         inside = np.arange(window.shape[1]) < counts[:, None]
         position = np.argmax((window[row] == slots[:, None]) & inside[row], axis=1)
-        return self._assemble(blocks, window, counts, row, position, slots, np.ones(len(slots), dtype=np.float32))
+        full = table["place"][blocks] >= self.history_blocks
+        return self._assemble(window, counts, full, row, position, np.ones(len(slots)))
 
-    def _live_blocks(self) -> NDArray:
+    def _refresh(self) -> None:
+        """Order of all blocks by task, session and time: independent of where in memory they lie."""
+        if not self._stale:
+            return
+        table = self._table
+        blocks = np.array([block for record in self._sessions.values() for block in record.blocks], dtype=np.int32)
+        order = np.lexsort(tuple(table[name][blocks] for name in ("place", "session", "task")))
+        self._live = blocks[order]
+        self._every = None
+        self._units = {}
+        self._stale = False
+
+    def _blocks(self) -> _Units:
+        self._refuse_empty()
+        if "blocks" not in self._units:
+            lengths, tasks = self._table["length"][self._live], self._table["task"][self._live]
+            self._units["blocks"] = _Units(self._live, lengths, tasks)
+        return self._units["blocks"]
+
+    def _whole_sessions(self) -> _Units:
+        self._refuse_empty()
+        if "sessions" not in self._units:
+            live, table = self._live, self._table
+            first = np.flatnonzero(table["place"][live] == 0)
+            lengths = np.add.reduceat(table["length"][live], first)
+            last = live[np.append(first[1:], len(live)) - 1]
+            self._units["sessions"] = _Units(last, lengths, table["task"][last])
+        return self._units["sessions"]
+
+    def _refuse_empty(self) -> None:
         if self._length == 0:
             raise ValueError("The replay is empty; add a session before sampling from it.")
         self._refresh()
-        return self._live
 
-    def _draw(self, num_blocks: int, rng: np.random.Generator) -> NDArray:
-        blocks = self._live_blocks()
-        task = rng.integers(len(self._counts), size=num_blocks)
-        return blocks[self._starts[task] + (rng.random(num_blocks) * self._counts[task]).astype(np.int64)]
-
-    def _of_blocks(self, blocks: NDArray, weights: NDArray | None, scale: NDArray | None = None) -> Batch:
+    def _of_blocks(self, blocks: NDArray, scale: NDArray, weights: NDArray | None) -> Batch:
         history, length = self._table["history"][blocks], self._table["length"][blocks]
         window, counts = self._walk(blocks, history + length)
         row = np.repeat(np.arange(len(blocks)), length)
         begins = np.cumsum(length) - length
         position = np.arange(len(row)) - begins[row] + history[row]
-        slots = window[row, position]
-        if scale is None:
-            weight = self._even_weight[self._table["task"][blocks]][row]
-        else:
-            weight = scale[blocks][row]
-        if weights is not None:
-            weight = weight * weights[slots]
-        return self._assemble(blocks, window, counts, row, position, slots, weight)
+        weight = scale[row] if weights is None else scale[row] * weights[window[row, position]]
+        full = self._table["place"][blocks] >= self.history_blocks
+        return self._assemble(window, counts, full, row, position, weight)
 
     def _assemble(
-        self,
-        blocks: NDArray,
-        window: NDArray,
-        counts: NDArray,
-        row: NDArray,
-        position: NDArray,
-        slots: NDArray,
-        weight: NDArray,
+        self, window: NDArray, counts: NDArray, full: NDArray, row: NDArray, position: NDArray, weight: NDArray
     ) -> Batch:
-        table = self._table
+        """Batch of the transitions [M] at rows and positions of windows.
+
+        Of each window of slots [W, L] the first `counts` are used; a full one is left by its first block when another
+        block begins.
+        """
+        slots, gradient_rows = window[row, position], len(window)
         next_row, next_position = row.copy(), position + 1
-        # After the end of a closed block the actor's next window may start later, so it needs an extra window.
-        dropped = table["dropped"][blocks]
-        kept = np.where(dropped < 0, 0, counts - np.maximum(dropped, 0))
-        ends = (position + 1 == counts[row]) & self._closed[blocks][row] & ~self._terminal[slots] & (dropped[row] != 0)
-        items = self._windows(window, counts)
+        # At the end of a closed block the actor's next window may start later: an extra window answers for it.
+        rolls = full & self._closed[self._block[window[np.arange(gradient_rows), counts - 1]]]
+        ends = (position + 1 == counts[row]) & rolls[row] & ~self._terminal[slots]
         if np.any(ends):
             extra, extra_row = np.unique(row[ends], return_inverse=True)
-            next_row[ends] = len(blocks) + extra_row
-            next_position[ends] = kept[extra][extra_row]
-            extra_window, extra_counts = self._walk(blocks[extra], kept[extra])
-            padded = np.zeros((len(extra), *items.shape[1:]), dtype=np.float32)
-            padded[:, : extra_window.shape[1]] = self._windows(extra_window, extra_counts)
-            items = np.concatenate([items, padded])
-        rows = self._items[slots]
-        split = self.action_size
-        teacher = np.zeros((len(slots), split), dtype=np.float32)
-        taught = np.zeros(len(slots), dtype=np.float32)
-        if self._teacher is not None:
-            found = self._teacher[slots]
-            taught = np.all(np.isfinite(found), axis=1).astype(np.float32)
-            teacher = np.where(taught[:, None] > 0.0, found, np.float32(0.0))
+            gone = self._table["length"][self._block[window[extra, 0]]]
+            next_row[ends] = gradient_rows + extra_row
+            next_position[ends] -= gone[extra_row]
+            column = np.minimum(np.arange(window.shape[1]) + gone[:, None], window.shape[1] - 1)
+            window = np.concatenate([window, np.take_along_axis(window[extra], column, axis=1)])
+            counts = np.concatenate([counts, counts[extra] - gone])
+        rows, split = self._items[slots], self.action_size
         arrays = dict(
-            items=items,
-            observation=self._observation[slots],
+            items=self._windows(window, counts),
+            observation=self._with_view(slots, self._observation[slots]),
             action=rows[:, :split],
             reward=rows[:, split],
-            next_observation=rows[:, split + 1 : -1],
+            next_observation=self._with_view(slots, rows[:, split + 1 : -1]),
             terminal=self._terminal[slots].astype(np.float32),
             row=row.astype(np.int64),
             position=position.astype(np.int64),
             next_row=next_row.astype(np.int64),
             next_position=next_position.astype(np.int64),
             weight=weight.astype(np.float32),
-            teacher_action=teacher,
-            teacher_mask=taught,
             index=slots.astype(np.int64),
         )
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        return Batch(gradient_rows=len(blocks), **tensors)
+        return Batch(gradient_rows=gradient_rows, **tensors)
 
     def _windows(self, window: NDArray, counts: NDArray) -> NDArray[np.float32]:
-        items = self._items[window]
+        items, split = self._items[window], self.action_size + 1
+        if self.view_size:
+            seen = self._with_view(window, items[..., split:-1])
+            items = np.concatenate([items[..., :split], seen, items[..., -1:]], axis=-1)
         items[np.arange(window.shape[1]) >= counts[:, None]] = 0.0
         return items

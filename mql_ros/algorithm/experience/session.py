@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,8 +33,6 @@ class Session:
     """[n] whether the task itself ended there, so that no value follows; false at a time limit."""
     block: NDArray[np.int64]
     """[n] block number of each transition, never falling."""
-    teacher_action: NDArray[np.float32] | None = None
-    """[n, A] what a teacher would have done, NaN rows where there is none."""
 
     def __post_init__(self) -> None:
         self.observation = _matrix("observation", self.observation)
@@ -55,13 +52,6 @@ class Session:
             raise ValueError(f"block numbers of session {self.task!r} fall; expected them in the order of experience.")
         if np.any(self.done[:-1] & (np.diff(self.block) == 0)):
             raise ValueError(f"a trial of session {self.task!r} ends inside a block; expected a new block after done.")
-        if self.teacher_action is not None:
-            teacher = np.ascontiguousarray(self.teacher_action, dtype=np.float32)
-            if teacher.shape != self.action.shape:
-                raise ValueError(f"teacher_action has shape {teacher.shape}; expected that of action.")
-            if np.any(np.isinf(teacher)):
-                raise ValueError("teacher_action holds an infinite number; expected finite rows, NaN for no teacher.")
-            self.teacher_action = teacher
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -69,34 +59,29 @@ class Session:
 
 def taken(session: Session, rows: NDArray, block: NDArray) -> Session:
     """The chosen rows (a mask, or indices in any order) of a session, with block numbers of their own."""
-    columns = {f.name: getattr(session, f.name) for f in fields(Session) if f.name not in ("task", "block")}
-    moved: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
-    return Session(task=session.task, block=block, **moved)
+    columns = {f.name: getattr(session, f.name)[rows] for f in fields(Session) if f.name not in ("task", "block")}
+    return Session(task=session.task, block=block, **columns)
 
 
 def joined(parts: Sequence[Session]) -> Session:
-    """Return parts of one session, in order, as a whole; with teacher actions only if every part has them."""
+    """Return parts of one session, in order, as a whole."""
     columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Session) if f.name != "task"}
-    whole: dict[str, Any] = {
-        name: None if any(column is None for column in of_parts) else np.concatenate(of_parts)
-        for name, of_parts in columns.items()
-    }
-    return Session(task=parts[0].task, **whole)
+    return Session(task=parts[0].task, **{name: np.concatenate(column) for name, column in columns.items()})
 
 
-def resampled(session: Session, rng: np.random.Generator, success_return: float) -> Session:
-    """As many blocks, drawn with replacement; for tasks whose blocks do not depend on each other.
-
-    A share of them, itself drawn evenly from [0, 1], comes from the successful blocks alone, where there are any.
-    """
+def resampled(session: Session, rng: np.random.Generator) -> Session:
+    """The session with its blocks in random order; for tasks whose blocks do not depend on each other."""
     _, place = np.unique(session.block, return_inverse=True)
-    count = int(place.max()) + 1
-    drawn = rng.integers(count, size=count)
-    won = np.flatnonzero(np.bincount(place, weights=session.reward) >= success_return)
-    if len(won):
-        drawn = np.where(rng.random(count) < rng.random(), rng.choice(won, size=count), drawn)
-    rows = [np.flatnonzero(place == block) for block in drawn]
-    return taken(session, np.concatenate(rows), np.repeat(np.arange(count), [len(row) for row in rows]))
+    places = rng.permutation(int(place.max()) + 1)[place]
+    rows = np.argsort(places, kind="stable")
+    return taken(session, rows, places[rows])
+
+
+def stretches(session: Session, blocks: int) -> list[Session]:
+    """Parts of a session, in order, of `blocks` blocks each; the last one may have fewer."""
+    _, place = np.unique(session.block, return_inverse=True)
+    masks = [place // blocks == number for number in range(int(place[-1]) // blocks + 1)]
+    return [taken(session, mask, place[mask]) for mask in masks]
 
 
 def block_numbers(done: ArrayLike, block_length: int | None = None) -> NDArray[np.int64]:

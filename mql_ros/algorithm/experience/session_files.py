@@ -15,11 +15,9 @@ _FIELDS = ("observation", "action", "reward", "next_observation", "done", "termi
 
 
 def write_sessions(path: Path, sessions: Sequence[Session]) -> None:
-    """Write sessions to `path`, all or nothing; the teacher's actions only where all sessions have them."""
+    """Write sessions to `path`, all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    taught = all(session.teacher_action is not None for session in sessions)
-    names = [*_FIELDS, "teacher_action"] if taught else _FIELDS
-    arrays = {name: np.concatenate([getattr(s, name) for s in sessions]) for name in names}
+    arrays = {name: np.concatenate([getattr(s, name) for s in sessions]) for name in _FIELDS}
     arrays["length"] = np.array([len(s) for s in sessions])
     arrays["task"] = np.array([s.task for s in sessions])
     content = io.BytesIO()
@@ -33,8 +31,7 @@ def read_sessions(path: Path) -> list[Session]:
         arrays = {name: data[name] for name in data.files}
     ends = np.cumsum(arrays["length"])
     starts = ends - arrays["length"]
-    names = [name for name in (*_FIELDS, "teacher_action") if name in arrays]
     return [
-        Session(task=str(task), **{name: arrays[name][a:b] for name in names})
+        Session(task=str(task), **{name: arrays[name][a:b] for name in _FIELDS})
         for task, a, b in zip(arrays["task"], starts, ends, strict=True)
     ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mql_ros.grasping.perception.height_map import HeightMap
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Array
 
@@ -28,12 +29,12 @@ MISSING_SHARE = 0.05
 """Largest fraction of control periods without joint_states."""
 PROMPT = 0.1
 """Largest age of joint states and wrench, as in the policy server, s."""
-POSE_AGE = 0.5
-"""Largest age of the object's pose, `stale_after` of the policy server: perception is slower, s."""
+IMAGE_AGE = 0.4
+"""Largest age of a depth image on arrival, s: views are acted on for `stale_after` of the policy server, 0.5 s."""
 EARLY = 0.02
 """How far in the future a stamp may lie, s: the clocks of two machines differ."""
-POSE_RATE = 4.0
-"""Least rate of the object's pose, Hz: two within POSE_AGE."""
+IMAGE_RATE = 2.0
+"""Least rate of depth images, Hz: a trial begins with two of them."""
 GAPS, WHOLE = "gaps and jitter", "measurements"
 WIDTH_SHARE = 0.1
 """Largest error of the reported finger opening, as a fraction of the widest."""
@@ -77,7 +78,7 @@ class JointRecord:
 
 @dataclass(frozen=True)
 class StreamRecord:
-    """Messages of `object_pose` or `wrench` during some time."""
+    """Messages of one topic during some time."""
 
     arrivals: Array
     stamps: Array
@@ -85,6 +86,20 @@ class StreamRecord:
     """Each frame_id that was seen."""
     complaints: tuple[str, ...] = ()
     """Why messages could not be used, other than their frame."""
+
+
+@dataclass(frozen=True)
+class CameraRecord:
+    """Depth images during some time, and what perception makes of the newest."""
+
+    images: StreamRecord
+    has_info: bool
+    """Whether camera info came."""
+    encoding: str = ""
+    complaint: str | None = None
+    """Why perception cannot use the newest image; None if it can."""
+    view: HeightMap | None = None
+    """What lies on the table; None if nothing does."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +111,7 @@ class PassiveRecord:
     complaints: tuple[str, ...]
     """Why joint_states could not be used."""
     joints: JointRecord
-    pose: StreamRecord
+    camera: CameraRecord
     wrench: StreamRecord | None
     """None if nobody publishes it."""
     listeners: Mapping[str, int]
@@ -119,7 +134,7 @@ def passive_verdicts(profile: RobotProfile, passive: PassiveRecord) -> list[Verd
     still = check_stillness(profile, passive.joints) if units.passed else _unchecked("stands still", units)
     rate = check_rate(profile, passive.joints)
     gaps = check_regularity(profile, passive.joints, passive.watchdog) if rate.passed else _unchecked(GAPS, rate)
-    parts = [rate, gaps, check_stamps(passive), check_pose(passive.pose), check_wrench(passive.wrench)]
+    parts = [rate, gaps, check_stamps(passive), check_camera(passive.camera), check_wrench(passive.wrench)]
     wrong = next((part for part in parts if not part.passed), None)
     whole = _unchecked(WHOLE, wrong) if wrong else check_measurements(profile, passive)
     return [
@@ -250,7 +265,7 @@ def check_regularity(profile: RobotProfile, record: JointRecord, watchdog: float
 def check_stamps(passive: PassiveRecord) -> Verdict:
     """Check that stamps rise and differ from the arrival by no more than the largest age."""
     streams: dict[str, tuple[JointRecord | StreamRecord, float]]
-    streams = {"joint_states": (passive.joints, PROMPT), "object_pose": (passive.pose, POSE_AGE)}
+    streams = {"joint_states": (passive.joints, PROMPT), "depth images": (passive.camera.images, IMAGE_AGE)}
     if passive.wrench is not None:
         streams["wrench"] = (passive.wrench, PROMPT)
     figures, limits, found = {}, {}, []
@@ -275,16 +290,23 @@ def check_stamps(passive: PassiveRecord) -> Verdict:
     return Verdict("time stamps", not found, "; ".join(found) or f"age on arrival: {ages}", figures, limits)
 
 
-def check_pose(record: StreamRecord) -> Verdict:
-    """Check that the object's pose is valid and published often enough."""
-    check, limits = "object pose", {"rate": POSE_RATE}
-    if len(record.arrivals) < 2:
-        return Verdict(check, False, "object_pose is not published", {"rate": 0.0}, limits)
-    rate = _rate(record)
-    if record.complaints:
-        return Verdict(check, False, record.complaints[0], {"rate": round(rate, 2)}, limits)
-    text = f"object_pose at {rate:.1f} Hz (at least {POSE_RATE:.0f})"
-    return Verdict(check, rate >= POSE_RATE, text, {"rate": round(rate, 2)}, limits)
+def check_camera(record: CameraRecord) -> Verdict:
+    """Check that depth images with camera info come often enough, and that perception can use the newest."""
+    check, limits, images = "camera", {"rate": IMAGE_RATE}, record.images
+    if len(images.arrivals) < 2:
+        return Verdict(check, False, "no depth images are published", {"rate": 0.0}, limits)
+    rate = _rate(images)
+    figures = {"rate": round(rate, 2), "encoding": record.encoding, "frames": list(images.frames)}
+    if not record.has_info:
+        return Verdict(check, False, "depth images come, but no camera info", figures, limits)
+    if record.complaint is not None:
+        return Verdict(check, False, record.complaint, figures, limits)
+    view = record.view
+    seen = "an empty table"
+    if view is not None:
+        seen = f"an object {view.top * 1000:.0f} mm high at ({view.centre[0]:.2f}, {view.centre[1]:.2f}) m"
+    text = f"depth images at {rate:.1f} Hz (at least {IMAGE_RATE:.0f}) show {seen}"
+    return Verdict(check, rate >= IMAGE_RATE, text, figures, limits)
 
 
 def check_wrench(record: StreamRecord | None) -> Verdict:
@@ -303,35 +325,28 @@ def check_wrench(record: StreamRecord | None) -> Verdict:
 
 
 def check_measurements(profile: RobotProfile, passive: PassiveRecord) -> Verdict:
-    """Check that joint states with a fresh pose and wrench arrive often enough for the watchdog.
-
-    Pose and wrench must have been received.
-    """
-    joints, streams = passive.joints, [(passive.pose, POSE_AGE)]
-    if passive.wrench is not None:
-        streams.append((passive.wrench, PROMPT))
-    counted = joints.arrivals >= max(record.arrivals[0] for record, _ in streams)
-    arrivals, stamps = joints.arrivals[counted], joints.stamps[counted]
-    # Each time the message that was the newest when the joint states came, as the policy server joins them.
-    ages = [stamps - r.stamps[np.searchsorted(r.arrivals, arrivals, side="right") - 1] for r, _ in streams]
-    whole = np.all([age <= oldest for age, (_, oldest) in zip(ages, streams, strict=True)], axis=0)
+    """Check that joint states with a fresh wrench, if there is any, come often enough for the watchdog."""
+    joints, wrench = passive.joints, passive.wrench
+    arrivals, whole = joints.arrivals, np.ones(len(joints.arrivals), dtype=bool)
+    if wrench is not None:
+        counted = arrivals >= wrench.arrivals[0]
+        arrivals, stamps = arrivals[counted], joints.stamps[counted]
+        # Each time the message that was the newest when the joint states came, as the policy server joins them.
+        newest = np.searchsorted(wrench.arrivals, arrivals, side="right") - 1
+        whole = stamps - wrench.stamps[newest] <= PROMPT
     limit = max(passive.watchdog, 2 * profile.control_period)
     times = [*arrivals[:1], *arrivals[whole], *arrivals[-1:]]
-    longest, pose = float(np.max(np.diff(times))), float(ages[0].max())
-    figures = {"longest": round(longest, 3), "pose_age": round(pose, 3)}
+    longest = float(np.max(np.diff(times)))
     text = (
-        f"joint_states with a pose{' and a wrench' * (len(streams) > 1)} that are fresh enough come at most "
-        f"{milliseconds(longest)} apart (below {milliseconds(limit)}); the pose beside them is up to "
-        f"{milliseconds(pose)} old (below {milliseconds(POSE_AGE)})"
+        f"joint_states{' with a wrench that is fresh enough' * (wrench is not None)} come at most "
+        f"{milliseconds(longest)} apart (below {milliseconds(limit)})"
     )
-    return Verdict(WHOLE, longest < limit and pose < POSE_AGE, text, figures, {"longest": limit, "pose_age": POSE_AGE})
+    return Verdict(WHOLE, longest < limit, text, {"longest": round(longest, 3)}, {"longest": limit})
 
 
 def check_frames(profile: RobotProfile, passive: PassiveRecord) -> Verdict:
-    """Check that pose and wrench are in the profile's frames, and that TF, if there is any, connects these."""
-    streams = {"object_pose": (passive.pose, profile.base_frame)}
-    if passive.wrench is not None:
-        streams["wrench"] = (passive.wrench, profile.tool_frame)
+    """Check that the wrench is in the profile's tool frame, and that TF, if there is any, connects this to the base."""
+    streams = {} if passive.wrench is None else {"wrench": (passive.wrench, profile.tool_frame)}
     found = [
         f"{name} is in frame '{frame}'; expected '{wanted}'"
         for name, (record, wanted) in streams.items()
@@ -346,7 +361,7 @@ def check_frames(profile: RobotProfile, passive: PassiveRecord) -> Verdict:
     figures = {name: list(record.frames) for name, (record, _) in streams.items()} | {"transform": passive.transform}
     limits = {name: wanted for name, (_, wanted) in streams.items()}
     tf = "TF connects them" if passive.transform else "there is no TF to ask"
-    text = "; ".join(found) or f"{', '.join(f'{name} in {frame}' for name, frame in limits.items())}; {tf}"
+    text = "; ".join(found) or "; ".join([*(f"{name} in {frame}" for name, frame in limits.items()), tf])
     return Verdict("frames", not found, text, figures, limits)
 
 

@@ -1,1 +1,1 @@
-"""What grasping adds to the algorithm: search, hindsight labels, symmetries."""
+"""The grasping policy: candidate grasps, networks, choice among proposals, and ways to grasp without learning."""

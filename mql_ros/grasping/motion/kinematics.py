@@ -88,7 +88,8 @@ class Chain:
     def frames(self, joints: Array) -> tuple[Array, Array]:
         """Return joint frames [..., n, 4, 4] and tool frames [..., 4, 4] in the base frame; joints [..., n], rad."""
         cosines, sines = np.cos(joints)[..., None], np.sin(joints)[..., None]
-        turned = np.broadcast_to(self.origins, (*joints.shape, 4, 4)).copy()
+        turned = np.empty((*joints.shape, 4, 4))
+        turned[..., 2:] = self.origins[:, :, 2:]
         x_axis, y_axis = self.origins[:, :, 0], self.origins[:, :, 1]
         turned[..., 0] = x_axis * cosines + y_axis * sines
         turned[..., 1] = y_axis * cosines - x_axis * sines
@@ -136,7 +137,7 @@ class Chain:
             if np.abs(reach).max() < 1e-4 and np.abs(turn).max() < 1e-3:
                 break
             axes = frames[..., :3, 2]
-            jacobian = np.concatenate([_cross(axes, tool[..., None, :3, 3] - frames[..., :3, 3]), axes], axis=-1)
+            jacobian = np.concatenate([cross(axes, tool[..., None, :3, 3] - frames[..., :3, 3]), axes], axis=-1)
             gram = np.swapaxes(jacobian, -1, -2) @ jacobian + damped
             step = jacobian @ np.linalg.solve(gram, np.concatenate([reach, turn], axis=-1)[..., None])
             joints = np.clip(joints + step[..., 0], self.lower, self.upper)
@@ -144,7 +145,7 @@ class Chain:
         return joints, np.linalg.norm(position - tool[..., :3, 3], axis=-1)
 
 
-def _cross(a: Array, b: Array) -> Array:
+def cross(a: Array, b: Array) -> Array:
     """Return cross products of vectors [..., 3]; np.cross spends most of its time on axis handling."""
     x, y, z = (a[..., k] for k in range(3))
     u, v, w = (b[..., k] for k in range(3))

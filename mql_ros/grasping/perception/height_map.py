@@ -20,6 +20,8 @@ CELL = 0.005
 """Side of a cell, m."""
 SIDE = CELLS * CELL
 """Side of a map, m; larger objects are refused."""
+CENTRE_STEP = 2.0**-14
+"""Step of a map's centre, m: coarser than single precision, so that a message carries it exactly."""
 
 _STILL = 0.006
 """Distance between the centres of two maps that noise alone explains, m."""
@@ -60,7 +62,8 @@ def see(depth: Depth, camera: CameraModel, workspace: Workspace, stamp: float = 
     Raises PerceptionError if there is none.
     """
     found = segment(depth, camera, workspace, SIDE)
-    return HeightMap(heights_of(found.points, found.centre), found.centre, stamp, found.others)
+    centre = np.rint(found.centre / CENTRE_STEP) * CENTRE_STEP
+    return HeightMap(heights_of(found.points, centre), centre, stamp, found.others)
 
 
 def check_still(earlier: HeightMap, later: HeightMap) -> None:

@@ -6,7 +6,7 @@ pitch. What stands above it is divided into clusters, and the one nearest the wo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from scipy import ndimage
 from mql_ros.grasping.perception.camera import CameraModel, Depth, PerceptionError, check_size
 from mql_ros.grasping.types import Array
 
+LOW = 0.05
+"""What is lower than this after the lift lies on the table, m."""
 _GRID = 0.01
 """Side of the cells whose neighbourhood makes a cluster, m."""
 _SMALLEST = 1e-4
@@ -55,6 +57,11 @@ class Workspace:
     margin: float = 0.005
     """Height above the table from which a point belongs to an object."""
 
+    @staticmethod
+    def about(middle: Array, half: float = 0.2) -> Workspace:
+        """The box that extends `half` (m) from its middle x and y [2]."""
+        return Workspace(middle - half, middle + half)
+
     @property
     def middle(self) -> Array:
         """Its middle x and y [2], m; the object nearest to it is chosen."""
@@ -78,6 +85,48 @@ def segment(depth: Depth, camera: CameraModel, workspace: Workspace, largest: fl
 
     `largest` is its greatest extent along x and y, m. Raises PerceptionError if there is no such object.
     """
+    standing = _standing(depth, camera, workspace)
+    chosen, others = _nearest_cluster(standing, workspace)
+    points = standing.points[chosen]
+    _check_whole(points, workspace)
+    if standing.at_border[chosen].any():
+        raise PerceptionError("at_border", "the object reaches the border of the image; move it or the camera")
+    # The outermost points may be noise.
+    ordered = np.partition(points[:, :2], (_OUTERMOST, len(points) - 1 - _OUTERMOST), axis=0)
+    low, high = ordered[_OUTERMOST], ordered[-1 - _OUTERMOST]
+    if (high - low).max() > largest:
+        raise PerceptionError(
+            "too_large",
+            f"the object nearest the middle is {(high - low).max() * 1000:.0f} mm long; at most "
+            f"{largest * 1000:.0f} mm can be grasped: remove it, or part what touches",
+        )
+    return Segment(points, (low + high) / 2, others)
+
+
+def low_points(depth: Depth, camera: CameraModel, workspace: Workspace) -> Array:
+    """Points [n, 3] (m, base frame) of everything on the table that is lower than LOW; none if the table is clear.
+
+    What the gripper holds after the lift is higher. PerceptionError says why the image does not tell.
+    """
+    standing = _standing(depth, camera, replace(workspace, ceiling=workspace.table + LOW))
+    label, large = _clusters(standing, workspace)
+    points = standing.points[np.isin(label, large)]
+    return np.asarray(points + np.array([0.0, 0.0, workspace.table]))
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """The points above the table within the workspace."""
+
+    points: Array
+    """[n, 3], m, base frame; z above the levelled table."""
+    at_border: NDArray[np.bool_]
+    """Whether a point lies at the border of the image [n]."""
+    least: int
+    """Fewest points of a cluster; what has fewer is noise."""
+
+
+def _standing(depth: Depth, camera: CameraModel, workspace: Workspace) -> _Standing:
     check_size(depth, camera)
     left, top, width, height = _workspace_part(camera, workspace)
     bottom, right = camera.height - 1 - top, camera.width - 1 - left
@@ -93,23 +142,10 @@ def segment(depth: Depth, camera: CameraModel, workspace: Workspace, largest: fl
     x, y = points[:, 0], points[:, 1]
     within = (x >= workspace.lower[0]) & (x < workspace.upper[0]) & (y >= workspace.lower[1]) & (y < workspace.upper[1])
     points, rows, columns = points[within], rows[within], columns[within]
+    at_border = (rows == -top) | (rows == bottom) | (columns == -left) | (columns == right)
     distance = float(camera.project(np.array([[*workspace.middle, workspace.table]]))[1][0])
     spacing = distance**2 / (camera.fx * camera.fy)
-    chosen, others = _nearest_cluster(points, workspace, max(2 * _OUTERMOST + 1, round(_SMALLEST / spacing)))
-    points, rows, columns = points[chosen], rows[chosen], columns[chosen]
-    _check_whole(points, workspace)
-    if rows.min() == -top or rows.max() == bottom or columns.min() == -left or columns.max() == right:
-        raise PerceptionError("at_border", "the object reaches the border of the image; move it or the camera")
-    # The outermost points may be noise.
-    ordered = np.partition(points[:, :2], (_OUTERMOST, len(points) - 1 - _OUTERMOST), axis=0)
-    low, high = ordered[_OUTERMOST], ordered[-1 - _OUTERMOST]
-    if (high - low).max() > largest:
-        raise PerceptionError(
-            "too_large",
-            f"the object nearest the middle is {(high - low).max() * 1000:.0f} mm long; at most "
-            f"{largest * 1000:.0f} mm can be grasped: remove it, or part what touches",
-        )
-    return Segment(points, (low + high) / 2, others)
+    return _Standing(points, at_border, max(2 * _OUTERMOST + 1, round(_SMALLEST / spacing)))
 
 
 def _workspace_part(camera: CameraModel, workspace: Workspace) -> tuple[int, int, int, int]:
@@ -233,21 +269,26 @@ def _plane_of(moments: Array) -> Array | None:
     return np.array([middle[2] - along_x * middle[0] - along_y * middle[1], along_x, along_y])
 
 
-def _nearest_cluster(points: Array, workspace: Workspace, least: int) -> tuple[NDArray[np.intp], int]:
-    """Indices of the points of the cluster nearest the workspace's middle, and the number of other clusters."""
-    cells = ((points[:, :2] - workspace.lower) / _GRID).astype(int)
+def _clusters(standing: _Standing, workspace: Workspace) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The label of each point's cluster [n], and the labels of the clusters that are large enough."""
+    cells = ((standing.points[:, :2] - workspace.lower) / _GRID).astype(int)
     occupied = np.zeros(np.ceil((workspace.upper - workspace.lower) / _GRID).astype(int) + 1, dtype=bool)
     occupied[cells[:, 0], cells[:, 1]] = True
     labels, _ = ndimage.label(occupied, structure=np.ones((3, 3)))
     label = labels[cells[:, 0], cells[:, 1]]
-    sizes = np.bincount(label, minlength=1)
-    large = np.flatnonzero(sizes >= least)
+    return label, np.flatnonzero(np.bincount(label, minlength=1) >= standing.least)
+
+
+def _nearest_cluster(standing: _Standing, workspace: Workspace) -> tuple[NDArray[np.intp], int]:
+    """Indices of the points of the cluster nearest the workspace's middle, and the number of other clusters."""
+    points, (label, large) = standing.points, _clusters(standing, workspace)
     if not large.size:
         raise PerceptionError(
             "empty_table",
             f"nothing stands more than {workspace.margin * 1000:.0f} mm above the table; put an object there",
         )
-    places = np.stack([np.bincount(label, points[:, axis])[large] for axis in (0, 1)], 1) / sizes[large, None]
+    sizes = np.bincount(label)[large]
+    places = np.stack([np.bincount(label, points[:, axis])[large] for axis in (0, 1)], 1) / sizes[:, None]
     nearest = large[np.argmin(np.linalg.norm(places - workspace.middle, axis=1))]
     return np.flatnonzero(label == nearest), len(large) - 1
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from transforms3d.euler import euler2mat
 
 from mql_ros.core.errors import UserError
 from mql_ros.core.settings import build, setting
 from mql_ros.grasping.motion.kinematics import Chain, tool_down
+from mql_ros.grasping.perception.camera import CameraModel
 from mql_ros.grasping.robot.profile_file import find_profile, read_profile
 from mql_ros.grasping.types import Array
 
@@ -19,15 +21,18 @@ CONTROL_MODES = ("joint_trajectory",)
 GRIPPER_COMMANDS = ("joint_trajectory", "position_trajectory", "width_force")
 """A trajectory of the finger joints with the force limit as effort; the same without effort; or a Float64MultiArray
 [opening in m, force in N]."""
+GRIPPER_EFFORTS = ("measured", "stall")
+"""Where the fingers' effort comes from: `joint_states`, or that the fingers have stalled (see StallEffort)."""
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of the driver's topics, relative to the namespace of the nodes."""
+    """Names of the topics of the arm's driver and the camera's, relative to the namespace of the nodes."""
 
     joint_states: str = "joint_states"
-    object_pose: str = "object_pose"
     wrench: str = "wrench"
+    depth_image: str = "camera/depth/image_rect_raw"
+    camera_info: str = "camera/depth/camera_info"
     arm_command: str = "arm_controller/joint_trajectory"
     gripper_command: str = "gripper_controller/joint_trajectory"
 
@@ -52,6 +57,16 @@ class Mount:
     """Origin of the gripper's root link in that link's frame [3], m."""
     rpy: Array
     """Its fixed-axis roll, pitch, yaw [3], rad."""
+
+
+@dataclass(frozen=True)
+class CameraPlace:
+    """Where the depth camera stands, for those to whom TF does not tell it."""
+
+    frame: str
+    """Its optical frame, as its images name it."""
+    pose: Array
+    """Optical frame (z forward, x right, y down) in the base frame [4, 4], m."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +112,16 @@ class RobotProfile:
     guard_force: float
     """Force on the tool that stops a descent, N."""
     clearance: Clearance
+    camera: CameraPlace
     topics: Topics
     gripper_command: str
     """One of GRIPPER_COMMANDS."""
+    gripper_effort: str
+    """One of GRIPPER_EFFORTS."""
     control_mode: str
     """One of CONTROL_MODES."""
     policies_from: tuple[str, ...]
-    """Other robots whose policies may run on this arm; policies move the tool in the object's frame."""
+    """Other robots whose policies may run on this arm; policies move the tool about what is seen."""
     scale: float = 1.0
     """Fraction of the arm's own speed limits in use, see `slowed`."""
     sha256: str = ""
@@ -185,6 +203,7 @@ class _Gripper:
     max_force: float = setting(above=0)
     max_speed: float = setting(above=0)
     command: str = setting(choices=GRIPPER_COMMANDS)
+    effort: str = setting("measured", choices=GRIPPER_EFFORTS)
     urdf: str | None = None
     mount: _Mount | None = None
 
@@ -207,6 +226,32 @@ class _Workspace:
 
 
 @dataclass(frozen=True)
+class _Camera:
+    """Position and target, or xyz and rpy, which go before those of a profile that this is based on."""
+
+    frame: str
+    position: Vector | None = None
+    target: Vector | None = None
+    xyz: Vector | None = None
+    rpy: Vector | None = None
+
+    def __post_init__(self) -> None:
+        if (self.xyz is None) != (self.rpy is None) or (self.position is None) != (self.target is None):
+            raise ValueError("'camera' gives half a pose; expected position and target, or xyz and rpy")
+        if self.xyz is None and self.position is None:
+            raise ValueError("'camera' gives no pose; expected position and target, or xyz and rpy")
+        if self.position is not None and self.position == self.target:
+            raise ValueError("'camera.target' is where the camera is; give another target")
+
+    def pose(self) -> Array:
+        if self.xyz is None or self.rpy is None:
+            return CameraModel.looking_at(np.array(self.position), np.array(self.target), 1, 1, 1.0).pose
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = euler2mat(*self.rpy), self.xyz
+        return pose
+
+
+@dataclass(frozen=True)
 class _File:
     """A profile as its file gives it, together with those that it is based on."""
 
@@ -220,6 +265,7 @@ class _File:
     home: tuple[float, ...]
     home_tool: _Home
     workspace: _Workspace
+    camera: _Camera
     clearance: Clearance
     control_mode: str = setting(choices=CONTROL_MODES)
     control_period: float = setting(above=0)
@@ -268,8 +314,10 @@ def _profile(file: _File) -> RobotProfile:
         control_period=file.control_period,
         guard_force=file.guard_force,
         clearance=file.clearance,
+        camera=CameraPlace(file.camera.frame, file.camera.pose()),
         topics=file.topics,
         gripper_command=gripper.command,
+        gripper_effort=gripper.effort,
         control_mode=file.control_mode,
         policies_from=file.policies_from,
     )

@@ -41,13 +41,12 @@ class ArmClearance:
         lengths = np.linalg.norm(np.diff(places, axis=0), axis=1)
         links = np.flatnonzero(lengths > _LEAST_LENGTH)
         # Links whose ends are joined by less than that distance are always nearer: their joints keep them apart.
-        self._pairs = [(i, j) for i in links for j in links if i < j and lengths[i + 1 : j].sum() > self._apart]
+        pairs = [(i, j) for i in links for j in links if i < j and lengths[i + 1 : j].sum() > self._apart]
+        self._pairs: Indices = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
         along = np.concatenate([[0.0], np.cumsum(lengths)])
         # Joint l turns about an axis through place l + 1; link j, between places j and j + 1, follows joints below j.
         reach = np.maximum(along[None, :] - along[1 : n + 1, None], 0.0)
-        between_links = [
-            np.where((np.arange(n) >= i) & (np.arange(n) < j), reach[:, j + 1], 0.0) for i, j in self._pairs
-        ]
+        between_links = [np.where((np.arange(n) >= i) & (np.arange(n) < j), reach[:, j + 1], 0.0) for i, j in pairs]
         self._reach = np.array([reach[:, n + 1], reach[:, n], *between_links])
         """Largest distance that tool, wrist and pairs of links move when a joint turns [checks, n], m/rad."""
 
@@ -103,17 +102,16 @@ class ArmClearance:
         else:
             places = self._chain.joint_positions(joints)
         gaps = np.empty((len(joints), len(checks)))
-        for column, check in enumerate(checks):
+        for column, check in enumerate(checks[checks < 2]):
             if check == 0:
                 tool = places[:, -1]
                 inside = np.minimum(tool - profile.workspace_lower, profile.workspace_upper - tool)
                 gaps[:, column] = inside.min(axis=1)
-            elif check == 1:
-                gaps[:, column] = places[:, 3:-1, 2].min(axis=1, initial=np.inf) - self._above
             else:
-                i, j = self._pairs[check - 2]
-                apart = _distance(places[:, i], places[:, i + 1], places[:, j], places[:, j + 1])
-                gaps[:, column] = apart - self._apart
+                gaps[:, column] = places[:, 3:-1, 2].min(axis=1, initial=np.inf) - self._above
+        i, j = self._pairs[:, checks[checks >= 2] - 2]
+        apart = _distance(places[:, i], places[:, i + 1], places[:, j], places[:, j + 1])
+        gaps[:, len(checks) - len(i) :] = apart - self._apart
         return gaps
 
     def _sentence(self, joints: Array, gaps: Array, room: Array, checks: Indices) -> str:
@@ -130,7 +128,7 @@ class ArmClearance:
             joint = profile.joint_names[int(np.argmin(places[3:-1, 2])) + 2]
             return f"{joint} would come within {max(gap + clearance.table, 0.0):.3f} m of the table"
         names = ("base", *profile.joint_names, profile.tool_frame)
-        first, second = (names[link] for link in self._pairs[check - 2])
+        first, second = (names[link] for link in self._pairs[:, check - 2])
         left = max(gap + clearance.between_links, 0.0)
         return f"the links behind {first} and {second} would come within {left:.3f} m of each other"
 
@@ -141,7 +139,7 @@ def place_words(position: Array) -> str:
 
 
 def _distance(a: Array, b: Array, c: Array, d: Array) -> Array:
-    """Return distances [m] between line segments a-b and c-d [m, 3] (Ericson, Real-Time Collision Detection, 5.1.9)."""
+    """Return distances [...] between segments a-b and c-d [..., 3] (Ericson, Real-Time Collision Detection, 5.1.9)."""
     u, v, w = b - a, d - c, a - c
     uu, vv, uv = (u * u).sum(-1), (v * v).sum(-1), (u * v).sum(-1)
     uw, vw = (u * w).sum(-1), (v * w).sum(-1)
@@ -149,4 +147,4 @@ def _distance(a: Array, b: Array, c: Array, d: Array) -> Array:
     s = np.clip(np.where(cross > 1e-12, (uv * vw - vv * uw) / np.maximum(cross, 1e-12), 0.0), 0.0, 1.0)
     t = np.clip((uv * s + vw) / vv, 0.0, 1.0)
     s = np.clip((uv * t - uw) / uu, 0.0, 1.0)
-    return np.asarray(np.linalg.norm(w + s[:, None] * u - t[:, None] * v, axis=-1))
+    return np.asarray(np.linalg.norm(w + s[..., None] * u - t[..., None] * v, axis=-1))

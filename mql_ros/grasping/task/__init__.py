@@ -1,1 +1,1 @@
-"""The grasping task: observations, actions, the course of a trial, the reward."""
+"""The grasping task: what is observed and decided, the course of a trial, the reward."""

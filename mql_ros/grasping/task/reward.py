@@ -1,4 +1,4 @@
-"""The grasp reward, from signals that a real arm has too: finger width and effort, object pose, contact force.
+"""The grasp reward, from what a real arm has: finger width and effort, where the tool is, the view after the lift.
 
 `grasp_monitor` computes it on the robot and training computes it in the simulator: one function, one state.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.types import Measurement
 
 HELD_EFFORT = 0.3
 """Least force of each pad on a held object, N."""
-HELD_WIDTH = 0.003
+HELD_WIDTH = 0.0015
 """Least distance between the pads on a held object, m."""
+WIDTH_MARGIN = 0.0005
+"""Fingers that are farther apart than their widest opening by more than this hold nothing, m."""
 SUCCESS_RETURN = 0.5
 """A trial whose rewards sum to this has lifted its object and kept it."""
 
@@ -22,14 +25,13 @@ class RewardConfig:
     """Weights of the graded reward; a perfect trial earns about 1."""
 
     touch: float = 0.1
-    """Both pads touch the object for the first time in the trial."""
+    """Both pads press on something for the first time in the trial."""
     height: float = 0.2
-    """Times the fraction of `full_height` reached while held."""
+    """Times the fraction of `full_height` by which the tool has risen while holding."""
     lifted: float = 0.7
-    """The object has been held above `full_height` for `lifted_periods` control periods."""
+    """The trial ends with something held at `full_height`, and the table is empty where the camera saw it."""
     full_height: float = 0.05
     """m."""
-    lifted_periods: int = 3
     lost: float = -0.3
     """The grip was lost: slipped, dropped or crushed."""
     guard: float = -0.05
@@ -38,51 +40,55 @@ class RewardConfig:
     """Every control period."""
 
 
-def is_held(measurement: Measurement) -> bool:
-    """Whether the fingers hold something between them."""
-    return measurement.finger_effort >= HELD_EFFORT and measurement.finger_width >= HELD_WIDTH
-
-
 class GraspReward:
     """Reward of one trial, one control period at a time."""
 
-    def __init__(self, guard_force: float, config: RewardConfig | None = None) -> None:
+    def __init__(self, profile: RobotProfile, config: RewardConfig | None = None) -> None:
         self._config = config or RewardConfig()
-        self._guard_force = guard_force
-        self._base_height: float | None = None
+        self._profile = profile
+        self._begun = False
 
     def begin(self, measurement: Measurement) -> None:
-        """Start a trial: the object stands, the fingers are open."""
-        self._base_height = float(measurement.object_position[2])
+        """Start a trial: the fingers are open."""
+        self._begun = True
         self._best = 0.0
-        self._touched = self._lifted = self._lost = self._guarded = False
-        self._high_periods = 0
+        self._touched = self._lost = self._guarded = False
+        self._gripped_at: float | None = None
+        self._high = False
+
+    def is_held(self, measurement: Measurement) -> bool:
+        """Whether the fingers hold something between them."""
+        width = measurement.finger_width
+        fits = HELD_WIDTH <= width <= self._profile.max_width + WIDTH_MARGIN
+        return fits and measurement.finger_effort >= HELD_EFFORT
 
     def step(self, measurement: Measurement) -> float:
         """Reward earned in the control period that ends with `measurement`."""
-        if self._base_height is None:
+        if not self._begun:
             raise RuntimeError("GraspReward.begin comes before step")
         config = self._config
         reward = config.period
-        held = is_held(measurement)
-        height = float(measurement.object_position[2]) - self._base_height
+        held = self.is_held(measurement)
         if held and not self._touched:
             self._touched = True
             reward += config.touch
         if held:
-            fraction = min(max(height / config.full_height, 0.0), 1.0)
+            height = float(self._profile.chain.forward(measurement.joint_positions)[0][2])
+            self._gripped_at = height if self._gripped_at is None else min(self._gripped_at, height)
+            fraction = min(max((height - self._gripped_at) / config.full_height, 0.0), 1.0)
             reward += config.height * max(0.0, fraction - self._best)
             self._best = max(self._best, fraction)
-        self._high_periods = self._high_periods + 1 if held and height >= config.full_height else 0
-        if self._high_periods >= config.lifted_periods and not self._lifted:
-            self._lifted = True
-            reward += config.lifted
+        self._high = held and self._best >= 1.0
         # Fingers that held something and are now shut: it slipped out, fell or gave way.
         if self._touched and not self._lost and measurement.finger_width < HELD_WIDTH:
             self._lost = True
-            reward += config.lost - (config.lifted if self._lifted else 0.0)
+            reward += config.lost
         force = measurement.contact_force
-        if not self._guarded and float(force @ force) > self._guard_force**2 and not self._touched:
+        if not self._guarded and not self._touched and float(force @ force) > self._profile.guard_force**2:
             self._guarded = True
             reward += config.guard
         return reward
+
+    def finish(self, gone: bool | None) -> float:
+        """Reward of the end of the trial; `gone`: the camera no longer sees it on the table, None without a view."""
+        return self._config.lifted if self._high and gone is not False else 0.0

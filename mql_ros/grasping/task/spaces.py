@@ -1,15 +1,16 @@
-"""Observation and action spaces of the grasping task: three decisions a trial, blind to the object."""
+"""Observation and action spaces of grasping: what the camera saw, what the arm felt, three decisions a trial."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mql_ros.grasping.perception import height_map
 from mql_ros.grasping.types import Array
 
-TASK_NAME = "grasp-3"
+TASK_NAME = "grasp-seen-1"
 """Name of task and spaces; a policy bundle for another one is refused. Change it when anything here changes."""
 
 
@@ -17,102 +18,105 @@ class Phase(IntEnum):
     """The three decisions of a trial, in order."""
 
     PLACE = 0
-    """Move above a point of the object and descend, guarded by the contact force."""
+    """Move above a point of what was seen and descend with a heading, guarded by the contact force."""
     CLOSE = 1
-    """Correct the place by up to 3 cm and close with a force."""
+    """Correct the place along and across the fingers and in height, then close with a force."""
     LIFT = 2
-    """Lift by 12 cm with a force and a speed."""
+    """Lift with a force and a speed."""
 
 
 DECISIONS_PER_TRIAL = len(Phase)
-ACTION_SIZE = 4
-FORCE = 2
-"""Entry of CLOSE and LIFT actions that holds the finger force."""
-OBSERVATION_NAMES = (
-    "phase_place", "phase_close", "phase_lift",
-    "tool_x", "tool_z", "finger_width", "finger_effort", "guard_stop", "contact_peak", "contact_x",
-    "object_height", "object_shift", "object_tilt", "lifted_weight", "last_force",
-)  # fmt: skip
-OBSERVATION_SIZE = len(OBSERVATION_NAMES)
-OBSERVATION_LIMIT = 5.0
-"""Entries are clipped to it, either way."""
-TOOL = slice(OBSERVATION_NAMES.index("tool_x"), OBSERVATION_NAMES.index("tool_z") + 1)
-"""Entries of an observation that hold the place of the tool."""
+ACTION_NAMES = ("x", "y", "z", "yaw", "force", "speed")
+"""PLACE reads x, y, z, yaw; CLOSE x (along the fingers), y (across them), z, force; LIFT force and speed."""
+ACTION_SIZE = len(ACTION_NAMES)
+FORCE = ACTION_NAMES.index("force")
 
-X_MIDDLE, X_RANGE = 0.04, 0.09
-Z_MIDDLE, Z_RANGE = 0.150, 0.135
-CORRECTION = 0.03
+VIEW_CELLS, CELL = height_map.CELLS, height_map.CELL
+"""Cells of the height map along each side, and the side of one, m."""
+VIEW_SIZE = VIEW_CELLS * VIEW_CELLS
+VIEW_SCALE = 0.1
+"""An entry of the view is a height over it, m."""
+
+SIGNAL_NAMES = (
+    "phase_place", "phase_close", "phase_lift",
+    "tool_x", "tool_y", "tool_z", "tool_cos", "tool_sin",
+    "finger_width", "effort_peak", "effort", "touch_width",
+    "guard_stop", "contact_peak", "contact_x", "contact_y", "side_force",
+    "weight", "lift_torque_x", "lift_torque_y", "last_force", "top",
+)  # fmt: skip
+"""Tool place relative to the view's centre, base axes; cos and sin of twice the heading; contact, side force and
+torques along the tool's axes (x along the fingers' pads, y across them)."""
+SIGNAL_SIZE = len(SIGNAL_NAMES)
+OBSERVATION_SIZE = VIEW_SIZE + SIGNAL_SIZE
+SIGNAL_LIMIT = 5.0
+"""Signals are clipped to it, either way."""
+PLACE_SCALE, HEIGHT_SCALE, WIDTH_SCALE = 0.05, 0.1, 0.04
+
+REACH = 0.09
+"""Largest distance of a grasp from the view's centre along x and y, m."""
+Z_LOW, Z_HIGH = 0.005, 0.305
+CORRECTION = 0.02
+"""Largest correction of CLOSE along each axis, m."""
 FORCE_LOW, FORCE_HIGH = 1.0, 40.0
 SPEED_LOW, SPEED_HIGH = 0.12, 0.40
 LIFT_HEIGHT = 0.12
-SUCCESS_HEIGHT = 0.05
-"""An object counts as lifted when it is this far above where it stood at the end of the trial, m."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where to put the tool in the object's frame, m."""
-
-    x: float
-    z: float
+def view_entries(heights: NDArray[np.float32]) -> Array:
+    """Entries [1024] for a height map [32, 32], m: whole millimetres, so that one byte holds a cell."""
+    return np.clip(np.rint(heights.astype(np.float64) * 1000.0), 0.0, 255.0).ravel() / (1000.0 * VIEW_SCALE)
 
 
-def place_from_action(action: Array) -> Place:
-    """The grasp point in the object frame that a PLACE action [4] in [-1, 1] asks for."""
-    return Place(X_MIDDLE + X_RANGE * float(action[0]), Z_MIDDLE + Z_RANGE * float(action[1]))
+def heights_of(observation: Array) -> NDArray[np.float32]:
+    """The height map [32, 32] (m) in an observation [O]."""
+    cells = np.asarray(observation[:VIEW_SIZE]) * VIEW_SCALE
+    return cells.reshape(VIEW_CELLS, VIEW_CELLS).astype(np.float32)
 
 
-def correction_from_action(action: Array) -> Place:
-    """The shift of the tool that a CLOSE action asks for, m."""
-    return Place(CORRECTION * float(action[0]), CORRECTION * float(action[1]))
+def grasp_action(x: float, y: float, z: float, yaw: float) -> Array:
+    """The PLACE action [6] for a grasp point about the view's centre and above the table (m) and a heading (rad)."""
+    turn = (yaw + np.pi / 2) % np.pi - np.pi / 2
+    middle, half = 0.5 * (Z_LOW + Z_HIGH), 0.5 * (Z_HIGH - Z_LOW)
+    action = np.array([x / REACH, y / REACH, (z - middle) / half, turn / (np.pi / 2), 0.0, 0.0])
+    return np.clip(action, -1.0, 1.0)
+
+
+def grasps_of(actions: Array) -> Array:
+    """Grasps [..., 4] (x, y, z m and yaw rad about the view's centre) that PLACE actions [..., 6] ask for."""
+    scale = np.array([REACH, REACH, 0.5 * (Z_HIGH - Z_LOW), np.pi / 2])
+    return np.asarray(actions)[..., :4] * scale + np.array([0.0, 0.0, 0.5 * (Z_LOW + Z_HIGH), 0.0])
+
+
+def closing_action(along: float, across: float, up: float, force: float) -> Array:
+    """The CLOSE action [6] for a correction along the tool's axes and up (m) and a force (N)."""
+    shift = np.array([along, across, up]) / CORRECTION
+    return np.clip(np.array([*shift, 0.0, force_entry(force), 0.0]), -1.0, 1.0)
+
+
+def lifting_action(force: float, speed: float) -> Array:
+    """The LIFT action [6] for a force (N) and a speed (m/s)."""
+    share = 2.0 * (speed - SPEED_LOW) / (SPEED_HIGH - SPEED_LOW) - 1.0
+    return np.clip(np.array([0.0, 0.0, 0.0, 0.0, force_entry(force), share]), -1.0, 1.0)
+
+
+def force_entry(force: float) -> float:
+    """The entry in [-1, 1] for a finger force, N."""
+    return float(2.0 * np.log(force / FORCE_LOW) / np.log(FORCE_HIGH / FORCE_LOW) - 1.0)
 
 
 def force_from_action(action: Array) -> float:
     """Finger force of a CLOSE or LIFT action, N (logarithmic between 1 and 40)."""
-    share = 0.5 * (float(action[2]) + 1.0)
-    return float(FORCE_LOW * (FORCE_HIGH / FORCE_LOW) ** share)
+    return float(FORCE_LOW * (FORCE_HIGH / FORCE_LOW) ** (0.5 * (float(action[FORCE]) + 1.0)))
 
 
 def speed_from_action(action: Array) -> float:
     """Lifting speed of a LIFT action, m/s."""
-    return SPEED_LOW + (SPEED_HIGH - SPEED_LOW) * 0.5 * (float(action[3]) + 1.0)
-
-
-def action_for(
-    *,
-    place: Place | None = None,
-    correction: Place | None = None,
-    force: float | None = None,
-    speed: float | None = None,
-) -> Array:
-    """The inverse of the functions above: an action [4] in [-1, 1], zero where nothing is asked for."""
-    action = np.zeros(ACTION_SIZE)
-    if place is not None:
-        action[:2] = (place.x - X_MIDDLE) / X_RANGE, (place.z - Z_MIDDLE) / Z_RANGE
-    if correction is not None:
-        action[:2] = correction.x / CORRECTION, correction.z / CORRECTION
-    if force is not None:
-        action[2] = 2 * np.log(force / FORCE_LOW) / np.log(FORCE_HIGH / FORCE_LOW) - 1
-    if speed is not None:
-        action[3] = 2 * (speed - SPEED_LOW) / (SPEED_HIGH - SPEED_LOW) - 1
-    return np.clip(action, -1.0, 1.0)
+    return SPEED_LOW + (SPEED_HIGH - SPEED_LOW) * 0.5 * (float(action[5]) + 1.0)
 
 
 def sanitized(action: Array) -> Array:
-    """An action that may be executed: float64 [4], inside [-1, 1]; raises ValueError when it is not finite."""
+    """An action that may be executed: float64 [6], inside [-1, 1]; raises ValueError when it is not finite."""
     action = np.asarray(action, dtype=np.float64).reshape(ACTION_SIZE)
     if not np.isfinite(action).all():
         raise ValueError("the policy's action is not finite; nothing was sent to the arm")
     return np.clip(action, -1.0, 1.0)
-
-
-_HEIGHT = OBSERVATION_NAMES.index("object_height")
-_WIDTH = OBSERVATION_NAMES.index("finger_width")
-HEIGHT_SCALE = 0.1
-WIDTH_SCALE = 0.04
-
-
-def is_success(final_observation: Array) -> bool:
-    """Whether the observation after the last decision of a trial shows the object held up."""
-    lifted = final_observation[_HEIGHT] * HEIGHT_SCALE >= SUCCESS_HEIGHT
-    return bool(lifted and (final_observation[_WIDTH] + 1) * WIDTH_SCALE > 0.003)

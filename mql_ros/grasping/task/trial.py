@@ -10,17 +10,26 @@ from dataclasses import replace
 
 import numpy as np
 
+from mql_ros.grasping.learning.candidates import top_below
 from mql_ros.grasping.motion import joint_motion
-from mql_ros.grasping.motion.kinematics import quaternion_to_matrix, yaw_of
+from mql_ros.grasping.motion.kinematics import tool_down
 from mql_ros.grasping.motion.spline import state_at
+from mql_ros.grasping.perception.height_map import HeightMap
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.safety.filter import SafetyFilter, measured_state, what_moves
 from mql_ros.grasping.task import spaces
+from mql_ros.grasping.task.reward import HELD_EFFORT
 from mql_ros.grasping.task.spaces import Phase
 from mql_ros.grasping.types import ArmState, Array, Command, Measurement, Motion
 
 TRAVEL_SPEED = 0.50
 DESCENT_SPEED = 0.32
+CONTACT_SPEED = 0.12
+"""Speed of the last part of a descent, from `CLEARANCE` above what was seen below the fingers, m/s."""
+CLEARANCE = 0.03
+"""m."""
+TABLE = 0.0
+"""Height of the table in the base frame, m."""
 CORRECTION_SPEED = 0.15
 CLOSING_PERIODS = 7
 """Least number of control periods in which the fingers close; slow fingers get as many as they need."""
@@ -28,8 +37,6 @@ SETTLING_PERIODS = 10
 """Longest time for which an arm that lags behind its plan is waited for, control periods."""
 HOME_TOLERANCE = 0.05
 """A trial starts with the tool within this distance of its home, m."""
-UPRIGHT = 0.9
-"""Cosine of the largest tilt with which an object counts as standing."""
 RETREAT = 0.008
 """How far the tool backs off after the guard has stopped it, m."""
 
@@ -37,7 +44,7 @@ RETREAT = 0.008
 class TrialMachine:
     """Plans and supervises the three decisions of a trial on one object.
 
-    Use: `begin(measurement)`; then for each decision `decide(action, measurement)` and, once per control period,
+    Use: `begin(measurement, view)`; then for each decision `decide(action, measurement)` and, once per control period,
     `command(measurement)` until it returns None; `observation(measurement)` is what the policy sees next.
     """
 
@@ -46,7 +53,7 @@ class TrialMachine:
         self.phase = Phase.PLACE
         self.done = True
         self.executed: Array = np.zeros(spaces.ACTION_SIZE)
-        """The executed action [4] in [-1, 1] of the last decision; differs from the policy's if a limit changed it."""
+        """The executed action [6] in [-1, 1] of the last decision; differs from the policy's if a limit changed it."""
         self._safety = SafetyFilter(profile)
         self._plan_fault = ""
         self._next = 0
@@ -80,26 +87,26 @@ class TrialMachine:
         """Whether the measured position has jumped in this trial: the arm was stopped, and the trial is over."""
         return self._safety.position_jumped
 
-    def begin(self, measurement: Measurement) -> None:
-        """Start a trial from where arm and object are now.
+    def begin(self, measurement: Measurement, view: HeightMap) -> None:
+        """Start a trial from where the arm is now, with what the camera sees.
 
-        Raises ValueError, and starts nothing, unless the tool rests at home, above everything, and the object stands
-        within the workspace: the first motion crosses over at the height at which the tool is.
+        Raises ValueError, and starts nothing, unless the tool rests at home, above everything that is seen, and the
+        object lies within the workspace.
         """
-        self._check_start(measurement)
+        self._check_start(measurement, view)
         self.phase = Phase.PLACE
         self.done = False
-        self._origin = measurement.object_position.copy()
-        yaw = yaw_of(measurement.object_orientation)
-        self._x_axis = np.array([np.cos(yaw), np.sin(yaw), 0.0])
-        self._yaw = yaw
+        self._view = view
+        self._seen = spaces.view_entries(view.heights)
+        self._origin = np.array([view.centre[0], view.centre[1], TABLE])
+        self._yaw = 0.0
         self._force = self.profile.max_force
         self._finger_target = self.profile.max_width
         self._guarded = False
         self._safety.begin(measurement)
         self._start_decision(measurement)
 
-    def _check_start(self, measurement: Measurement) -> None:
+    def _check_start(self, measurement: Measurement, view: HeightMap) -> None:
         profile = self.profile
         tool, _ = profile.chain.forward(measurement.joint_positions)
         away = float(np.linalg.norm(tool - profile.home_position))
@@ -110,20 +117,25 @@ class TrialMachine:
             )
         if moves := what_moves(profile, measurement):
             raise ValueError(f"{moves}; a trial starts at rest: wait until the arm stands still")
-        x, y, z = (float(v) for v in measurement.object_position)
+        x, y = (float(v) for v in view.centre)
         lower, upper = profile.workspace_lower, profile.workspace_upper
-        if not (lower[0] <= x <= upper[0] and lower[1] <= y <= upper[1] and -0.05 <= z <= upper[2]):
-            raise ValueError(f"the object's pose is ({x:.2f}, {y:.2f}, {z:.2f}), outside the workspace")
-        if quaternion_to_matrix(measurement.object_orientation)[2, 2] < UPRIGHT:
-            raise ValueError("the object does not stand upright; a trial starts with a standing object")
+        if not (lower[0] <= x <= upper[0] and lower[1] <= y <= upper[1]):
+            raise ValueError(f"the object is seen at ({x:.2f}, {y:.2f}), outside the workspace")
+        if TABLE + view.top + CLEARANCE > tool[2]:
+            raise ValueError(
+                f"what is seen is {view.top:.2f} m high and the tool waits at {tool[2]:.2f} m; it could not pass above"
+            )
 
     def _start_decision(self, measurement: Measurement) -> None:
         joints = measurement.joint_positions
         self._effort_peak = 0.0
         self._contact_peak = 0.0
         self._push_peak = 0.0
-        self._contact_x = 0.0
+        self._contact = np.zeros(2)
+        self._side_force = 0.0
+        self._touch_width = 0.0
         self._weight = 0.0
+        self._lift_torque = np.zeros(2)
         nothing = np.empty((0, len(joints)))
         self._motion = Motion(ArmState.at_rest(joints), nothing, nothing, nothing)
         self._plan_fault = ""
@@ -132,7 +144,7 @@ class TrialMachine:
         self._retreating = self._braking = self._refused = False
 
     def decide(self, action: Array, measurement: Measurement) -> None:
-        """Plan the present decision for an action [4] in [-1, 1]; ValueError when it is not finite."""
+        """Plan the present decision for an action [6] in [-1, 1]; ValueError when it is not finite."""
         self.executed = action = spaces.sanitized(action)
         self._start_decision(measurement)
         rest = self._come_to_rest(measurement)
@@ -140,16 +152,10 @@ class TrialMachine:
         position, _ = self.profile.chain.forward(measurement.joint_positions)
         self._decided_from = position
         if self.phase is Phase.PLACE:
-            place = spaces.place_from_action(action)
-            above = self._origin + place.x * self._x_axis
-            above[2] = position[2]
-            travel = self._line(joints, above, TRAVEL_SPEED)
-            below = above.copy()
-            below[2] = self._origin[2] + place.z
-            self._plan(rest.then(travel).then(self._line(travel.points[-1], below, DESCENT_SPEED)), below)
+            x, y, z, self._yaw = (float(v) for v in spaces.grasps_of(action))
+            self._plan_descent(rest, joints, self._origin + np.array([x, y, z]))
         elif self.phase is Phase.CLOSE:
-            shift = spaces.correction_from_action(action)
-            target = position + shift.x * self._x_axis + np.array([0.0, 0.0, shift.z])
+            target = position + self._shift(action)
             self._plan(rest.then(self._line(joints, target, CORRECTION_SPEED)), target)
             self._press_with(spaces.force_from_action(action))
             needed = int(np.ceil(self.profile.finger_seconds / self.profile.control_period - 1e-9))
@@ -159,6 +165,26 @@ class TrialMachine:
             target = position + np.array([0.0, 0.0, spaces.LIFT_HEIGHT])
             self._plan(rest.then(self._line(joints, target, spaces.speed_from_action(action))), target)
             self._wait = 3
+
+    def _shift(self, action: Array) -> Array:
+        """The correction [3] that a CLOSE action asks for, m, base frame."""
+        return tool_down(self._yaw) @ (np.asarray(action[:3]) * spaces.CORRECTION * np.array([1.0, 1.0, -1.0]))
+
+    def _plan_descent(self, rest: Motion, joints: Array, target: Array) -> None:
+        """Cross above everything that was seen, go down quickly to above what is below the fingers, then slowly."""
+        ceiling = self.profile.workspace_upper[2]
+        below = self._origin[2] + top_below(self._view.heights, target[:2] - self._origin[:2], self._yaw) + CLEARANCE
+        slow_from = min(max(below, target[2] + CLEARANCE), ceiling)
+        over = min(max(self._origin[2] + self._view.top + CLEARANCE, slow_from), ceiling)
+        if over - slow_from < CLEARANCE:  # a stop on the way would cost more than it saves
+            slow_from = over
+        plan, at = rest, joints
+        for height, speed in ((over, TRAVEL_SPEED), (slow_from, DESCENT_SPEED), (target[2], CONTACT_SPEED)):
+            if height == slow_from == over and speed == DESCENT_SPEED:
+                continue
+            part = self._line(at, np.array([target[0], target[1], height]), speed)
+            plan, at = plan.then(part), part.points[-1]
+        self._plan(plan, target)
 
     def _come_to_rest(self, measurement: Measurement) -> Motion:
         """Lines begin at rest: what brings a moving arm there first, no points where it stands still."""
@@ -185,17 +211,20 @@ class TrialMachine:
         self._force = min(force, self.profile.max_force)
         if self._force < force and self.phase is not Phase.PLACE:
             self.executed = self.executed.copy()
-            self.executed[2] = spaces.action_for(force=self._force)[2]
+            self.executed[spaces.FORCE] = spaces.force_entry(self._force)
 
     def _record_place(self, target: Array) -> None:
         """The tool goes to `target` [3] (m, base frame), not where the action aimed: learn from what was done."""
         if self.phase is Phase.LIFT:  # its height is no part of the action
             return
-        way = target - (self._origin if self.phase is Phase.PLACE else self._decided_from)
-        place = spaces.Place(float(way @ self._x_axis), float(way[2]))
-        placing = self.phase is Phase.PLACE
-        action = spaces.action_for(place=place) if placing else spaces.action_for(correction=place)
-        self.executed = np.concatenate([action[:2], self.executed[2:]])
+        if self.phase is Phase.PLACE:
+            way = target - self._origin
+            entries = spaces.grasp_action(float(way[0]), float(way[1]), float(way[2]), self._yaw)[:4]
+            self.executed = np.concatenate([entries, self.executed[4:]])
+        else:
+            shift = tool_down(self._yaw).T @ (target - self._decided_from) * np.array([1.0, 1.0, -1.0])
+            entries = np.clip(shift / spaces.CORRECTION, -1.0, 1.0)
+            self.executed = np.concatenate([entries, self.executed[3:]])
 
     def _allowed(self, command: Command, measurement: Measurement) -> Command:
         """The one way out for commands: what the safety filter refuses ends the decision at rest."""
@@ -249,10 +278,17 @@ class TrialMachine:
         up = -float(force[2])
         if up > max(self._push_peak, 1.0):
             self._push_peak = up
-            self._contact_x = float(measurement.contact_torque[1]) / up
+            # The torque about the tool's origin says where along its axes it was held up.
+            self._contact = np.array([measurement.contact_torque[1], -measurement.contact_torque[0]]) / up
         self._contact_peak = max(self._contact_peak, size)
-        if self.phase is Phase.LIFT:
-            self._weight = max(self._weight, -up)
+        if self.phase is Phase.CLOSE and self._touch_width == 0.0:
+            if abs(float(force[1])) > abs(self._side_force):
+                self._side_force = float(force[1])
+            if measurement.finger_effort >= HELD_EFFORT:
+                self._touch_width = measurement.finger_width
+        if self.phase is Phase.LIFT and -up > self._weight:
+            self._weight = -up
+            self._lift_torque = measurement.contact_torque[:2].copy()
 
     def _must_stop(self, measurement: Measurement) -> bool:
         if self.phase is Phase.LIFT or self._retreating or self._refused:
@@ -274,26 +310,35 @@ class TrialMachine:
         self._plan(joint_motion.turn_back(limits, state, joints), target)
 
     def observation(self, measurement: Measurement) -> Array:
-        """What the policy sees before its next decision (names in `spaces.OBSERVATION_NAMES`) [15]."""
-        position, _ = self.profile.chain.forward(measurement.joint_positions)
-        up = quaternion_to_matrix(measurement.object_orientation)[:, 2]
-        moved = measurement.object_position - self._origin
+        """What the policy sees before its next decision: the view, then the signals [`spaces.OBSERVATION_SIZE`]."""
+        return np.concatenate([self._seen, self._signals(measurement)])
+
+    def _signals(self, measurement: Measurement) -> Array:
+        position, turn = self.profile.chain.forward(measurement.joint_positions)
+        way = position - self._origin
+        yaw = float(np.arctan2(turn[1, 0], turn[0, 0]))
         phase = np.zeros(3)
         phase[self.phase] = 1.0
-        span = np.log(spaces.FORCE_HIGH / spaces.FORCE_LOW)
         values = [
             *phase,
-            ((position - self._origin) @ self._x_axis - spaces.X_MIDDLE) / spaces.X_RANGE,
-            (position[2] - self._origin[2] - spaces.Z_MIDDLE) / spaces.Z_RANGE,
+            way[0] / spaces.PLACE_SCALE,
+            way[1] / spaces.PLACE_SCALE,
+            way[2] / spaces.HEIGHT_SCALE,
+            np.cos(2.0 * yaw),
+            np.sin(2.0 * yaw),
             measurement.finger_width / spaces.WIDTH_SCALE - 1.0,
             np.log1p(self._effort_peak) / 3.0,
+            np.log1p(measurement.finger_effort) / 3.0,
+            self._touch_width / spaces.WIDTH_SCALE,
             float(self._guarded),
             np.log1p(self._contact_peak) / 3.0,
-            self._contact_x / 0.03,
-            moved[2] / spaces.HEIGHT_SCALE,
-            (moved @ self._x_axis) / 0.03,
-            (up @ self._x_axis) / 0.3,
+            self._contact[0] / 0.03,
+            self._contact[1] / 0.03,
+            self._side_force / 5.0,
             self._weight / 5.0,
-            2.0 * np.log(self._force / spaces.FORCE_LOW) / span - 1.0,
+            self._lift_torque[0] / 0.2,
+            self._lift_torque[1] / 0.2,
+            spaces.force_entry(self._force),
+            self._view.top / spaces.HEIGHT_SCALE,
         ]
-        return np.clip(np.array(values, dtype=np.float64), -spaces.OBSERVATION_LIMIT, spaces.OBSERVATION_LIMIT)
+        return np.clip(np.array(values, dtype=np.float64), -spaces.SIGNAL_LIMIT, spaces.SIGNAL_LIMIT)

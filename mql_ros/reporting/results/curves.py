@@ -9,7 +9,6 @@ from statistics import fmean
 from typing import Any
 
 from mql_ros.evaluation.runner import duration
-from mql_ros.grasping.task import spaces
 from mql_ros.reporting.results.page import (
     Files,
     Page,
@@ -31,8 +30,7 @@ REFERENCE = "benchmarks/reference_returns.json"
 STEPS = (20_000, 50_000, 100_000, 150_000, 200_000)
 """Environment steps at which the benchmarks are compared."""
 MEASURED = {
-    "training_objects": "policy", "training_objects_context_zeroed": "policy, context zeroed",
-    "training_objects_cloned_policy": "clone",
+    "development_objects": "policy", "development_objects_context_zeroed": "policy, context zeroed",
 }  # fmt: skip
 
 
@@ -54,69 +52,40 @@ def training_labels(files: Files) -> dict[str, str]:
     return run_labels(files, seeds)
 
 
-def demonstration_decisions(run: Mapping[str, Any]) -> int:
-    """The prior data of a run."""
-    config = run["config"]
-    return int(spaces.DECISIONS_PER_TRIAL * config["trials_per_session"] * config["demonstration_sessions"])
-
-
 def training(page: Page, words: Sequence[str]) -> str:
     """Validations of training runs by round, what was measured at their end, and where the numbers are from."""
     files, missing = page.read(words)
     if not files:
         return missing
     labels = training_labels(files)
-    cells: dict[tuple[int, int, bool], dict[str, tuple[float, bool]]] = {}
-    averages: dict[str, tuple[float, bool]] = {}
+    cells: dict[tuple[int, int], dict[str, str]] = {}
     notes: list[str] = []
     for name, run in files:
         with form_of(name, TRAINING):
-            checkpoint = run.get("checkpoint") or {}
-            if averaged := checkpoint.get("averaged"):
-                averages[name] = float(checkpoint["score"]), True
-            chosen = None if averaged else checkpoint.get("round")
             for row in run["validations"]:
-                key = (int(row["decisions"]), int(row["round"]), bool(row["labels"]))
-                cells.setdefault(key, {})[name] = float(row["mean_after_first"]), row["round"] == chosen
+                cells.setdefault((int(row["round"]), int(row["trials"])), {})[name] = by_trial(row["by_trial"])
             notes.append(
-                f"Mean success from the second trial on, on {run['config']['validation_objects']} development objects "
-                f"without exploration noise. {demonstration_decisions(run):,} of the decisions are demonstrations, the "
-                "prior data; round 0 is the clone of the teacher, the initialisation. Bold: the chosen checkpoint."
+                f"Success by trial on {run['config']['validation_objects']} development objects without exploration, "
+                "after so many trials of data. The first training knows the scripted explorer's trials only."
             )
-    rows = [["round", "decisions", "teacher's labels", *labels.values(), "mean" if len(files) > 1 else ""]]
-    for (decisions, number, labelled), found in sorted(cells.items()):
-        scores = [_score(found.get(name)) for name in labels]
-        mean = f"{fmean(value for value, _ in found.values()):.3f}" if len(found) == len(files) > 1 else ""
-        rows.append([str(number), f"{decisions:,}", "yes" if labelled else "no", *scores, mean])
-    if averages:
-        rows.append(["average of the last", "", "no", *(_score(averages.get(name)) for name in labels), ""])
+    rows = [["training", "trials", *labels.values()]]
+    for (number, trials), found in sorted(cells.items()):
+        rows.append([str(number), f"{trials:,}", *(found.get(name, "–") for name in labels)])
     return paragraphs(
         markdown_table(rows), "\n".join(dict.fromkeys(notes)), _measured(files, labels), _runs(files, labels), missing
     )
 
 
-def _score(found: tuple[float, bool] | None) -> str:
-    if found is None:
-        return "–"
-    value, chosen = found
-    return f"**{value:.3f}**" if chosen else f"{value:.3f}"
-
-
 def _measured(files: Files, labels: Mapping[str, str]) -> str:
-    rows = [["run", "on training objects", "success by trial", "third trial", "95 % interval (Wilson)"]]
+    rows = [["run", "on development objects", "success by trial", "sessions", "trial 5, 95 % interval (Wilson)"]]
     for name, run in files:
         with form_of(name, TRAINING):
             for key, what in MEASURED.items():
                 if row := run["measured"].get(key):
-                    third = row["third_trial"]
-                    count = f"{third['successes']} of {third['trials']}"
                     rates = by_trial(row["success_by_trial"])
-                    rows.append([labels[name], what, rates, count, interval(third["interval"])])
+                    span = interval(row["fifth_trial_interval"])
+                    rows.append([labels[name], what, rates, str(row["sessions"]), span])
     return markdown_table(rows) if len(rows) > 1 else ""
-
-
-def _demonstration_seed(run: Mapping[str, Any]) -> int:
-    return int(run["config"].get("demonstration_seed", run["config"]["seed"]))  # older runs had no seed of its own
 
 
 def _runs(files: Files, labels: Mapping[str, str]) -> str:
@@ -124,8 +93,7 @@ def _runs(files: Files, labels: Mapping[str, str]) -> str:
     configs = [run["config"] for _, run in files]
     for name, run in files:
         with form_of(name, TRAINING):
-            facts = [command_text(run), labels[name], f"demonstrations of seed {_demonstration_seed(run)}"]
-            facts += [duration(run["seconds"]), hardware_text(run.get("hardware"))]
+            facts = [command_text(run), labels[name], duration(run["seconds"]), hardware_text(run.get("hardware"))]
             lines.append(f"- `{name}`: " + "; ".join(facts))
     keys = sorted({key for config in configs for key in config})
     differing = [key for key in keys if len({json.dumps(c.get(key), sort_keys=True) for c in configs}) > 1]

@@ -14,7 +14,6 @@ from mql_ros.reporting.results.curves import (
     TRAINING,
     benchmark_labels,
     by_family,
-    demonstration_decisions,
     reference_points,
     training_labels,
 )  # fmt: skip
@@ -42,15 +41,12 @@ def figure(page: Page, words: Sequence[str]) -> str:
         return missing
     first = files[0][1]
     if "validations" in first:
-        page.figures[name], caption = training_figure(files), "Success over decisions"
+        page.figures[name], caption = training_figure(files), "Success over trials of data"
     elif "curve" in first:
         page.figures[name], caption = benchmark_figure(page, files), "Return over environment steps"
     elif "by_new_trials" in first:
-        page.figures[name], caption = _evaluation(files), "Success over new trials"
-        note = (
-            "Every method starts from the policy bundle and its meta-training data; from-scratch starts from neither."
-        )
-        missing = paragraphs(note, missing)
+        several = len(first["by_new_trials"]) > 1
+        page.figures[name], caption = _evaluation(files), f"Success over {'new' if several else 'test'} trials"
     elif any(key.startswith("update_tasks_") for key in first):
         page.figures[name], caption = _scaling(files), "Cost of an update"
     else:
@@ -89,55 +85,31 @@ def _scaling(files: Files) -> Figure:
 
 
 def training_figure(files: Files) -> Figure:
-    """Success on the development objects over decisions, with the demonstrations and the clone marked."""
+    """Success on the development objects over the trials of data: in the first trial dashed, in the last solid."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import StrMethodFormatter
 
     labels = training_labels(files)
     picture = Figure(figsize=(8.4, 4.6), layout="constrained")
     axes = picture.add_subplot()
-    prior, values, objects, trials = set(), [0.7], set(), set()
-    labelled = False
+    objects, trials = set(), set()
     for (name, run), (color, marker) in zip(files, _styles(len(files)), strict=True):
         with form_of(name, TRAINING):
-            rows = sorted(run["validations"], key=lambda row: int(row["round"]))
-            places = [int(row["decisions"]) for row in rows]
-            heights = [float(row["mean_after_first"]) for row in rows]
-            prior.add(demonstration_decisions(run))
+            rows = sorted(run["validations"], key=lambda row: int(row["trials"]))
+            places = [int(row["trials"]) for row in rows]
+            first, last = ([float(row["by_trial"][place]) for row in rows] for place in (0, -1))
             objects.add(int(run["config"]["validation_objects"]))
-            trials |= {len(row["by_trial"]) for row in rows if row.get("by_trial")}
-            axes.plot(places, heights, color=color, linewidth=1.8, zorder=3)
-            axes.plot([], [], color=color, marker=marker, linewidth=1.8, label=labels[name])
-            for row, place, height in zip(rows, places, heights, strict=True):
-                with_labels = bool(row["labels"]) and int(row["round"]) > 0
-                labelled |= with_labels
-                clone = int(row["round"]) == 0
-                axes.plot(
-                    place, height, color=color, marker="*" if clone else marker, markersize=14 if clone else 6,
-                    markerfacecolor="white" if with_labels else color, zorder=4,
-                )  # fmt: skip
-            values += heights
-    axes.axvspan(0, min(prior), color="#8a8f98", alpha=0.18, linewidth=0)
-    for place in sorted(prior):
-        axes.axvline(place, color="#8a8f98", linewidth=1.0, linestyle="--")
-    low = max(0.0, int(10 * (min(values) - 0.05)) / 10)
-    axes.set_ylim(low, 1.0)
+            trials |= {len(row["by_trial"]) for row in rows}
+        axes.plot(places, last, color=color, marker=marker, linewidth=1.8, label=labels[name])
+        axes.plot(places, first, color=color, marker=marker, linewidth=1.2, linestyle="--", markerfacecolor="white")
+    axes.plot([], [], color="#444444", linewidth=1.2, linestyle="--", label="first trial")
+    axes.set_ylim(0.0, 1.0)
     axes.set_xlim(left=0)
-    text = f"prior data: {min(prior):,} decisions\nof the scripted teacher's demonstrations"
-    axes.text(min(prior) / 2, low + 0.04 * (1.0 - low), text, ha="center", va="bottom", fontsize=9, color="#444444")
-    axes.plot([], [], color="#444444", marker="*", markersize=12, linestyle="", label="clone: the\ninitialisation")
-    if labelled:
-        style = {"color": "#444444", "marker": "o", "markerfacecolor": "white", "linestyle": ""}
-        axes.plot([], [], label="with the teacher's\nlabels", **style)  # type: ignore[arg-type]
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.set_xlabel("decisions: demonstrations and the policy's own")
-    last = f" to {max(trials)}" if trials else " on"
-    axes.set_ylabel(f"success rate, trials 2{last}")
-    count_of = " or ".join(str(number) for number in sorted(objects))
-    title = (
-        f"Meta-training: {count_of} development objects, no exploration noise; the axis of success begins at {low:g}"
-    )
-    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel("trials of data: the scripted explorer's, then the policy's own")
+    axes.set_ylabel(f"success rate, trial {' or '.join(map(str, sorted(trials)))}")
+    count = " or ".join(str(number) for number in sorted(objects))
+    axes.set_title(f"Meta-training: {count} development objects, no exploration", fontsize=10, loc="left")
     _finish(axes)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return picture

@@ -124,7 +124,12 @@ def interval(span: Sequence[float], sign: str = "") -> str:
 
 def by_trial(rates: Sequence[float]) -> str:
     """`.56 .85 1.00`."""
-    return " ".join(f"{rate:.2f}".removeprefix("0") for rate in rates)
+    return " ".join(map(short, rates))
+
+
+def short(rate: float) -> str:
+    """`.56`."""
+    return f"{rate:.2f}".removeprefix("0")
 
 
 def file_label(name: str, files: Files) -> str:
@@ -161,6 +166,7 @@ def _facts(data: Mapping[str, Any]) -> list[str]:
         facts.append(f"seed {settings.get('seeds', settings.get('seed'))}")
     if trained_on := settings.get("trained_on"):
         facts.append(f"{trained_on} of the objects were trained on")
+    facts += _counted(data)
     if overrides := settings.get("overrides"):
         facts.append("settings " + " ".join(map(str, overrides)))
     if "seconds" in settings:
@@ -171,6 +177,17 @@ def _facts(data: Mapping[str, Any]) -> list[str]:
     facts.append(hardware_text(settings.get("hardware")))
     if "bundle_hash" in settings:
         facts.append(f"bundle {settings.get('policy', '')} `{settings['bundle_hash'][:16]}`")
+    return facts
+
+
+def _counted(data: Mapping[str, Any]) -> list[str]:
+    """Sessions that could not be run, and how the reward agreed with the simulator."""
+    facts = []
+    if unseen := data.get("sessions_unseen"):
+        facts.append(f"{plural(unseen, 'session')} whose object was not seen")
+    if judged := data.get("judged"):
+        wrong = f"{judged['false_lifts']} lifts that were none and missed {judged['missed_lifts']}"
+        facts.append(f"the reward saw {wrong} of {judged['trials']:,} trials")
     return facts
 
 

@@ -1,17 +1,16 @@
-"""Tables of `mql results` about success on objects, speed, and anything else that is a table."""
+"""Tables of `mql results` about success on objects, and about speed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
-from mql_ros.core.errors import UserError
 from mql_ros.evaluation.intervals import bootstrap_mean
-from mql_ros.reporting.evaluation import ADAPTATION_FIGURES
+from mql_ros.reporting.evaluation import ADAPTATION_FIGURES, WINDOWS
 from mql_ros.reporting.results.page import (
-    Files,
     Page,
     by_trial,
     command_text,
@@ -21,7 +20,7 @@ from mql_ros.reporting.results.page import (
     interval,
     markdown_table,
     paragraphs,
-    provenance,
+    short,
 )  # fmt: skip
 
 EVALUATION = "`mql evaluate`"
@@ -53,21 +52,6 @@ def evaluation(page: Page, words: Sequence[str]) -> str:
     return paragraphs(markdown_table(rows), "\n".join(dict.fromkeys(notes)), missing)
 
 
-def brief(page: Page, words: Sequence[str]) -> str:
-    """Success of some methods of one file, given after its name, each beside its difference to the first."""
-    files, missing = page.read(words[:1])
-    rows = [["method", "all test trials", "difference to {}", "95 % interval"]]
-    for name, report in files:
-        with form_of(name, EVALUATION):
-            methods = words[1:] or list(report["methods"])
-            rows[0][2] = rows[0][2].format(methods[0])
-            for method in methods:
-                pair = report["paired"].get(f"{method} - {methods[0]}")
-                cells = _marked(pair["difference"], *pair["interval"]) if pair else ["", ""]
-                rows.append([method, f"{report['methods'][method]['all_trials']:.3f}", *cells])
-    return paragraphs(markdown_table(rows), missing) if files else missing
-
-
 def _steps(report: Mapping[str, Any], several: str, one: str) -> dict[str, Any]:
     """The report's entries by number of new trials; a single one if it does not divide them."""
     return dict(report[several]) if several in report else {"": report[one]}
@@ -86,17 +70,89 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
     return notes
 
 
+def trials(page: Page, words: Sequence[str]) -> str:
+    """Success of each method in each test trial of a file, with its interval."""
+    files, missing = page.read(words)
+    rows: list[list[str]] = []
+    for name, report in files:
+        with form_of(name, EVALUATION):
+            for method, row in report["methods"].items():
+                pairs = zip(row["by_trial"], row["by_trial_interval"], strict=True)
+                rows.append([method, *(f"{short(rate)} [{short(low)}, {short(high)}]" for rate, (low, high) in pairs)])
+    head = ["method", *(f"trial {number}" for number in range(1, max(map(len, rows), default=1)))]
+    return paragraphs(markdown_table([head, *rows]), missing) if rows else missing
+
+
+def conditions(page: Page, words: Sequence[str]) -> str:
+    """One method, named first, on the same objects in files that differ in bench, robot or policy.
+
+    Differences are to the first file, object by object, in trials 5 to 8; missing objects are left out.
+    """
+    method, names = words[0], words[1:]
+    files, missing = page.read(names)
+    rows = [["bench", "robot", "policy", "objects", *WINDOWS, "difference to the first row, trials 5 to 8",
+             "95 % interval"]]  # fmt: skip
+    first: dict[str, float] = {}
+    for name, report in files:
+        with form_of(name, EVALUATION):
+            late = _late_rates(report, method)
+            first = first or late
+            both = [thing for thing in first if thing in late]
+            found = report["methods"][method]["windows"]
+            settings = report["settings"]
+            cells = ["", ""]
+            if late is not first and both:
+                estimate = bootstrap_mean([late[thing] - first[thing] for thing in both], seed=0)
+                cells = _marked(estimate.mean, estimate.low, estimate.high)
+            rates = [f"{found[key]['success_rate']:.3f} {interval(found[key]['interval'])}" for key in WINDOWS]
+            policy = f"{settings['policy']} `{settings['bundle_hash'][:8]}`"
+            rows.append([settings["bench"], settings["robot"], policy, str(len(late)), *rates, *cells])
+    for column in range(3):  # what all files share is said in their provenance
+        if len({row[column] for row in rows[1:]}) == 1:
+            rows = [[*row[:column], "", *row[column + 1 :]] for row in rows]
+    return paragraphs(markdown_table(rows), missing) if files else missing
+
+
+def _late_rates(report: Mapping[str, Any], method: str) -> dict[str, float]:
+    """Success of a method in the last window's trials, by object."""
+    first, last = list(WINDOWS.values())[-1]
+    seeds = int(report["settings"]["seeds"])
+    return {
+        name: sum(entry[method]["by_trial"][first:last]) / (seeds * (last - first))
+        for name, entry in report["objects"].items()
+    }
+
+
+def cases(page: Page, words: Sequence[str]) -> str:
+    """Successes of each method with each object in trials 4 to 8."""
+    files, missing = page.read(words)
+    parts = []
+    for name, report in files:
+        with form_of(name, EVALUATION):
+            methods = list(report["methods"])
+            rows = [["object", *(f"{method}, of {5 * int(report['settings']['seeds'])}" for method in methods)]]
+            for thing, entry in report["objects"].items():
+                rows.append([PurePath(thing).name, *(str(sum(entry[m]["by_trial"][3:8])) for m in methods)])
+        parts.append(markdown_table(rows))
+    return paragraphs(*parts, missing)
+
+
 def paired(page: Page, words: Sequence[str]) -> str:
     """Differences between methods on the same objects; bold where the interval excludes zero."""
     files, missing = page.read(words)
-    rows = [["file", "new trials", "difference over all test trials", "mean", "95 % interval"]]
+    late = list(WINDOWS)[-1]
+    rows = [["file", "new trials", "difference", "all test trials", "95 % interval", late, "95 % interval"]]
     for name, report in files:
         with form_of(name, EVALUATION):
             steps = _steps(report, "paired_by_new_trials", "paired")
             for step, differences in steps.items():
                 for pair, row in differences.items():
                     number = step if len(steps) > 1 else ""
-                    rows.append([file_label(name, files), number, pair, *_marked(row["difference"], *row["interval"])])
+                    window = row.get("windows", {}).get(late)
+                    cells = [
+                        _marked(part["difference"], *part["interval"]) if part else ["", ""] for part in (row, window)
+                    ]
+                    rows.append([file_label(name, files), number, pair, *cells[0], *cells[1]])
     rows += _mean_of_runs(files)
     if files and len(rows) == 1:
         return paragraphs("No paired differences: they take two methods and two objects.", missing)
@@ -118,7 +174,9 @@ def _mean_of_runs(files: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[A
             method, other = pair.split(" - ")
             rates = [[_rate(r, thing, method) - _rate(r, thing, other) for thing in things] for r in reports]
             found = bootstrap_mean(np.mean(rates, axis=0), seed=0)
-            rows.append([f"mean of the {len(reports)} runs", "", pair, *_marked(found.mean, found.low, found.high)])
+            rows.append(
+                [f"mean of the {len(reports)} runs", "", pair, *_marked(found.mean, found.low, found.high), "", ""]
+            )
     return rows
 
 
@@ -158,36 +216,34 @@ def _objects(name: str, report: Mapping[str, Any]) -> str:
     return paragraphs(text, markdown_table(rows))
 
 
-def exploration(page: Page, words: Sequence[str]) -> str:
-    """How often the new trials themselves succeed, for each way to explore."""
-    files, missing = page.read(words)
-    rows = [["file", "exploration", "new trials", "successes, mean", "sessions", "without any success"]]
+def windows(page: Page, words: Sequence[str]) -> str:
+    """Success in the third and fifth trial and in the fifth to eighth, and how far each method is from the first named.
+
+    The words are a file and methods of it, none for all of them.
+    """
+    files, missing = page.read(words[:1])
+    rows: list[list[str]] = [["method", *WINDOWS, "difference to {}, trials 5 to 8", "95 % interval"]]
     for name, report in files:
         with form_of(name, EVALUATION):
-            found, settings = report["exploration"], report["settings"]
-            counts = [count for of_object in found["successes_by_object"].values() for count in of_object]
-            none, sessions = found["sessions_without_success"], found["sessions"]
-            rows.append(
-                [name.removesuffix(".json"), exploration_label(settings), str(settings["new_trials"]),
-                 f"{sum(counts) / len(counts):.2f}", str(sessions), f"{none} ({none / sessions:.0%})"]
-            )  # fmt: skip
+            methods = list(words[1:] or report["methods"])
+            rows[0][-2] = rows[0][-2].format(methods[0])
+            for method in methods:
+                found = report["methods"][method]["windows"]
+                cells = [
+                    f"{found[key]['success_rate']:.3f} {interval(found[key]['interval'])}" if key in found else ""
+                    for key in WINDOWS
+                ]
+                rows.append([method, *cells, *_late_difference(report["paired"], method, methods[0])])
     return paragraphs(markdown_table(rows), missing) if files else missing
 
 
-def exploration_label(settings: Mapping[str, Any]) -> str:
-    """The settings of exploration that differ from plain noise."""
-    from dataclasses import asdict
-
-    from mql_ros.algorithm.adaptation.config import ExplorationConfig
-
-    usual = asdict(ExplorationConfig())
-    chosen = settings.get("exploration") or {"noise": settings["noise"]}
-    words = [f"noise {chosen['noise']:g}"]
-    words += [
-        f"{key.replace('_', ' ')} {value}" for key, value in chosen.items()
-        if key != "noise" and value != usual.get(key)
-    ]  # fmt: skip
-    return ", ".join(words)
+def _late_difference(pairs: Mapping[str, Any], method: str, first: str) -> list[str]:
+    """A method minus the first one in trials 5 to 8, whichever way the report has it."""
+    for pair, sign in ((f"{method} - {first}", 1.0), (f"{first} - {method}", -1.0)):
+        if found := pairs.get(pair, {}).get("windows", {}).get("trials 5 to 8"):
+            low, high = sorted(sign * end for end in found["interval"])
+            return _marked(sign * found["difference"], low, high)
+    return ["", ""]
 
 
 def bench(page: Page, words: Sequence[str]) -> str:
@@ -217,49 +273,3 @@ def goals(page: Page, words: Sequence[str]) -> str:
                 row = report[key]
                 rows.append([key, f"{row['value']:.4g}", row["unit"], f"{row['baseline']:.4g}", row["baseline_name"]])
     return paragraphs(markdown_table(rows), missing) if files else missing
-
-
-def anything(page: Page, words: Sequence[str]) -> str:
-    """Any JSON: its plain entries as one table, and a table for each entry that is a list or an object of rows."""
-    files, missing = page.read(words)
-    return paragraphs(*(_anything(name, data) for name, data in files), provenance(_with_settings(files)), missing)
-
-
-def _with_settings(files: Files) -> Files:
-    return [(name, data) for name, data in files if "settings" in data]
-
-
-def _anything(name: str, data: Mapping[str, Any]) -> str:
-    plain, tables = [["entry", "value"]], []
-    for key, value in data.items():
-        if key in ("schema", "settings"):
-            continue
-        rows: list[tuple[str, Any]] = []
-        if isinstance(value, dict) and value:
-            rows = [(str(row), cells) for row, cells in value.items()]
-        elif isinstance(value, list):
-            rows = [("", cells) for cells in value]
-        if rows and all(isinstance(cells, dict) for _, cells in rows):
-            columns = list(dict.fromkeys(column for _, cells in rows for column in cells))
-            head = [key.replace("_", " "), *(column.replace("_", " ") for column in columns)]
-            body = [[row, *(_cell(cells.get(column, "")) for column in columns)] for row, cells in rows]
-            tables.append(markdown_table([head, *body]))
-        elif isinstance(value, dict):
-            plain += [[f"{key}: {part}".replace("_", " "), _cell(inner)] for part, inner in value.items()]
-        else:
-            plain.append([key.replace("_", " "), _cell(value)])
-    if len(plain) == 1 and not tables:
-        raise UserError(f"{name} holds nothing to show")
-    return paragraphs(markdown_table(plain) if len(plain) > 1 else "", *tables)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_cell(part) for part in value) + "]"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(part)}" for key, part in value.items())
-    return "" if value is None else str(value)

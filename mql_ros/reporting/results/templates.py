@@ -17,15 +17,16 @@ from mql_ros.reporting.results.page import Page, provenance_of
 MAIN = "results.md.j2"
 """Template of the main page; NAME.md.j2 beside it becomes NAME.md beside it."""
 FUNCTIONS: dict[str, Callable[[Page, Sequence[str]], str]] = {
-    "brief": tables.brief,
     "evaluation": tables.evaluation,
+    "trials": tables.trials,
+    "conditions": tables.conditions,
+    "cases": tables.cases,
     "paired": tables.paired,
     "objects": tables.objects,
-    "exploration": tables.exploration,
+    "windows": tables.windows,
     "provenance": provenance_of,
     "bench": tables.bench,
     "goals": tables.goals,
-    "table": tables.anything,
     "training": curves.training,
     "benchmarks": curves.benchmarks,
     "returns": curves.returns,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -29,7 +30,8 @@ class ManagedNode(LifecycleNode):
         """The present error in one sentence, or ""; reported on /diagnostics."""
         self.warning = ""
         """The last warning in one sentence, or ""; kept for WARNING_SECONDS after it last occurred."""
-        self._warned_at = 0.0
+        self._warned: dict[str, float] = {}
+        """When each kind of warning last occurred, s; of the last WARNING_SECONDS."""
         self.configured = False
         self.active = False
         self._starting = False
@@ -57,15 +59,21 @@ class ManagedNode(LifecycleNode):
         name = self.get_fully_qualified_name()
         return None if self.active else f"{name} is not active; activate it: ros2 lifecycle set {name} activate"
 
-    def warn(self, text: str) -> None:
-        """Report a warning on /diagnostics, and log it if it is new."""
-        if text != self.warning:
-            self.get_logger().warning(text)
-        self.warning, self._warned_at = text, time.monotonic()
+    def warn(self, text: str, kind: str = "") -> None:
+        """Report a warning on /diagnostics, and log it if it is new.
 
-    def forget_old_warning(self) -> None:
-        """Drop the warning after WARNING_SECONDS; if it occurs again, it is logged as a new one."""
-        if time.monotonic() - self._warned_at > WARNING_SECONDS:
+        Warnings of one `kind` differ in their figures only, so the next ones are not logged.
+        """
+        now = time.monotonic()
+        if now - self._warned.get(kind or text, -math.inf) > WARNING_SECONDS:
+            self.get_logger().warning(text)
+        self.warning, self._warned[kind or text] = text, now
+
+    def forget_old_warnings(self, seconds: float = WARNING_SECONDS) -> None:
+        """Drop warnings that have not occurred for some time; if one occurs again, it is logged as a new one."""
+        oldest = time.monotonic() - seconds
+        self._warned = {kind: at for kind, at in self._warned.items() if at > oldest}
+        if not self._warned:
             self.warning = ""
 
     def fail(self, text: str) -> None:

@@ -90,7 +90,7 @@ class GraspingNode(ManagedNode):
         return SetParametersResult(successful=True)
 
     def _report(self) -> None:
-        self.forget_old_warning()
+        self.forget_old_warnings()
         figures = self.figures() if self.configured else {}
         level = DiagnosticStatus.ERROR if self.problem else DiagnosticStatus.WARN if self.warning else None
         status = DiagnosticStatus(

@@ -63,7 +63,7 @@ class ParameterSpec:
 def parameter_table() -> dict[str, dict[str, ParameterSpec]]:
     """Return the parameters by node and name: those of config/nodes.yaml, and of AdaptationConfig for its node."""
     table = read_table(share_path("config", "nodes.yaml"))
-    table["adaptation_manager"] |= _adaptation_specs(load_adaptation()[0])
+    table["adaptation_manager"] |= _adaptation_specs(load_adaptation())
     return table
 
 

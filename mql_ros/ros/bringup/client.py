@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped, WrenchStamped
+from geometry_msgs.msg import WrenchStamped
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import Image, JointState, PointCloud2
 from std_msgs.msg import Float64, Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -110,9 +110,9 @@ class GraphClient:
         gripper_message, _ = GRIPPER_MESSAGES[profile.gripper_command if profile is not None else "joint_trajectory"]
         # Only counted, so they are not deserialized.
         for topic, kind in (
-            (self.topics.joint_states, JointState), (self.topics.object_pose, PoseStamped),
+            (self.topics.joint_states, JointState), (self.topics.depth_image, Image),
             (self.topics.wrench, WrenchStamped), (self.topics.arm_command, JointTrajectory),
-            (self.topics.gripper_command, gripper_message), ("grasp_reward", Float64),
+            (self.topics.gripper_command, gripper_message), ("grasp_reward", Float64), ("object_view", PointCloud2),
         ):  # fmt: skip
             self._subscribe(kind, topic, lambda message: None, raw=True)
         self._subscribe(Float64MultiArray, "context", lambda message: None, LATCHED_FEW, raw=True)

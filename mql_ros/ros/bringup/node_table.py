@@ -18,13 +18,14 @@ class NodeEntry:
     """Name of the node, its executable and its section in config/nodes.yaml."""
     module: str
     sim_only: bool = False
-    """Whether it is started with the simulator only; on hardware the driver and perception take its place."""
+    """Whether it is started with the simulator only; on hardware the drivers of arm and camera take its place."""
     rviz_only: bool = False
     """Whether it is started beside RViz only."""
 
 
 NODES = (
     NodeEntry("arm_simulator", "mql_sim.driver.arm_simulator", sim_only=True),
+    NodeEntry("perception", "mql_ros.ros.nodes.perception"),
     NodeEntry("grasp_monitor", "mql_ros.ros.nodes.grasp_monitor"),
     NodeEntry("context_encoder", "mql_ros.ros.nodes.context_encoder"),
     NodeEntry("adaptation_manager", "mql_ros.ros.nodes.adaptation_manager"),
@@ -51,7 +52,10 @@ def endpoints(topics: Topics) -> dict[str, tuple[tuple[str, ...], tuple[str, ...
     """Return publishers and subscribers by topic: what must be connected before trials can run."""
     measured = ("arm_simulator",), ("policy_server", "grasp_monitor")
     return {
-        **dict.fromkeys((topics.joint_states, topics.object_pose, topics.wrench), measured),
+        **dict.fromkeys((topics.joint_states, topics.wrench), measured),
+        **dict.fromkeys((topics.depth_image, topics.camera_info), (("arm_simulator",), ("perception",))),
+        "object_view": (("perception",), ("policy_server",)),
+        "table_view": (("perception",), ("grasp_monitor",)),
         **dict.fromkeys((topics.arm_command, topics.gripper_command), (("policy_server",), ("arm_simulator",))),
         "grasp_reward": (("grasp_monitor",), ("policy_server",)),
         "transition": (("policy_server",), ("context_encoder", "adaptation_manager")),

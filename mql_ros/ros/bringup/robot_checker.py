@@ -22,7 +22,7 @@ from mql_ros.ros.bringup.node_table import usual_watchdog
 from mql_ros.ros.bringup.robot_recorder import RobotRecorder
 from mql_ros.ros.driver.permission import has_simulator
 from mql_ros.ros.driver.sent_commands import SentMotion
-from mql_ros.ros.messages.sensors import PoseSample, measurement_from
+from mql_ros.ros.messages.sensors import measurement_from
 from mql_ros.ros.messages.trajectories import GRIPPER_MESSAGES, arm_message
 
 OFF_COURSE = 0.05
@@ -219,12 +219,11 @@ class RobotChecker(RobotRecorder):
         self._arm.publish(arm_message(self._profile, motion, 0))
 
     def _measurement(self) -> Measurement:
-        """Return the arm as measured last, with a pose and wrench that the safety filter does not use."""
+        """Return the arm as measured last, without the wrench, which the safety filter does not use."""
         at, sample = self._newest()
         if self._now() - at > self._silence_limit:
             raise HeldError(f"no joint_states came for {self._silence_limit} s")
-        nowhere = PoseSample(sample.stamp, np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
-        return measurement_from(sample, nowhere, None)
+        return measurement_from(sample, None)
 
     def _watch(self, lowest: Array, highest: Array, seconds: float) -> str:
         """Record for `seconds`; return why the arm was held, or "".

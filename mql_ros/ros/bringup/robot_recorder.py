@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, WrenchStamped
+from geometry_msgs.msg import WrenchStamped
 from rclpy.context import Context
 from rclpy.exceptions import InvalidNamespaceException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image
 from sensor_msgs.msg import JointState as JointStateMessage
+from std_msgs.msg import Header
 
 from mql_ros.core.errors import UserError
 from mql_ros.grasping.driver_check import checks
 from mql_ros.grasping.driver_check.checks import Verdict
+from mql_ros.grasping.perception.camera import PerceptionError
+from mql_ros.grasping.perception.height_map import see
+from mql_ros.grasping.perception.segmentation import Workspace
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.ros.bringup.node_table import OWN_GRAPH, usual_watchdog
+from mql_ros.ros.driver.frames import Frames
 from mql_ros.ros.driver.measurements import NewestJoints
 from mql_ros.ros.driver.permission import UNKNOWN_NODE, arm_endpoints, has_simulator
+from mql_ros.ros.messages.camera import read_depth, read_info
 from mql_ros.ros.messages.encoding import SECOND, MessageError, nanoseconds
-from mql_ros.ros.messages.sensors import JointReader, JointSample, read_pose, read_wrench
+from mql_ros.ros.messages.sensors import JointReader, JointSample, read_wrench
 
 EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Deep, so that no message is lost here and counted as lost by the driver."""
+FEW_IMAGES = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 DRAIN = 2.0
 """Longest time to drain queued messages, s."""
 DISCOVERY = 10.0
@@ -64,18 +71,18 @@ class RobotRecorder:
         self._complaints: list[str] = []
         self._joints: list[tuple[float, JointSample]] = []
         self._present = NewestJoints(profile.velocity)
-        self._received: dict[str, list[tuple[float, Any]]] = {"object_pose": [], "wrench": []}
+        self._wrenches: list[tuple[float, WrenchStamped]] = []
+        self._images: list[tuple[float, Header]] = []
+        self._image: Image | None = None
+        self._info: CameraInfo | None = None
         topics = profile.topics
         self.node.create_subscription(JointStateMessage, topics.joint_states, self._on_joints, EVERY_MESSAGE)
-        for name, kind in {"object_pose": PoseStamped, "wrench": WrenchStamped}.items():
-            received = self._received[name]
-            self.node.create_subscription(
-                kind,
-                getattr(topics, name),
-                lambda m, received=received: received.append((self._now(), m)),
-                EVERY_MESSAGE,
-            )
-        self.frames_connected = _frames_lookup(self.node)
+        self.node.create_subscription(
+            WrenchStamped, topics.wrench, lambda m: self._wrenches.append((self._now(), m)), EVERY_MESSAGE
+        )
+        self.node.create_subscription(CameraInfo, topics.camera_info, self._on_info, EVERY_MESSAGE)
+        self.node.create_subscription(Image, topics.depth_image, self._on_image, FEW_IMAGES)
+        self.frames = Frames(self.node)
 
     def __enter__(self: Recorder) -> Recorder:
         return self
@@ -109,8 +116,15 @@ class RobotRecorder:
         return arm_endpoints(self.node, self._profile.topics, sim=True).no_simulator()
 
     def _publishers(self) -> dict[str, list[str]]:
-        topics = (self._profile.topics.joint_states, self._profile.topics.object_pose, self._profile.topics.wrench)
+        topics = (self._profile.topics.joint_states, self._profile.topics.depth_image, self._profile.topics.wrench)
         return {t: sorted({i.node_name for i in self.node.get_publishers_info_by_topic(t)}) for t in topics}
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self._info = message
+
+    def _on_image(self, message: Image) -> None:
+        self._images.append((self._now(), message.header))
+        self._image = message
 
     def _on_joints(self, message: JointStateMessage) -> None:
         now = self._now()
@@ -151,8 +165,8 @@ class RobotRecorder:
         """Begin a new record with the newest joint sample."""
         del self._joints[:-1]
         self._complaints.clear()
-        for received in self._received.values():
-            received.clear()
+        self._wrenches.clear()
+        self._images.clear()
 
     def _record(self) -> checks.JointRecord:
         n = len(self._profile.joint_names)
@@ -165,19 +179,28 @@ class RobotRecorder:
             has_velocities=self._has_velocities,
         )
 
-    def _stream(self, name: str, read: Callable[[Any, str], object]) -> checks.StreamRecord:
+    def _wrench(self) -> checks.StreamRecord:
         complaints = []
-        for _, message in self._received[name]:
+        for _, message in self._wrenches:
             try:
-                read(message, message.header.frame_id)  # the frame has a check of its own
+                read_wrench(message, message.header.frame_id)  # the frame has a check of its own
             except MessageError as error:
                 complaints.append(str(error))
-        return checks.StreamRecord(
-            np.array([at for at, _ in self._received[name]]),
-            np.array([nanoseconds(message.header.stamp) / SECOND for _, message in self._received[name]]),
-            tuple(sorted({message.header.frame_id for _, message in self._received[name]})),
-            tuple(dict.fromkeys(complaints)),
-        )
+        return _stream([(at, message.header) for at, message in self._wrenches], complaints)
+
+    def _camera(self) -> checks.CameraRecord:
+        """Return the record of depth images, and what perception makes of the newest one."""
+        profile, image, images = self._profile, self._image, _stream(self._images, [])
+        if image is None or self._info is None:
+            return checks.CameraRecord(images, self._info is not None)
+        try:
+            depth = read_depth(image)
+            camera = read_info(self._info, self.frames.camera_pose(profile, image.header))
+            view = see(depth, camera, Workspace.about(profile.home_position[:2]))
+        except PerceptionError as error:
+            complaint = None if error.reason == "empty_table" else str(error)
+            return checks.CameraRecord(images, True, image.encoding, complaint)
+        return checks.CameraRecord(images, True, image.encoding, None, view)
 
     def passive(self, seconds: float) -> list[Verdict]:
         """Record for `seconds` and judge what needs no motion."""
@@ -186,18 +209,28 @@ class RobotRecorder:
         self._joints.clear()
         self._spin(seconds)
         topics, node = self._profile.topics, self.node
-        has_wrench = bool(self._received["wrench"]) or node.count_publishers(topics.wrench) > 0
+        has_wrench = bool(self._wrenches) or node.count_publishers(topics.wrench) > 0
         record = checks.PassiveRecord(
             names=self._names,
             complaints=tuple(dict.fromkeys(self._complaints)),
             joints=self._record(),
-            pose=self._stream("object_pose", read_pose),
-            wrench=self._stream("wrench", read_wrench) if has_wrench else None,
+            camera=self._camera(),
+            wrench=self._wrench() if has_wrench else None,
             listeners={topic: node.count_subscribers(topic) for topic in (topics.arm_command, topics.gripper_command)},
             watchdog=usual_watchdog(has_simulator(self._publishers())),
-            transform=self.frames_connected(self._profile.base_frame, self._profile.tool_frame),
+            transform=self.frames.connected(self._profile.base_frame, self._profile.tool_frame),
         )
         return checks.passive_verdicts(self._profile, record)
+
+
+def _stream(received: Sequence[tuple[float, Header]], complaints: Sequence[str]) -> checks.StreamRecord:
+    """Return the record of messages by their arrival (s) and header."""
+    return checks.StreamRecord(
+        np.array([at for at, _ in received]),
+        np.array([nanoseconds(header.stamp) / SECOND for _, header in received]),
+        tuple(sorted({header.frame_id for _, header in received})),
+        tuple(dict.fromkeys(complaints)),
+    )
 
 
 def _all_known(publishers: dict[str, list[str]]) -> bool:
@@ -208,21 +241,3 @@ def _remappings(namespace: str) -> list[str]:
     """Return the remappings of the launch files: a namespace has its own transforms."""
     pairs = OWN_GRAPH.items() if namespace.strip("/") else ()
     return [word for old, new in pairs for word in ("-r", f"{old}:={new}")]
-
-
-def _frames_lookup(node: Node) -> Callable[[str, str], bool | None]:
-    """Return a function that returns whether TF connects two frames; None without TF or tf2_ros."""
-    try:
-        from tf2_ros import Buffer, TransformListener
-    except ImportError:
-        return lambda base, tool: None
-    buffer = Buffer()
-    listener = TransformListener(buffer, node)
-
-    def connected(base: str, tool: str) -> bool | None:
-        assert listener is not None  # kept alive by this closure
-        if not any(node.count_publishers(node.resolve_topic_name(topic)) for topic in ("/tf", "/tf_static")):
-            return None
-        return bool(buffer.can_transform(base, tool, Time()))
-
-    return connected

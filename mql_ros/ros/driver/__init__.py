@@ -1,1 +1,1 @@
-"""Measurements from the arm driver, commands to it, and permission to move."""
+"""Measurements from the arm driver, frames, commands, and permission to move."""

@@ -41,6 +41,11 @@ class CommandPublisher:
         kind, self._gripper_message = GRIPPER_MESSAGES[profile.gripper_command]
         self._gripper = node.create_publisher(kind, profile.topics.gripper_command, RELIABLE)
 
+    @property
+    def finger_force(self) -> float | None:
+        """Return the force limit of each finger that was sent last, N; None before the first."""
+        return self._grip.force
+
     def begin(self, state: ArmState | None) -> str | None:
         """Return why no motion may begin, in one sentence; otherwise send the arm where it stands and return None."""
         self.forget_plan()

@@ -6,18 +6,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from geometry_msgs.msg import PoseStamped, WrenchStamped
+from geometry_msgs.msg import WrenchStamped
 from rclpy.callback_groups import CallbackGroup
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 
 from mql_ros.grasping.robot.profile import RobotProfile
+from mql_ros.grasping.task.finger_effort import StallEffort
 from mql_ros.grasping.types import ArmState, Measurement
 from mql_ros.ros.base.node import GraspingNode
 from mql_ros.ros.base.qos import RELIABLE, SENSOR
 from mql_ros.ros.driver.measurements import MeasurementAssembler, NewestJoints
 from mql_ros.ros.messages.encoding import MessageError, nanoseconds
-from mql_ros.ros.messages.sensors import JointReader, read_pose, read_wrench
+from mql_ros.ros.messages.sensors import JointReader, read_wrench
 
 JOINTS_POLL = 0.0125
 """Time between two polls of joint_states, s: a small part of the control period and of the watchdog."""
@@ -47,11 +48,17 @@ class DriverInputs:
         profile: RobotProfile,
         arrived: Callable[[Measurement], None],
         moved: Callable[[ArmState | None], None] = lambda state: None,
+        finger_force: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """`moved` is called at each joint sample with what `joints` returns then."""
+        """`moved` is called at each joint sample with what `joints` returns then.
+
+        `finger_force` returns the commanded force, N, by which an effort that is estimated counts; the largest if None.
+        """
         self._node, self._profile, self._arrived, self._moved = node, profile, arrived, moved
         self._joints = JointReader(profile)
         self._newest = NewestJoints(profile.velocity)
+        self._stall = StallEffort(profile) if profile.gripper_effort == "stall" else None
+        self._finger_force, self._estimated_effort = finger_force, 0.0
         self._measured: int | None = None
         """Stamp of the newest measurement, ns."""
         self.refused = 0
@@ -63,10 +70,8 @@ class DriverInputs:
             exact=node.setting("lockstep"),
             use_wrench=use_wrench,
             control_period=profile.control_period,
-            stale_after=node.setting("stale_after"),
         )
         quality = RELIABLE if node.setting("lockstep") else SENSOR
-        node.create_subscription(PoseStamped, profile.topics.object_pose, self._on_pose, quality)
         if use_wrench:
             node.create_subscription(WrenchStamped, profile.topics.wrench, self._on_wrench, quality)
         topic = profile.topics.joint_states
@@ -84,7 +89,8 @@ class DriverInputs:
 
     def fingers(self) -> tuple[float, float] | None:
         """Return opening (m) and effort (N) of the fingers; None if joint_states are not fresh or jump."""
-        return self._newest.fingers(self._node.seconds())
+        fingers = self._newest.fingers(self._node.seconds())
+        return fingers if fingers is None or self._stall is None else (fingers[0], self._estimated_effort)
 
     def silence(self, longest: float) -> str:
         """Return which input is missing or delayed by more than `longest` seconds; "" if none is.
@@ -99,7 +105,7 @@ class DriverInputs:
         if joints <= longest and whole <= max(longest, two_periods):
             return ""
         if whole > joints + two_periods:
-            return f"no object_pose or no wrench that is fresh enough beside the joint_states for {whole:.2f} s"
+            return f"no wrench that is fresh enough beside the joint_states for {whole:.2f} s"
         return f"no joint_states for {joints:.2f} s"
 
     def figures(self) -> dict[str, Any]:
@@ -124,9 +130,6 @@ class DriverInputs:
 
         self._take(message, read)
 
-    def _on_pose(self, message: PoseStamped) -> None:
-        self._take(message, lambda: self.assembler.pose(read_pose(message, self._profile.base_frame)))
-
     def _on_wrench(self, message: WrenchStamped) -> None:
         self._take(message, lambda: self.assembler.wrench(read_wrench(message, self._profile.tool_frame)))
 
@@ -138,6 +141,10 @@ class DriverInputs:
             self._node.warn(f"refused: {error}")
             return
         if measurement is not None:
+            if self._stall is not None:
+                force = self._finger_force()
+                measurement = self._stall.put(measurement, self._profile.max_force if force is None else force)
+                self._estimated_effort = measurement.finger_effort
             self.count += 1
             self._measured = nanoseconds(message.header.stamp)
             self._arrived(measurement)

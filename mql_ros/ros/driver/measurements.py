@@ -12,7 +12,7 @@ import numpy as np
 from mql_ros.grasping.safety.filter import LAG
 from mql_ros.grasping.types import ArmState, Array, Measurement
 from mql_ros.ros.messages.encoding import SECOND
-from mql_ros.ros.messages.sensors import JointSample, PoseSample, WrenchSample, measurement_from
+from mql_ros.ros.messages.sensors import JointSample, WrenchSample, measurement_from
 
 PENDING = 50
 """Largest number of incomplete instants that are kept."""
@@ -97,23 +97,21 @@ class NewestJoints:
 
 
 class MeasurementAssembler:
-    """Joins joint states, object pose and wrench into one Measurement for each control period.
+    """Joins joint states and wrench into one Measurement for each control period.
 
     `exact` joins by equal stamps, so that the result does not depend on the order of arrival. Otherwise a measurement
-    takes the first joint sample of each control period with the newest pose and wrench. None is older than
-    `stale_after` seconds; the wrench, which stops the arm, is no older than FRESH. Control periods are counted from
-    time zero, so that two nodes choose the same samples.
+    takes the first joint sample of each control period with the newest wrench, which is no older than FRESH. Control
+    periods are counted from time zero, so that two nodes choose the same samples.
     """
 
-    def __init__(self, *, exact: bool, use_wrench: bool, control_period: float, stale_after: float) -> None:
+    def __init__(self, *, exact: bool, use_wrench: bool, control_period: float) -> None:
         self._exact = exact
         self._use_wrench = use_wrench
         self._period = round(control_period * SECOND)
-        self.stale_after = stale_after
         self.stale = 0
-        """Number of measurements not made because pose or wrench was too old or missing."""
+        """Number of measurements not made because the wrench was too old or missing."""
         self._pending: OrderedDict[int, dict[str, Any]] = OrderedDict()
-        self._newest: dict[str, Any] = {}
+        self._newest: WrenchSample | None = None
         self._last = -1
 
     def joints(self, sample: JointSample) -> Measurement | None:
@@ -122,27 +120,18 @@ class MeasurementAssembler:
             return self._complete("joints", sample)
         if sample.stamp >= self._last and sample.stamp // self._period == self._last // self._period:
             return None
-        limit = sample.stamp - self.stale_after * SECOND
-        pose, wrench = self._newest.get("pose"), self._newest.get("wrench")
-        wrench_limit = max(limit, sample.stamp - FRESH * SECOND)
-        if pose is None or pose.stamp < limit or (self._use_wrench and (wrench is None or wrench.stamp < wrench_limit)):
+        wrench = self._newest
+        if self._use_wrench and (wrench is None or wrench.stamp < sample.stamp - FRESH * SECOND):
             self.stale += 1
             return None
         self._last = sample.stamp
-        return measurement_from(sample, pose, wrench if self._use_wrench else None)
-
-    def pose(self, sample: PoseSample) -> Measurement | None:
-        """Take a pose; return the measurement that it completes, or None."""
-        if self._exact:
-            return self._complete("pose", sample)
-        self._newest["pose"] = sample
-        return None
+        return measurement_from(sample, wrench if self._use_wrench else None)
 
     def wrench(self, sample: WrenchSample) -> Measurement | None:
         """Take a wrench; return the measurement that it completes, or None."""
         if self._exact:
             return self._complete("wrench", sample)
-        self._newest["wrench"] = sample
+        self._newest = sample
         return None
 
     def _complete(self, part: str, sample: Any) -> Measurement | None:
@@ -150,7 +139,7 @@ class MeasurementAssembler:
             return None  # repeated
         parts = self._pending.setdefault(sample.stamp, {})
         parts[part] = sample
-        if "joints" not in parts or "pose" not in parts or (self._use_wrench and "wrench" not in parts):
+        if "joints" not in parts or (self._use_wrench and "wrench" not in parts):
             while len(self._pending) > PENDING:
                 self._pending.popitem(last=False)
             return None
@@ -160,4 +149,4 @@ class MeasurementAssembler:
             if stamp == sample.stamp:
                 break
         self._last = sample.stamp
-        return measurement_from(parts["joints"], parts["pose"], parts.get("wrench") if self._use_wrench else None)
+        return measurement_from(parts["joints"], parts.get("wrench") if self._use_wrench else None)

@@ -135,7 +135,7 @@ def check_refusal(node: GraspingNode, profile: RobotProfile) -> str | None:
     if (refusal := endpoints.other_commander()) is not None:
         return refusal
     if not node.setting("require_check"):
-        node.warning = ""  # reported at every start, not only when it is new
+        node.forget_old_warnings(0.0)  # this one is logged at every start
         node.warn("require_check:=false: the arm is moved without a passing report of `mql check-robot`")
         return None
     namespace = node.get_namespace()

@@ -70,6 +70,11 @@ class SentGripperCommand:
         self._arrives = 0.0
         """Time at which the fingers have reached their target from any opening, s."""
 
+    @property
+    def force(self) -> float | None:
+        """Return its force limit of each finger, N; None before the first command."""
+        return None if self._command is None else self._command.finger_force
+
     def put(self, command: Command, limits: RobotProfile, now: float) -> None:
         """Store a command sent at `now`, s; the fingers move at the speed of `limits`."""
         if self._command is None or command.finger_target != self._command.finger_target:

@@ -1,17 +1,16 @@
-"""Joint states, object pose, wrench and camera image as ROS messages and as plain data.
+"""Joint states and wrench as ROS messages and as plain data.
 
 Stamps are integer nanoseconds, numbers stay float64.
 """
 
 from __future__ import annotations
 
-import array
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, WrenchStamped
-from sensor_msgs.msg import Image, JointState
+from geometry_msgs.msg import WrenchStamped
+from sensor_msgs.msg import JointState
 
 from mql_ros.grasping.robot.profile import RobotProfile
 from mql_ros.grasping.safety.filter import LAG
@@ -35,19 +34,7 @@ class JointSample:
     finger_width: float
     """Sum of the fingers' positions, m."""
     finger_effort: float
-    """Mean force of the fingers, N."""
-
-
-@dataclass(frozen=True)
-class PoseSample:
-    """One `object_pose` message, in the base frame."""
-
-    stamp: int
-    """ns."""
-    position: Array
-    """[3] m."""
-    orientation: Array
-    """[4] quaternion x, y, z, w."""
+    """Mean force of the fingers, N; zero if the profile has it estimated from their stall."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +80,7 @@ class JointReader:
     def __init__(self, profile: RobotProfile) -> None:
         self._names = [*profile.joint_names, *profile.finger_names]
         self._arm = len(profile.joint_names)
+        self._has_effort = profile.gripper_effort == "measured"
         self._estimate = VelocityEstimate(LAG * profile.velocity)
         self._seen: list[str] = []
         self._order: list[int] = []
@@ -100,7 +88,8 @@ class JointReader:
     def read(self, message: JointState) -> JointSample:
         """Return the profile's joints; MessageError names what is missing or not finite.
 
-        Velocities that the driver does not report are estimated from successive messages.
+        Velocities that the driver does not report are estimated from successive messages. Efforts are not read if the
+        profile has them estimated.
         """
         if message.name != self._seen:
             missing = [name for name in self._names if name not in message.name]
@@ -111,13 +100,12 @@ class JointReader:
             self._order = [message.name.index(name) for name in self._names]
             self._seen = list(message.name)
         count, n = len(self._seen), self._arm
-        if len(message.position) != count or len(message.effort) != count or len(message.velocity) not in (0, count):
+        if len(message.position) != count or len(message.velocity) not in (0, count):
             raise MessageError(
-                f"joint_states names {count} joints, but has {len(message.position)} positions, "
-                f"{len(message.velocity)} velocities and {len(message.effort)} efforts (the fingers' are needed)"
+                f"joint_states names {count} joints, but has {len(message.position)} positions and "
+                f"{len(message.velocity)} velocities"
             )
         positions = finite("joint_states position", np.array(message.position)[self._order])
-        efforts = finite("joint_states effort", np.array(message.effort)[self._order[n:]])
         stamp = nanoseconds(message.header.stamp)
         if len(message.velocity):
             velocities = finite("joint_states velocity", np.array(message.velocity)[self._order[:n]])
@@ -128,43 +116,34 @@ class JointReader:
             positions[:n],
             velocities,
             float(sum(positions[n:].tolist())),
-            float(sum(efforts.tolist()) / len(efforts)),
+            self._effort(message) if self._has_effort else 0.0,
+        )
+
+    def _effort(self, message: JointState) -> float:
+        if len(message.effort) == len(self._seen):
+            efforts = np.array(message.effort)[self._order[self._arm :]]
+            if np.isfinite(efforts).all():
+                return float(sum(efforts.tolist()) / len(efforts))
+        raise MessageError(
+            "joint_states holds no finite effort of the fingers; have the driver report it, or set gripper.effort to "
+            "stall in the robot profile"
         )
 
 
 def joint_state_message(profile: RobotProfile, measurement: Measurement, stamp: int, finger_speed: float) -> JointState:
-    """Return joint states as a driver reports them, each finger at `finger_speed` (m/s)."""
+    """Return joint states as a driver reports them, each finger at `finger_speed` (m/s).
+
+    There are no efforts in them if the profile has them estimated.
+    """
     fingers = len(profile.finger_names)
     message = JointState(name=[*profile.joint_names, *profile.finger_names])
     message.header.stamp = time_message(stamp)
     width = measurement.finger_width / fingers
     message.position = doubles([*measurement.joint_positions, *[width] * fingers])
     message.velocity = doubles([*measurement.joint_velocities, *[finger_speed] * fingers])
-    message.effort = doubles([0.0] * len(profile.joint_names) + [measurement.finger_effort] * fingers)
+    if profile.gripper_effort == "measured":
+        message.effort = doubles([0.0] * len(profile.joint_names) + [measurement.finger_effort] * fingers)
     return message
-
-
-def pose_message(profile: RobotProfile, measurement: Measurement, stamp: int) -> PoseStamped:
-    """Return the object pose in the base frame."""
-    message = PoseStamped()
-    message.header.stamp = time_message(stamp)
-    message.header.frame_id = profile.base_frame
-    point, turn = message.pose.position, message.pose.orientation
-    point.x, point.y, point.z = (float(v) for v in measurement.object_position)
-    turn.x, turn.y, turn.z, turn.w = (float(v) for v in measurement.object_orientation)
-    return message
-
-
-def read_pose(message: PoseStamped, base_frame: str) -> PoseSample:
-    """Return the object pose; MessageError if it is in another frame, not finite or no rotation."""
-    if message.header.frame_id != base_frame:
-        raise MessageError(f"object_pose is in frame '{message.header.frame_id}'; expected '{base_frame}'")
-    point, turn = message.pose.position, message.pose.orientation
-    position = finite("object_pose", np.array([point.x, point.y, point.z]))
-    orientation = finite("object_pose", np.array([turn.x, turn.y, turn.z, turn.w]))
-    if abs(float(orientation @ orientation) - 1.0) > 1e-3:
-        raise MessageError("object_pose has an orientation that is no unit quaternion")
-    return PoseSample(nanoseconds(message.header.stamp), position, orientation)
 
 
 def wrench_message(profile: RobotProfile, measurement: Measurement, stamp: int) -> WrenchStamped:
@@ -190,7 +169,7 @@ def read_wrench(message: WrenchStamped, tool_frame: str) -> WrenchSample:
     )
 
 
-def measurement_from(joints: JointSample, pose: PoseSample, wrench: WrenchSample | None) -> Measurement:
+def measurement_from(joints: JointSample, wrench: WrenchSample | None) -> Measurement:
     """Join samples to one measurement; without a wrench the contact force is zero."""
     return Measurement(
         stamp=joints.stamp / SECOND,
@@ -198,18 +177,6 @@ def measurement_from(joints: JointSample, pose: PoseSample, wrench: WrenchSample
         joint_velocities=joints.velocities,
         finger_width=joints.finger_width,
         finger_effort=joints.finger_effort,
-        object_position=pose.position,
-        object_orientation=pose.orientation,
         contact_force=wrench.force if wrench else np.zeros(3),
         contact_torque=wrench.torque if wrench else np.zeros(3),
     )
-
-
-def image_message(pixels: np.ndarray, stamp: int) -> Image:
-    """Return an RGB image [height, width, 3] as a message."""
-    height, width, _ = pixels.shape
-    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-    message.header.stamp = time_message(stamp)
-    message.header.frame_id = "camera"
-    message.data = array.array("B", pixels.astype(np.uint8).tobytes())
-    return message

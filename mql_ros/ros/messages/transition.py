@@ -37,11 +37,11 @@ class Transition:
     terminal: bool
     """Whether no value follows. Grasping has no time limit, at which it would be false, so it equals `done`."""
     observation: Array
-    """[15] what the policy saw before it (names in `grasping.task.spaces`)."""
+    """[1046] what the policy saw before it (names in `grasping.task.spaces`)."""
     action: Array
-    """[4] the executed action in [-1, 1]; differs from the policy's if a limit changed it."""
+    """[6] the executed action in [-1, 1]; differs from the policy's if a limit changed it."""
     next_observation: Array
-    """[15] what was seen after it."""
+    """[1046] what was seen after it."""
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,11 @@ class PolicyServer(GraspingNode):
         self._commands = CommandPublisher(self, self._profile)
         self._transitions = self.create_publisher(Float64MultiArray, "transition", KEPT)
         self._state = SessionState(self, self._trial_runner, self._inbox)
-        TrialSubscriptions(self, self._inbox, lambda: self._coroutines.running, self._coroutines.poll)
-        self._inputs = DriverInputs(self, self._profile, self._on_measurement, self._commands.settle)
+        running, poll = lambda: self._coroutines.running, self._coroutines.poll
+        TrialSubscriptions(self, self._profile.base_frame, self._inbox, running, poll)
+        self._inputs = DriverInputs(
+            self, self._profile, self._on_measurement, self._commands.settle, lambda: self._commands.finger_force
+        )
         # After all topics: a server that responds has discovered the topics that were created before its client.
         services = {name: f"grasp_monitor/{name}" for name in ("begin_trial", "end_trial")}
         services["reset"] = self.setting("reset_service")
@@ -128,8 +131,10 @@ class PolicyServer(GraspingNode):
             reward_wait=self.setting("reward_wait"),
             stale_after=self.setting("stale_after"),
             context_deadline=self.setting("context_deadline"),
-            exploration=self.setting("exploration"),
-            exploration_noise=self.setting("exploration_noise"),
+            view_wait=self.setting("view_wait"),
+            exploration_share=self.setting("exploration_share"),
+            exploration_uniform=self.setting("exploration_uniform"),
+            exploration_temperature=self.setting("exploration_temperature"),
             exploration_seed=self.setting("exploration_seed"),
         )
         if new_session:
@@ -235,9 +240,7 @@ class PolicyServer(GraspingNode):
 
     def change(self, name: str, value: Any) -> str | None:
         """Act on a new value of a parameter."""
-        if (refusal := tighten_limit(self._machine, self.setting, name, value)) is None and name == "stale_after":
-            self._inputs.assembler.stale_after = value
-        return refusal
+        return tighten_limit(self._machine, self.setting, name, value)
 
 
 def main() -> int:

@@ -57,7 +57,7 @@ class AdaptationRequest:
 def config_values(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of AdaptationConfig for parameter values.
 
-    `proximal` may hold a number as text, and a learning rate of 0 means that of the bundle. UserError for other text.
+    `proximal` may hold a number as text, and a step size of 0 means that of the bundle. UserError for other text.
     """
     values = dict(settings)
     if values.get("proximal", "ess") != "ess":
@@ -65,9 +65,7 @@ def config_values(settings: dict[str, Any]) -> dict[str, Any]:
             values["proximal"] = float(values["proximal"])
         except ValueError:
             raise UserError(f"adaptation.proximal is '{values['proximal']}'; expected 'ess' or a number") from None
-    for name in ("actor_learning_rate", "critic_learning_rate"):
-        values[name] = values.get(name) or None
-    return values
+    return values | {"step_size": values.get("step_size") or None}
 
 
 def run(request: AdaptationRequest) -> dict[str, Any]:
@@ -78,20 +76,18 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
     from mql_ros.algorithm.experience.replay import Replay
     from mql_ros.algorithm.experience.session_files import read_sessions
     from mql_ros.algorithm.policy_bundle import load_bundle, save_bundle
-    from mql_ros.grasping.learning.hindsight import labelled
-    from mql_ros.grasping.learning.symmetry import shifted_sessions
+    from mql_ros.grasping.learning.grasp_policy import grasp_learner_of
 
     torch.set_num_threads(1)
     bundle = load_bundle(request.bundle)
     if bundle.hash != request.hash:
         raise UserError(f"policy bundle {request.bundle} was changed since it was announced; announce it anew")
-    learner, meta = bundle.make_learner(), bundle.make_replay()
-    sessions = [labelled(session) for session in read_sessions(Path(request.sessions))]
-    network = bundle.network_config
-    new = Replay.of(sessions, network.observation_size, network.action_size, bundle.history_blocks)
+    learner, meta = grasp_learner_of(bundle), bundle.make_replay()
+    sessions = read_sessions(Path(request.sessions))
     try:
+        new = Replay.of(sessions, *meta.sizes, meta.view_size)
         config = AdaptationConfig(**config_values(request.settings))
-        found = adapt(learner, meta, new, config, shifted_sessions)
+        found = adapt(learner, meta, new, config)
     except ValueError as error:
         raise UserError(str(error)) from error
     numbers = {
@@ -105,7 +101,6 @@ def run(request: AdaptationRequest) -> dict[str, Any]:
         "classifier_accuracy": found.classifier_accuracy,
         "overlap": found.overlap,
         "mean_importance_ratio": found.mean_importance_ratio,
-        "symmetry_sessions": found.symmetry_sessions,
         "new_updates": found.new_updates,
         "recycling_updates": found.recycling_updates,
         "parameter_distance": found.parameter_distance,

@@ -6,14 +6,9 @@ Needs no rclpy. Imports torch only to load a policy.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mql_ros.algorithm.bundle_files import read_bundle
 from mql_ros.core.errors import UserError
@@ -22,7 +17,8 @@ from mql_ros.ros.messages.encoding import MessageError
 
 if TYPE_CHECKING:
     from mql_ros.algorithm.context import ContextTracker
-    from mql_ros.algorithm.td3 import TD3Learner
+    from mql_ros.algorithm.q_learning import QLearner
+    from mql_ros.grasping.learning.grasp_policy import GraspPolicy
 
 
 @dataclass(frozen=True)
@@ -56,20 +52,20 @@ class LoadedPolicy:
     version: int
     hash: str
     """SHA-256 of its bundle's manifest."""
-    learner: TD3Learner
+    learner: QLearner
     history_blocks: int
     """Number of past trials in a history."""
-    old_grasps: Callable[[], NDArray[np.float64]]
-    """Returns [n, 3] the successful grasps of old objects, where a search starts."""
 
     @property
     def context_size(self) -> int:
         """Length C of the context."""
-        return self.learner.network_config.context_size
+        return int(self.learner.network_config.context_size)
 
-    def act(self, observation: NDArray[np.float64], context: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the action [4] for an observation [15] and a context [C]."""
-        return self.learner.act(observation.astype(np.float32), context).astype(np.float64)
+    def new_session(self, seed: int) -> GraspPolicy:
+        """Return what acts in one session; `seed` is that of its exploration."""
+        from mql_ros.grasping.learning.grasp_policy import GraspPolicy
+
+        return GraspPolicy(self.learner, seed)
 
     def new_tracker(self) -> ContextTracker:
         """Return a context tracker with this policy's encoder and an empty history."""
@@ -84,7 +80,7 @@ def load_policy(announcement: Announcement, robot: str, *others: str) -> LoadedP
     `others` are robots whose policies may act on this one too (`policies_from` in its profile).
     """
     from mql_ros.algorithm.policy_bundle import load_bundle
-    from mql_ros.grasping.learning.grasp_search import successful_grasps
+    from mql_ros.grasping.learning.grasp_policy import grasp_learner_of
 
     bundle = load_bundle(announcement.bundle)
     if bundle.hash != announcement.hash:
@@ -97,11 +93,7 @@ def load_policy(announcement: Announcement, robot: str, *others: str) -> LoadedP
 
     torch.set_num_threads(1)  # more threads do not help with single observations and slow the other nodes down
 
-    @cache
-    def old_grasps() -> NDArray[np.float64]:
-        return successful_grasps(bundle.make_replay().sessions())
-
-    return LoadedPolicy(announcement.version, bundle.hash, bundle.make_learner(), bundle.history_blocks, old_grasps)
+    return LoadedPolicy(announcement.version, bundle.hash, grasp_learner_of(bundle), bundle.history_blocks)
 
 
 def check_bundle(path: Path, robot: str, *others: str) -> Announcement:
@@ -122,11 +114,8 @@ def _check_purpose(path: Path, manifest: dict[str, Any], robot: str, *others: st
             f"policy bundle {path} was trained for robot '{trained_robot}', not for '{robot}'; choose another bundle, "
             f"or, if both have the same gripper, name '{trained_robot}' under 'policies_from' in the profile"
         )
-    network = manifest["network"]
-    sizes = network.get("observation_size"), network.get("action_size")
-    if trained_task != spaces.TASK_NAME or sizes != (spaces.OBSERVATION_SIZE, spaces.ACTION_SIZE):
+    if trained_task != spaces.TASK_NAME:
         raise UserError(
-            f"policy bundle {path} was trained for task '{trained_task}' with {sizes[0]} observations and {sizes[1]} "
-            f"actions; expected '{spaces.TASK_NAME}' with {spaces.OBSERVATION_SIZE} and {spaces.ACTION_SIZE}; "
+            f"policy bundle {path} was trained for task '{trained_task}'; expected '{spaces.TASK_NAME}'; "
             "choose another bundle"
         )

@@ -1,1 +1,1 @@
-"""Sessions of trials in policy_server: decisions, rewards, contexts and policy changes in their order."""
+"""Sessions of trials in policy_server: views, decisions, rewards, contexts and policy changes in their order."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from std_srvs.srv import Trigger
 
+from mql_ros.grasping.perception.height_map import HeightMap
 from mql_ros.grasping.types import Command, Measurement
 from mql_ros.ros.messages.transition import ContextAnswer, Transition
 from mql_ros.ros.policies.policy_loading import Announcement, LoadedPolicy
@@ -30,11 +31,16 @@ class TrialSettings:
     """Longest wait for a context or for rewards in real time, s."""
     reward_wait: float
     """Longest wait for a reward from elsewhere after the lift, s."""
-    exploration: str
-    """"noise" alone, or "search" besides (see mql_ros.grasping.learning.grasp_search)."""
-    exploration_noise: float
-    """Standard deviation of the Gaussian noise on actions."""
+    view_wait: float
+    """Longest wait for what the camera sees, s."""
+    exploration_share: float
+    """Probability that a decision is not the best one."""
+    exploration_uniform: float
+    """Part of those decisions that is drawn evenly from the proposals."""
+    exploration_temperature: float
+    """Temperature of the values in the other draws."""
     exploration_seed: int
+    """Seed of proposals and exploration."""
 
 
 @dataclass
@@ -43,6 +49,10 @@ class Inbox:
 
     measurement: Measurement | None = None
     """The newest measurement."""
+    view: HeightMap | None = None
+    """What the camera saw last; None if that was an empty table."""
+    view_stamp: float = -1.0
+    """Time of that image, s; -1 before the first."""
     rewards: list[float] = field(default_factory=list)
     """Rewards since the trial began."""
     contexts: dict[tuple[int, int], ContextAnswer] = field(default_factory=dict)
@@ -62,6 +72,10 @@ class Inbox:
             self._stamps.clear()  # the driver was restarted
         self.measurement = measurement
         self._stamps.append(measurement.stamp)
+
+    def put_view(self, view: HeightMap | None, stamp: float) -> None:
+        """Store what the camera saw at `stamp`, s."""
+        self.view, self.view_stamp = view, stamp
 
     def put_context(self, answer: ContextAnswer) -> None:
         """Store a context."""

@@ -16,8 +16,9 @@ MONITOR_SECONDS = 10.0
 class TrialRewards:
     """Collects the rewards of each decision.
 
-    grasp_monitor publishes one reward for each measurement of a trial. If another node or a person publishes them
-    (`use_monitor` false), all that arrive during a decision count for it.
+    grasp_monitor publishes one reward for each measurement of a trial, and one for its end, by what the camera sees
+    after the lift. If another node or a person publishes them (`use_monitor` false), all that arrive during a decision
+    count for it.
     """
 
     def __init__(self, inbox: Inbox, node: TrialNode, clock: Callable[[], float]) -> None:
@@ -80,4 +81,23 @@ class TrialRewards:
             optional=not settings.lockstep,
         )
         self.missed += max(0, wanted - len(rewards))
-        return self._inbox.reward_total(counted, wanted)
+        total = self._inbox.reward_total(counted, wanted)
+        return total if not done else total + (yield from self._end_reward(settings))
+
+    def _end_reward(self, settings: TrialSettings) -> Generator[Wait, Any, float]:
+        """Have grasp_monitor end the trial, and wait for the reward of its end."""
+        rewards = self._inbox.rewards
+        reply = yield Wait("the grasp_monitor's end_trial", self._node.call("end_trial"), MONITOR_SECONDS)
+        if not reply.success or not reply.message.isdecimal():
+            raise CoroutineError(f"the grasp_monitor does not end the trial: {reply.message}")
+        number = int(reply.message)
+        yield Wait(
+            "the grasp_monitor's reward of the trial's end",
+            lambda: len(rewards) > number or None,
+            settings.view_wait + (MONITOR_SECONDS if settings.lockstep else settings.context_deadline),
+            optional=not settings.lockstep,
+        )
+        if len(rewards) > number:
+            return rewards[number]
+        self.missed += 1
+        return 0.0

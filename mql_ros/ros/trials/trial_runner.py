@@ -7,12 +7,12 @@ context that answers it (`decision_context.DecisionContext`) and decides again.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mql_ros.core.errors import UserError
-from mql_ros.grasping.learning.grasp_search import GraspSearch
+from mql_ros.grasping.perception.height_map import HeightMap
 from mql_ros.grasping.task.trial import TrialMachine
 from mql_ros.grasping.types import Array, Measurement
 from mql_ros.ros.base.coroutine import Coroutine, CoroutineError, Wait
@@ -22,14 +22,22 @@ from mql_ros.ros.policies.policy_loading import LoadedPolicy
 from mql_ros.ros.trials.decision_context import DecisionContext
 from mql_ros.ros.trials.interface import Inbox, TrialNode, TrialSettings
 from mql_ros.ros.trials.rewards import TrialRewards
+from mql_ros.ros.trials.views import wait_for_view
 
 if TYPE_CHECKING:
-    from mql_ros.algorithm.adaptation.exploration import Explorer
+    from mql_ros.grasping.learning.grasp_policy import GraspPolicy
 
 RESET_SECONDS = 30.0
 """Longest wait for the reset service, s."""
 LOCKSTEP_SECONDS = 10.0
 """Longest wait for a measurement in lockstep, s."""
+
+
+class Start(NamedTuple):
+    """What a trial begins from."""
+
+    measurement: Measurement
+    view: HeightMap
 
 
 class TrialRunner:
@@ -50,7 +58,7 @@ class TrialRunner:
         self.trial_reward = 0.0
         """Sum of the rewards of the trial so far."""
         self._session_begin = 0
-        self._explorer: Explorer | None = None
+        self._acting: GraspPolicy | None = None
 
     def load_first_policy(self) -> None:
         """Load the announced policy before the first trial; report an error if it cannot be used."""
@@ -65,16 +73,16 @@ class TrialRunner:
         self.session += 1
         self.trial = -1
         self._session_begin = self.sequence + 1
-        self._explorer = None
+        self._acting = None
 
     def run(self, trials: int, settings: TrialSettings) -> Coroutine:
         """Run a number of trials of the session."""
         self._machine.done = True  # gives up a trial that was broken off
         for _ in range(trials):
             yield from self._change_policy()
-            self._choose_exploration(settings)
-            measurement = yield from self._prepare(settings)
-            yield from self._run_trial(measurement, settings)
+            acting = self._policy_of_session(settings)
+            start = yield from self._prepare(settings)
+            yield from self._run_trial(acting, start, settings)
 
     def _change_policy(self) -> Coroutine:
         """Change to the announced policy between two trials, once context_encoder has changed too.
@@ -100,8 +108,24 @@ class TrialRunner:
         if not has_history:
             self.context.clear(policy)
 
-    def _prepare(self, settings: TrialSettings) -> Generator[Wait, Any, Measurement]:
-        """Reset, begin to count rewards, and return the measurement at the start of the trial."""
+    def _policy_of_session(self, settings: TrialSettings) -> GraspPolicy:
+        """Return the policy that acts; in a session it remembers where grasps succeeded, whatever its version."""
+        from mql_ros.grasping.learning.grasp_policy import Exploration  # with torch, as the policy is
+
+        assert self.policy is not None
+        exploration = Exploration(
+            settings.exploration_share, settings.exploration_uniform, settings.exploration_temperature
+        )
+        if self._acting is None:
+            self._acting = self.policy.new_session(settings.exploration_seed)
+        self._acting.learner, self._acting.exploration = self.policy.learner, exploration
+        return self._acting
+
+    def _prepare(self, settings: TrialSettings) -> Generator[Wait, Any, Start]:
+        """Reset, look, begin to count rewards; return measurement and view at the start of the trial.
+
+        Nothing that was measured or seen before the reset begins a trial.
+        """
         inbox = self._inbox
         yield from self.rewards.end_trial(settings)
         before, wanted = inbox.stamp, None
@@ -117,45 +141,39 @@ class TrialRunner:
                 return inbox.stamp != before or None
             return (inbox.stamp == wanted if settings.lockstep else inbox.stamp >= wanted) or None
 
-        yield Wait("a measurement (joint_states, object_pose, wrench) to start from", arrived, seconds)
+        yield Wait("a measurement (joint_states, wrench) to start from", arrived, seconds)
+        view = yield from wait_for_view(inbox, inbox.stamp, settings)
         yield from self.rewards.begin_trial(seconds, settings)
         assert inbox.measurement is not None
-        return inbox.measurement
+        if (age := inbox.stamp - view.stamp) > settings.stale_after:
+            raise CoroutineError(
+                f"the view of the object is {age:.2f} s older than the joint_states; at most "
+                f"{settings.stale_after:g} s (stale_after) are acted on: the camera is slow, or has another clock"
+            )
+        return Start(inbox.measurement, view)
 
-    def _choose_exploration(self, settings: TrialSettings) -> None:
-        """One explorer serves a session, as in one process (mql_ros.rollouts.rollout.PolicyAgent)."""
-        from mql_ros.algorithm.adaptation.config import ExplorationConfig
-        from mql_ros.algorithm.adaptation.exploration import Explorer  # with torch, as the policy is
-
-        assert self.policy is not None
-        seed, search = settings.exploration_seed, settings.exploration == "search"
-        guide = None if self._explorer is None else self._explorer.guide
-        if search and guide is None:
-            guide = GraspSearch(self.policy.old_grasps(), seed)
-        config = ExplorationConfig(settings.exploration_noise, search=search)
-        if self._explorer is None:
-            self._explorer = Explorer(self.policy, config, seed, guide=guide)
-        self._explorer.policy, self._explorer.config, self._explorer.guide = self.policy, config, guide
-
-    def _run_trial(self, measurement: Measurement, settings: TrialSettings) -> Coroutine:
-        machine, inbox = self._machine, self._inbox
+    def _run_trial(self, acting: GraspPolicy, start: Start, settings: TrialSettings) -> Coroutine:
+        machine, inbox, measurement = self._machine, self._inbox, start.measurement
+        try:
+            machine.begin(measurement, start.view)
+        except ValueError as error:
+            raise CoroutineError(str(error)) from error
         self.trial += 1
         self.trial_reward = 0.0
-        machine.begin(measurement)
-        observation = machine.observation(measurement)
+        # Networks compute in single precision: what they see and do is recorded exactly so.
+        observation = _single(machine.observation(measurement))
         step = 0
-        assert self.policy is not None and self._explorer is not None
+        assert self.policy is not None
         while not machine.done:
-            # Single precision, in which the networks see the action again.
-            action = self._explorer.act(observation, self.context.value).astype(np.float32).astype(np.float64)
+            action = _single(acting.act(observation, self.context.value))
             counted = self.rewards.earned()
             measurement = yield from self._decide(action, self._newest(measurement, settings), settings)
-            following = machine.observation(measurement)
+            following = _single(machine.observation(measurement))
             reward = yield from self.rewards.wait_for_total(counted, machine.done, settings)
             self.trial_reward += reward
             self.sequence += 1
             inbox.contexts.clear()  # those received so far answer earlier transitions
-            executed = machine.executed.astype(np.float32).astype(np.float64)
+            executed = _single(machine.executed)
             self._node.publish(
                 Transition(
                     sequence=self.sequence,
@@ -173,7 +191,7 @@ class TrialRunner:
                 )
             )
             yield from self.context.wait_for_step(self.sequence, self.policy, settings)
-            self._explorer.learn(executed, reward, following, machine.done, self.context.value)
+            acting.learn(executed, reward, following.astype(np.float32), machine.done)
             observation, step = following, step + 1
 
     def _newest(self, measurement: Measurement, settings: TrialSettings) -> Measurement:
@@ -210,3 +228,8 @@ class TrialRunner:
             return self._inbox.measurement if self._inbox.stamp != stamp else None
 
         return (yield Wait("the next measurement", newer, seconds))
+
+
+def _single(values: Array) -> Array:
+    """Return the values rounded to single precision."""
+    return values.astype(np.float32).astype(np.float64)

@@ -1,1 +1,1 @@
-"""Meta-training on grasping."""
+"""Meta-training on grasping: rounds of collecting, training and validation."""

@@ -2,85 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mql_ros.algorithm.networks import NetworkConfig
-from mql_ros.algorithm.td3 import TD3Config
-from mql_ros.core.settings import build, read_yaml
+from mql_ros.algorithm.q_learning import QLearningConfig
+from mql_ros.core.settings import build, check_values, read_yaml, setting
+from mql_ros.grasping.learning.networks import GraspNetworkConfig
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """All settings of `mql train`; the defaults are a small run for trying things out."""
 
-    seed: int = 1
+    seed: int = setting(1, low=0, high=1_000_000)
     """Seed of everything: sessions, networks, draws."""
     robot: str = "panda"
     """Robot profile."""
-    trials_per_session: int = 8
+    trials_per_session: int = setting(8, low=1, high=100)
     """Trials with one object in a row; the history runs across them."""
-    history_blocks: int = 5
-    """Trials before the present one that the context sees."""
-    demonstration_sessions: int = 200
-    """Sessions of the scripted teacher, which knows the objects."""
-    demonstration_seed: int = 1
-    """Seed of the demonstrations: runs with different seeds may start from the same ones."""
-    clone_updates: int = 1000
-    """Updates that clone the teacher's actions from context, with the critics learning along."""
-    rounds: int = 4
-    """Rounds of collecting with the policy and TD3 updates."""
-    sessions_per_round: int = 20
+    history_blocks: int = setting(8, low=0, high=100)
+    """Trials before the present one that the context sees; at least one fewer than those of a session."""
+    scripted_sessions: int = setting(40, low=1)
+    """Sessions of the scripted explorer, which knows nothing that the policy does not."""
+    rounds: int = setting(2, low=0)
+    """Rounds in which the policy collects; before each, and at the end, it is trained anew on all data so far."""
+    sessions_per_round: int = setting(20, low=1)
     """Sessions that the policy collects in a round."""
-    updates_per_round: int = 200
-    """TD3 updates in a round."""
-    own_fraction: float = 0.0
-    """Part of a batch, below 1, that comes from the policy's own trials; with 0 they join the demonstrations in one
-    replay, so that their part is their share of all data."""
-    exploration_noise: float = 0.12
-    """Standard deviation of the noise on actions while collecting; 0 in every fourth session."""
-    batch_blocks: int = 128
-    """Trials in a batch."""
-    clone_weight_start: float = 2.0
-    """Weight, beside the value term, of the labels that a session's own successes give (`hindsight`), in the
-    first round ..."""
-    clone_weight_end: float = 1.0
-    """... and in the last, geometric in between; 0 for none."""
-    critic_warmup_updates: int = 200
-    """TD3 updates of critics and encoder alone before the actor follows."""
-    validate_every: int = 2
-    """Rounds between two validations on the development objects."""
-    averaged_rounds: int = 0
-    """The last so many rounds whose policies are averaged, weight by weight, into one more candidate at the end."""
-    validation_objects: int = 60
-    """Development objects of a validation."""
-    validation_sessions: int = 1
-    """Sessions on each of them: the fewer there are, the more the best checkpoint looks better than it is."""
-    measured_objects: int = 204
-    """Training objects on which the finished policy is measured."""
-    replay_sessions: int = 200
-    """Sessions that the bundle carries for adaptation, the newest first."""
-    network: dict[str, Any] = field(default_factory=dict, metadata={"overrides": NetworkConfig})
-    """Overrides of mql_ros.algorithm.networks.NetworkConfig."""
-    clone: dict[str, Any] = field(default_factory=dict, metadata={"overrides": TD3Config})
-    """Overrides of mql_ros.algorithm.td3.TD3Config while cloning."""
-    td3: dict[str, Any] = field(default_factory=dict, metadata={"overrides": TD3Config})
-    """Overrides of mql_ros.algorithm.td3.TD3Config afterwards."""
+    updates: int = setting(200, low=1)
+    """Updates of a training from scratch before the last one ..."""
+    last_updates: int = setting(300, low=1)
+    """... and of the last one, whose policy is shipped."""
+    batch_sessions: int = setting(24, low=1)
+    """Sessions in a batch."""
+    shuffled: float = setting(0.0, low=0.0, high=1.0)
+    """Share of sessions in a batch whose trials are put into random order. It misleads where a policy collected them:
+    a force that was chosen after earlier trials looks like a first guess (docs/research_log.md)."""
+    moved: float = setting(0.5, low=0.0, high=1.0)
+    """Share of sessions in a batch that are seen from another side: turned by quarters and mirrored at random."""
+    exploration: tuple[float, ...] = setting((0.1, 0.3, 0.6), low=0.0, high=1.0)
+    """Shares of decisions that are not the best ones, drawn evenly for each session of a round."""
+    validation_objects: int = setting(10, low=1)
+    """Development objects of a validation, the first ones."""
+    replay_sessions: int = setting(100, low=1)
+    """Sessions that the bundle carries for adaptation, the newest ones."""
+    network: dict[str, Any] = field(default_factory=dict, metadata={"overrides": GraspNetworkConfig})
+    """Overrides of mql_ros.grasping.learning.networks.GraspNetworkConfig."""
+    learning: dict[str, Any] = field(default_factory=dict, metadata={"overrides": QLearningConfig})
+    """Overrides of mql_ros.algorithm.q_learning.QLearningConfig."""
 
-    def clone_weight(self, number: int) -> float:
-        """Weight of the labels in round `number`."""
-        if self.clone_weight_start <= 0.0 or self.clone_weight_end <= 0.0:
-            return 0.0
-        share = number / max(1, self.rounds - 1)
-        return self.clone_weight_start * (self.clone_weight_end / self.clone_weight_start) ** share
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON for the manifest."""
-        return asdict(self)
+    def __post_init__(self) -> None:
+        check_values(self)
+        if self.trials_per_session > self.history_blocks + 1:
+            raise ValueError(
+                f"history_blocks is {self.history_blocks}; expected at least {self.trials_per_session - 1}, "
+                "trials_per_session - 1, because batches are of whole sessions"
+            )
+        if not self.exploration:
+            raise ValueError("exploration is empty; expected at least one share")
 
 
 def load_training_config(path: str) -> TrainingConfig:
-    """Read a YAML file; UserError names the key that is wrong."""
+    """Read a YAML file; UserError names an unknown key and the nearest known one."""
     what = f"training configuration {path}"
     return build(TrainingConfig, read_yaml(Path(path), what, "config/training/grasp.yaml"), what)

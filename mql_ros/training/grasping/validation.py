@@ -1,4 +1,4 @@
-"""Success of a policy on a set of objects, without exploration noise; it selects checkpoints."""
+"""How a policy does on a set of objects, without exploration: what settings are chosen by."""
 
 from __future__ import annotations
 
@@ -12,35 +12,40 @@ from scipy.stats import binomtest
 from mql_ros.rollouts.rollout import successes
 from mql_ros.rollouts.workers import Job, PolicyWeights, Workers
 
+FIRST_SEED = 90_000_000
+"""Seed of the first session of a validation."""
+
 
 @dataclass(frozen=True)
 class Score:
     """Success by trial on a set of objects."""
 
-    by_trial: list[float]
-    third_trial: tuple[int, int]
-    """Successes and number of sessions in the third trial."""
+    won: list[int]
+    """Sessions whose trial succeeded, by trial."""
+    sessions: int
 
     @property
-    def value(self) -> float:
-        """Mean success from the second trial on, by which checkpoints are compared."""
-        return float(np.mean(self.by_trial[1:]))
+    def by_trial(self) -> list[float]:
+        """Success rate of each trial."""
+        return [count / self.sessions for count in self.won]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return JSON for manifest and log, with the Wilson interval of the third trial."""
-        won, count = self.third_trial
-        low, high = binomtest(won, count).proportion_ci(method="wilson")
+        """JSON for the manifest, with the Wilson interval of the fifth trial."""
+        fifth = self.won[min(4, len(self.won) - 1)]
+        low, high = binomtest(fifth, self.sessions).proportion_ci(method="wilson")
         return {
             "success_by_trial": [round(v, 4) for v in self.by_trial],
-            "third_trial": {"successes": won, "trials": count, "rate": won / count, "interval": [low, high]},
+            "sessions": self.sessions,
+            "fifth_trial_interval": [round(float(low), 4), round(float(high), 4)],
         }
 
 
-def evaluate_policy(
-    workers: Workers, policy: PolicyWeights, names: Sequence[str], trials: int, seed: int, sessions: int = 1
-) -> Score:
-    """Run `sessions` fresh sessions of `trials` trials on each object, without exploration noise."""
-    jobs = [Job(name, seed * 1_000_000 + 1000 * k + n, trials) for k in range(sessions) for n, name in enumerate(names)]
-    won = np.array([successes(session) for session in workers.act(policy, jobs)])
-    third = won[:, min(2, trials - 1)]
-    return Score(by_trial=[float(v) for v in won.mean(axis=0)], third_trial=(int(third.sum()), len(third)))
+def validate(workers: Workers, policy: PolicyWeights, names: Sequence[str], trials: int) -> Score:
+    """Run a fresh session of `trials` trials on each object, with the same seeds every time.
+
+    A session that cannot be run, because the object does not come to rest in view, counts as failures.
+    """
+    jobs = [Job(name, FIRST_SEED + number, trials) for number, name in enumerate(names)]
+    lost = np.zeros(trials, dtype=bool)
+    won = np.array([lost if session is None else successes(session) for session in workers.run(jobs, policy)])
+    return Score([int(v) for v in won.sum(axis=0)], len(won))

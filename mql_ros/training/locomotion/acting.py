@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from mql_ros.algorithm.experience.session import Session, block_numbers
-from mql_ros.algorithm.networks import ContextEncoder
 from mql_ros.algorithm.td3 import TD3Learner
 from mql_ros.training.locomotion.families import HORIZON, Task, TaskEnvironment
 from mql_ros.training.locomotion.history import BatchedHistory
@@ -57,7 +56,6 @@ class BehaviourPolicy:
         size = self.learner.network_config.action_size
         if self.random:
             return rng.uniform(-1.0, 1.0, (len(observation), size)).astype(np.float32)
-        assert isinstance(self.learner.encoder, ContextEncoder)
         chosen = self.learner.act(observation, history.contexts(self.learner.encoder).numpy())
         if self.noise > 0.0:
             chosen = chosen + self.noise * rng.standard_normal(chosen.shape, dtype=np.float32)

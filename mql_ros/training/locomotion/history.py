@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mql_ros.algorithm.networks import ContextEncoder
+from mql_ros.algorithm.networks import Encoder
 
 
 class BatchedHistory:
@@ -38,8 +38,8 @@ class BatchedHistory:
                     self._items[row, : count - dropped] = self._items[row, dropped:count]
                     self._counts[row] -= dropped
 
-    def contexts(self, encoder: ContextEncoder) -> Tensor:
-        """Return the contexts [N, C] of the next step, on the CPU and without gradient."""
+    def contexts(self, encoder: Encoder) -> Tensor:
+        """Contexts [N, C] of the next step, on the CPU and without gradient."""
         device = next(encoder.parameters()).device
         with torch.no_grad():
             outputs = encoder(torch.from_numpy(self._items[:, : int(self._counts.max())]).to(device)).cpu()

@@ -20,6 +20,7 @@ import numpy as np
 
 from mql_ros.algorithm.experience.replay import Replay
 from mql_ros.algorithm.networks import NetworkConfig
+from mql_ros.algorithm.policy_bundle import td3_of
 from mql_ros.algorithm.td3 import TD3Config, TD3Learner
 from mql_ros.core.errors import UserError
 from mql_ros.core.files import write_text
@@ -136,7 +137,7 @@ class BenchmarkTraining:
         if (newest := self._folder.load("newest")) is not None:
             extra = newest.manifest["extra"]
             self._steps, self._cpu_before = int(extra["steps"]), float(extra["cpu_seconds"])
-            return newest.make_learner(device), newest.make_replay()
+            return td3_of(newest, device), newest.make_replay()
         seen, done = self._environments[0].observation_space, self._environments[0].action_space
         sizes = int(np.prod(seen.shape or ())), int(np.prod(done.shape or ()))
         network = NetworkConfig(*sizes, **config.network)
