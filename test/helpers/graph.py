@@ -27,6 +27,12 @@ from mql_sim.driver.arm_simulator import BENCH
 HISTORY_BLOCKS = 3
 USUAL = {name: parameter_table()["arm_simulator"][name].default for name in BENCH}
 """The bench of training, as parameters of arm_simulator."""
+NO_EXPLORATION = {
+    name: parameter.default
+    for name, parameter in parameter_table()["policy_server"].items()
+    if name.startswith("exploration_")
+}
+"""The exploration of a graph that was just started, as parameters of policy_server: none."""
 NETWORK = GraspNetworkConfig(context_size=8, embedding_size=8, hidden_size=16, item_size=8)
 
 
@@ -91,7 +97,7 @@ class Graph:
         self.client.hold(False)
         self.client.restore_initial()
         self.client.set_parameters("arm_simulator", object=name, seed=seed, **(USUAL | bench))
-        self.client.set_parameters("policy_server", exploration_share=0.0)
+        self.client.set_parameters("policy_server", NO_EXPLORATION)
         self.client.set_parameters("adaptation_manager", rollback_trials=0, rollback_margin=0.15)
         return self.client
 

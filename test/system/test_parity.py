@@ -168,10 +168,6 @@ def test_and_when_the_policy_changes_within_a_trial(graph: Graph, bundle: Path) 
     reference.close()
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="passes alone and with its file; after all other tests the force of one lift differed (cause open)",
-)
 def test_exploration_is_equal_too(graph: Graph, bundle: Path) -> None:
     client, reference = graph.begin(OBJECT, 6), InProcess(OBJECT, 6)
     client.set_parameters("policy_server", exploration_share=0.8)
