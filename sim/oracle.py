@@ -6,7 +6,6 @@ It knows mass, friction and crush force, and sees without noise; it finds places
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +30,6 @@ UNSEEN = 20
 """Placements in a row in which an object is not seen, after which the search ends."""
 FOUND = 3
 """Grasps that may fail to be confirmed."""
-LIFT_SPEED = 0.2
 PLACE = 0.02
 """Side of what counts as one place on an object, m."""
 BLADE = 0.004
@@ -141,16 +139,15 @@ class Oracle:
         """Carry a grasp [4] out and count what became of it."""
         task = self._task
         refusals = task.machine.refusals
-        observation, total, done = np.zeros(0), 0.0, False
-        for action in self._actions(grasp):
-            observation, reward, done = task.decide(action)
-            total += reward
+        observation = np.zeros(0)
+        for action in spaces.trial_actions(grasp, self._force):
+            observation, _, done = task.decide(action)
             if done:
                 break
         if task.truly_lifted and task.world.measure().finger_width <= task.world.profile.max_width:
             self._outcomes["lifted"] += 1
             return True
-        touched = observation[spaces.VIEW_SIZE + spaces.SIGNAL_NAMES.index("effort_peak")] > 0.0
+        touched = observation[spaces.VIEW_SIZE + spaces.SIGNAL["effort_peak"]] > 0.0
         if task.machine.refusals > refusals:
             self._outcomes["refused"] += 1
         elif task.world.crushed:
@@ -158,11 +155,6 @@ class Oracle:
         else:
             self._outcomes["slipped" if touched else "missed"] += 1
         return False
-
-    def _actions(self, grasp: Array) -> Iterator[Array]:
-        yield spaces.grasp_action(*(float(value) for value in grasp))
-        yield spaces.closing_action(0.0, 0.0, 0.0, self._force)
-        yield spaces.lifting_action(self._force, LIFT_SPEED)
 
     def _repeats(self, grasp: Array, view: HeightMap) -> bool:
         """Whether the same grasp lifts the object where it lies next."""

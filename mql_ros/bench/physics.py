@@ -36,7 +36,6 @@ COUNT = 60
 """Good grasps."""
 CANDIDATES = 3
 """Grasps tried on each object with the reference."""
-LIFT_SPEED = 0.2
 DIAMETERS = (0.079, 0.084, 0.100)
 """Diameters of the cylinders that are pushed between the fingers of a hand that opens to 80 mm, m."""
 
@@ -85,12 +84,6 @@ def watched(task: GraspTask) -> Iterator[list[tuple[Measurement, float]]]:
         del task.world.advance
 
 
-def actions_of(grasp: Array, force: float, deeper: float = 0.0) -> list[Array]:
-    """The three actions [6] of a grasp [4] with a force (N), closing so much deeper (m)."""
-    close, lift = spaces.closing_action(0.0, 0.0, -deeper, force), spaces.lifting_action(force, LIFT_SPEED)
-    return [spaces.grasp_action(*(float(v) for v in grasp)), close, lift]
-
-
 def good_grasps(profile: RobotProfile) -> list[GoodGrasp]:
     """Grasps found with the reference settings, one for an object."""
     task, names, found = GraspTask(profile, REFERENCE), training_names(), []
@@ -104,7 +97,7 @@ def good_grasps(profile: RobotProfile) -> list[GoodGrasp]:
         except (PerceptionError, ValueError):
             continue
         for grasp in antipodal(task.view.heights, np.random.default_rng(number))[0][:CANDIDATES]:
-            good = GoodGrasp(thing, number, task.world.rest, actions_of(grasp, force))
+            good = GoodGrasp(thing, number, task.world.rest, spaces.trial_actions(grasp, force))
             if repeat(task, good).lifted:
                 found.append(good)
                 break
@@ -145,7 +138,7 @@ def widest(profile: RobotProfile, physics: Physics) -> tuple[float, int]:
         task.world.rest = Rest(UPRIGHT, 0.0)
         with watched(task) as periods:
             task.begin_trial()
-            for action in actions_of(np.array([0.0, 0.0, 0.05, 0.3]), profile.max_force, deeper=0.02):
+            for action in spaces.trial_actions(np.array([0.0, 0.0, 0.05, 0.3]), profile.max_force, deeper=0.02):
                 task.decide(action)
         widths += [measurement.finger_width for measurement, _ in periods]
         lifted += task.truly_lifted and diameter > profile.max_width

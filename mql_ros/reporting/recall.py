@@ -9,15 +9,13 @@ import numpy as np
 
 from mql_ros.algorithm.experience.session import Session
 from mql_ros.grasping.task import spaces
-from mql_ros.grasping.task.reward import SUCCESS_RETURN
 from mql_ros.grasping.types import Array
 from mql_ros.reporting.thumbnails import thumbnail
+from mql_ros.rollouts.rollout import successes
 from mql_sim.objects.catalogue import find_thing
 
 MOST, LEAST = 8, 4
 """Old objects that are shown, of those drawn on most and of those drawn on least."""
-WEIGHT_SCALE = 5.0
-"""The signal `weight` is the force over it, N."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +80,9 @@ def _pictured(names: Sequence[str], ratios: Mapping[str, float]) -> list[OldObje
 
 def lifts(session: Session) -> Array:
     """Weight and force [k, 2] (N) in the trials of a session that succeeded."""
-    weight = session.next_observation[:, spaces.VIEW_SIZE + spaces.SIGNAL_NAMES.index("weight")] * WEIGHT_SCALE
-    found, total = [], 0.0
-    for row in range(len(session)):
-        total += float(session.reward[row])
-        if session.done[row]:
-            if total >= SUCCESS_RETURN:
-                found.append([float(weight[row]), spaces.force_from_action(session.action[row])])
-            total = 0.0
-    return np.array(found).reshape(-1, 2)
+    weight = session.next_observation[:, spaces.VIEW_SIZE + spaces.SIGNAL["weight"]] * spaces.WEIGHT_SCALE
+    won = np.flatnonzero(session.done)[successes(session)]
+    return np.array([[float(weight[row]), spaces.force_from_action(session.action[row])] for row in won]).reshape(-1, 2)
 
 
 def _mean(of: str, rows: Sequence[Array] | Array, weights: Sequence[float] | None = None) -> Felt:

@@ -20,12 +20,13 @@ from mql_ros.grasping.task.spaces import (
     SIGNAL_NAMES,
     VIEW_CELLS,
     VIEW_SIZE,
+    WEIGHT_SCALE,
     heights_of,
     lifting_action,
 )
 from mql_ros.reporting.demo import FILM_SIDE, Demo, filmstrip, joined
 from mql_ros.reporting.demo_report import Look, ObjectRun, PhaseRun, build_report
-from mql_ros.reporting.recall import WEIGHT_SCALE, Felt, OldObject, Recall, recall_of
+from mql_ros.reporting.recall import Felt, OldObject, Recall, recall_of
 from mql_sim.objects.catalogue import find_thing
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from mql_ros.algorithm.experience.batch import Batch
+from mql_ros.grasping.learning.networks import tool_poses
 from mql_ros.grasping.task import spaces
 from mql_ros.grasping.task.spaces import Phase
 
-_SIGNAL = {name: number for number, name in enumerate(spaces.SIGNAL_NAMES)}
 _YAW = spaces.ACTION_NAMES.index("yaw")
 
 
@@ -63,8 +63,7 @@ def moved_at_random(batch: Batch, rng: np.random.Generator, share: float) -> Bat
 
 def _heading(observation: Tensor) -> Tensor:
     """Heading of the tool [n] in observations [n, O], rad in [-pi / 2, pi / 2]."""
-    signals = observation[:, spaces.VIEW_SIZE :]
-    return 0.5 * torch.atan2(signals[:, _SIGNAL["tool_sin"]], signals[:, _SIGNAL["tool_cos"]])
+    return tool_poses(observation[:, spaces.VIEW_SIZE :])[:, 3]
 
 
 def _turned_heading(yaw: Tensor, quarters: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,7 +107,7 @@ def _observations(observation: Tensor, quarters: Tensor, mirrored: Tensor) -> Te
         view = torch.where(chosen[:, None, None], view.rot90(turns, (1, 2)), view)
     signals = observation[:, spaces.VIEW_SIZE :].clone()
     _, flip = _turned_heading(_heading(observation), quarters, mirrored)
-    column = {name: signals[:, number].clone() for name, number in _SIGNAL.items()}
+    column = {name: signals[:, number].clone() for name, number in spaces.SIGNAL.items()}
     x, y = _turned(column["tool_x"], column["tool_y"], quarters, mirrored)
     c, s = _turned(column["tool_cos"], column["tool_sin"], (2 * quarters) % 4, mirrored)
     mirror = 1.0 - 2.0 * mirrored.to(signals.dtype)
@@ -117,5 +116,5 @@ def _observations(observation: Tensor, quarters: Tensor, mirrored: Tensor) -> Te
     moved |= {name: column[name] * flip * mirror for name in ("contact_y", "side_force", "lift_torque_x")}
     waiting = column["phase_place"] > 0.5
     for name, values in moved.items():
-        signals[:, _SIGNAL[name]] = torch.where(waiting, column[name], values)
+        signals[:, spaces.SIGNAL[name]] = torch.where(waiting, column[name], values)
     return torch.cat([view.flatten(1), signals], dim=1)

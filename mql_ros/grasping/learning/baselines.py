@@ -13,7 +13,6 @@ from mql_ros.grasping.types import Array
 
 FIRST_FORCE = 7.0
 """N; adequate for more objects than any other force."""
-LIFT_SPEED = 0.2
 SLIPPED, CRUSHED = 1.7, 0.6
 """What the force rule multiplies the force by."""
 SHUT = 0.0032
@@ -34,8 +33,7 @@ class Heuristic:
 
     def act(self, observation: Array) -> Array:
         """The action [A] for an observation [O]."""
-        signals = observation[spaces.VIEW_SIZE :]
-        phase = Phase(int(np.argmax(signals[: len(Phase)])))
+        phase = spaces.phase_of(observation)
         if phase is Phase.PLACE:
             self._heights, self._total = spaces.heights_of(observation), 0.0
             self._touched = self._shut = False
@@ -43,7 +41,7 @@ class Heuristic:
             return spaces.grasp_action(*self._grasp)
         if phase is Phase.CLOSE:
             return spaces.closing_action(0.0, 0.0, 0.0, self._force)
-        return spaces.lifting_action(self._force, LIFT_SPEED)
+        return spaces.lifting_action(self._force, spaces.LIFT_SPEED)
 
     def learn(self, action: Array, reward: float, observation: Array, done: bool) -> None:
         """Feel what came of an action [A]: the observation [O] that followed and whether the trial is over."""
@@ -99,9 +97,7 @@ class Repeat(ForceRule):
     def _choose(self) -> Array:
         if self._won is None:
             return super()._choose()
-        grasp = candidates.carried_over(self._won[1], self._won[0], self._heights)
-        grasp[2] = max(grasp[2], candidates.LOWEST)
-        return grasp
+        return candidates.carried_over(self._won[1], self._won[0], self._heights)
 
     def _finish(self, success: bool) -> None:
         super()._finish(success)
@@ -148,9 +144,7 @@ class Thompson(Heuristic):
         self._pulled = int(np.argmax(rng.beta(self._counts[:, 0], self._counts[:, 1])))
         arm, force = divmod(self._pulled, len(self.FORCES))
         self._force = self.FORCES[force]
-        grasp = candidates.carried_over(self._arms[arm], self._first, self._heights)
-        grasp[2] = max(grasp[2], candidates.LOWEST)
-        return grasp
+        return candidates.carried_over(self._arms[arm], self._first, self._heights)
 
     def _finish(self, success: bool) -> None:
         self._counts[self._pulled, 0 if success else 1] += 1.0
@@ -174,12 +168,12 @@ class Scripted(ForceRule):
         """The action [A] for an observation [O]."""
         rng = self._rng
         action = super().act(observation)
-        phase = int(np.argmax(observation[spaces.VIEW_SIZE :][: len(Phase)]))
-        if phase == Phase.PLACE:
+        phase = spaces.phase_of(observation)
+        if phase is Phase.PLACE:
             near = self._grasp + np.append(rng.normal(0.0, 0.003, 3), rng.normal(0.0, 0.08))
             near[2] = max(near[2], candidates.LOWEST)
             return spaces.grasp_action(*near)
-        if phase == Phase.CLOSE:
+        if phase is Phase.CLOSE:
             step = proposals.CORRECTIONS[rng.integers(len(proposals.CORRECTIONS))]
             action[:3] = step * (rng.random() < self.CORRECTED) + rng.normal(0.0, 0.1, 3)
         else:

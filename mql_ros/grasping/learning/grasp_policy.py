@@ -15,6 +15,7 @@ from mql_ros.grasping.learning.networks import GraspCritic, GraspEncoder, GraspN
 from mql_ros.grasping.perception.height_map import Heights
 from mql_ros.grasping.task import spaces
 from mql_ros.grasping.task.reward import SUCCESS_RETURN
+from mql_ros.grasping.task.spaces import Phase
 from mql_ros.grasping.types import Array
 
 COPIES = 5
@@ -85,8 +86,7 @@ class GraspPolicy:
         """The action [A] for an observation [O] and a context [C]."""
         rng, exploration = self._rng, self.exploration
         actions = np.asarray(self.learner.critic.propose(observation, rng))
-        placing = observation[spaces.VIEW_SIZE] > 0.5
-        if placing:
+        if spaces.phase_of(observation) is Phase.PLACE:
             self._view = spaces.heights_of(observation)
             if self._won:
                 actions = np.concatenate([actions, proposals.placing_actions(self._copies())])
@@ -104,7 +104,7 @@ class GraspPolicy:
     def learn(self, action: Array, reward: float, observation: Array, done: bool) -> None:
         """Remember where the fingers were [A] if the trial succeeded."""
         self._total += reward
-        if np.argmax(observation[spaces.VIEW_SIZE :][:3]) == 1:  # what was placed: CLOSE comes next
+        if spaces.phase_of(observation) is Phase.CLOSE:  # what was placed: CLOSE comes next
             self._grasp = spaces.grasps_of(action)
         if done:
             if self._total >= SUCCESS_RETURN and self._grasp is not None:

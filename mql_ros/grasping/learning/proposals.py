@@ -61,13 +61,12 @@ def lifting(force: float) -> Array:
 
 def proposals(observation: Array, rng: np.random.Generator) -> Array:
     """Actions [n, 6] to choose from for an observation [O]."""
-    signals = observation[spaces.VIEW_SIZE :]
-    phase = Phase(int(np.argmax(signals[: len(Phase)])))
+    phase = spaces.phase_of(observation)
     if phase is Phase.PLACE:
         return placing(spaces.heights_of(observation), rng)
     if phase is Phase.CLOSE:
         return closing(force_grid(rng.uniform(-0.5, 0.5)))
-    return lifting(float(signals[spaces.SIGNAL_NAMES.index("last_force")]))
+    return lifting(float(observation[spaces.VIEW_SIZE + spaces.SIGNAL["last_force"]]))
 
 
 _CLOSING = torch.from_numpy(closing(np.linspace(-1.0, 1.0, NEXT_FORCES)).astype(np.float32))
@@ -83,7 +82,7 @@ def next_closing(signals: Tensor) -> Tensor:
 def next_lifting(signals: Tensor) -> Tensor:
     """LIFT actions [M, 1, 9, 6] of which targets take the best, about the forces in signals [M, S]."""
     actions = signals.new_zeros(len(signals), 1, len(_LIFTS), spaces.ACTION_SIZE)
-    force = signals[:, spaces.SIGNAL_NAMES.index("last_force"), None, None]
+    force = signals[:, spaces.SIGNAL["last_force"], None, None]
     actions[..., spaces.FORCE] = (force + _LIFTS[:, 0]).clamp(-1.0, 1.0)
     actions[..., 5] = _LIFTS[:, 1]
     return actions

@@ -47,10 +47,14 @@ SIGNAL_NAMES = (
 """Tool place relative to the view's centre, base axes; cos and sin of twice the heading; contact, side force and
 torques along the tool's axes (x along the fingers' pads, y across them)."""
 SIGNAL_SIZE = len(SIGNAL_NAMES)
+SIGNAL = {name: number for number, name in enumerate(SIGNAL_NAMES)}
+"""Index of each signal among the signals."""
 OBSERVATION_SIZE = VIEW_SIZE + SIGNAL_SIZE
 SIGNAL_LIMIT = 5.0
 """Signals are clipped to it, either way."""
 PLACE_SCALE, HEIGHT_SCALE, WIDTH_SCALE = 0.05, 0.1, 0.04
+WEIGHT_SCALE = 5.0
+"""The signal `weight` is the force over it, N."""
 
 REACH = 0.09
 """Largest distance of a grasp from the view's centre along x and y, m."""
@@ -59,6 +63,8 @@ CORRECTION = 0.02
 """Largest correction of CLOSE along each axis, m."""
 FORCE_LOW, FORCE_HIGH = 1.0, 40.0
 SPEED_LOW, SPEED_HIGH = 0.12, 0.40
+LIFT_SPEED = 0.2
+"""Speed of those who do not choose one, m/s."""
 LIFT_HEIGHT = 0.12
 
 
@@ -97,6 +103,17 @@ def lifting_action(force: float, speed: float) -> Array:
     """The LIFT action [6] for a force (N) and a speed (m/s)."""
     share = 2.0 * (speed - SPEED_LOW) / (SPEED_HIGH - SPEED_LOW) - 1.0
     return np.clip(np.array([0.0, 0.0, 0.0, 0.0, force_entry(force), share]), -1.0, 1.0)
+
+
+def trial_actions(grasp: Array, force: float, deeper: float = 0.0) -> list[Array]:
+    """The three actions [6] of a grasp [4] with a force (N), closing so much deeper (m)."""
+    close, lift = closing_action(0.0, 0.0, -deeper, force), lifting_action(force, LIFT_SPEED)
+    return [grasp_action(*(float(value) for value in grasp)), close, lift]
+
+
+def phase_of(observation: Array) -> Phase:
+    """The decision that comes next in an observation [O]."""
+    return Phase(int(np.argmax(observation[VIEW_SIZE : VIEW_SIZE + len(Phase)])))
 
 
 def force_entry(force: float) -> float:

@@ -335,7 +335,7 @@ class TrialMachine:
             self._contact[0] / 0.03,
             self._contact[1] / 0.03,
             self._side_force / 5.0,
-            self._weight / 5.0,
+            self._weight / spaces.WEIGHT_SCALE,
             self._lift_torque[0] / 0.2,
             self._lift_torque[1] / 0.2,
             spaces.force_entry(self._force),
